@@ -1,0 +1,5 @@
+"""`python -m cli` is `pathlight`."""
+
+from cli.main import main
+
+main()

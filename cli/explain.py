@@ -1,0 +1,122 @@
+"""`pathlight explain`: one picture, in this process."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+from PIL import Image
+from rich.console import Console
+
+from shared import options as job_options
+from shared.cards import Registry, short_name
+from shared.drawing import Style, heatmap, overlay, png_bytes
+from shared.errors import FetchFailed, ImageTooLarge, InvalidImage
+from shared.images import Limits, decode
+from shared.jobs import JobOptions
+from shared.results import Result, npy_bytes
+from shared.settings import Settings
+
+
+def explain_source(source: str, options: JobOptions, settings: Settings) -> tuple[Image.Image, Result]:
+    """Read a file or http(s) address, explain it, and return the picture with the result."""
+    from worker.answers import Asked, answer
+    from worker.shelf import Shelf
+
+    job_options.check(options)
+    registry = Registry.load(settings)
+    for name in options.models:
+        registry.ready(name)
+    job_options.plan(options, registry)
+    data = download(source, settings) if urlsplit(source).scheme in ("http", "https") else read_file(Path(source))
+    picture = decode(data, Limits.of(settings))
+    return picture, answer(Shelf(registry), [Asked(picture, options)])[0]
+
+
+def read_file(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InvalidImage(f"{path} cannot be read: {error.strerror}") from error
+
+
+def download(url: str, settings: Settings) -> bytes:
+    """The bytes behind an address, at most as many as a picture may have."""
+    try:
+        with httpx.stream("GET", url, follow_redirects=True, timeout=30) as response:
+            response.raise_for_status()
+            data = b""
+            for chunk in response.iter_bytes():
+                data += chunk
+                if len(data) > settings.image_bytes:
+                    raise ImageTooLarge(f"{url} has more than {settings.image_bytes} bytes")
+            return data
+    except httpx.HTTPError as error:
+        raise FetchFailed(f"{url} cannot be fetched: {error}") from error
+
+
+def print_result(result: Result, console: Console, registry: Registry) -> None:
+    print_explanations(result.document["explanations"], console)
+    for warning in result.document["warnings"]:
+        console.print(f"\nnote: {warning['text']}")
+
+
+def print_explanations(explanations: Sequence[dict[str, Any]], console: Console) -> None:
+    """The tutorial's lines, and the five best classes, of each model."""
+    for number, explanation in enumerate(explanations):
+        if number:
+            console.print()
+        console.print(f"[bold]{explanation['model']}[/bold]")
+        console.print(f"Prediction: {prediction_line(explanation)}", markup=False, soft_wrap=True)
+        for entry in explanation["prediction"]["top"]:
+            console.print(f"  {entry['probability']:7.2%}  {short_name(entry['name'])}", markup=False)
+        for entry in explanation["maps"]:
+            console.print(f"Map: {map_line(entry)}", markup=False, soft_wrap=True)
+
+
+def prediction_line(explanation: dict[str, Any]) -> str:
+    """`cat // Decisions: animal (99.34%), …`; the class alone where the model has no tree of its own."""
+    path = explanation["decision_path"]
+    if path is None:
+        return short_name(explanation["prediction"]["name"])
+    steps = ", ".join(f"{short_name(step['name'])} ({step['probability']:.2%})" for step in path["steps"])
+    return f"{short_name(path['prediction']['name'])} // Decisions: {steps}"
+
+
+def map_line(entry: dict[str, Any]) -> str:
+    """Which class the map is of, and whether it adds up to the network's score."""
+    against = f" rather than {short_name(entry['contrast']['name'])}" if entry["contrast"] else ""
+    exact = entry["exactness"]
+    verdict = "exact" if exact["exact"] else "NOT exact"
+    rows, columns = entry["grid"]
+    return (
+        f"{short_name(entry['target']['name'])}{against}, {rows} x {columns} cells, "
+        f"{verdict} (residual {exact['residual']:.1e}, tolerance {exact['tolerance']:.0e})"
+    )
+
+
+def write_result(result: Result, picture: Image.Image, out: Path) -> int:
+    """Write the pictures, the raw map and the document of each model; how many files."""
+    written = 0
+    for number, explanation in enumerate(result.document["explanations"]):
+        folder = out if number == 0 else out / explanation["model"]
+        folder.mkdir(parents=True, exist_ok=True)
+        entry = explanation["maps"][0]
+        raw = result.maps[entry["artifacts"]["raw"].removesuffix(".npy")]
+        contrast = entry["contrast"] is not None
+        x0, y0, x1, y1 = explanation["input"]["box"]
+        document = {**explanation, "provenance": result.document["provenance"]}
+        files = {
+            "heatmap.png": png_bytes(heatmap(raw, style=Style(), contrast=contrast)),
+            "overlay.png": png_bytes(overlay(picture, raw, (x0, y0, x1, y1), style=Style(), contrast=contrast)),
+            "cam.npy": npy_bytes(raw),
+            "explanation.json": json.dumps(document, indent=2).encode(),
+        }
+        for name, data in files.items():
+            (folder / name).write_bytes(data)
+        written += len(files)
+    return written

@@ -1,0 +1,191 @@
+"""The `pathlight` command."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from shared.cards import Registry
+from shared.errors import PathlightError
+from shared.options import METHODS, TREES
+from shared.settings import Settings
+
+console = Console(highlight=False)
+
+
+def sentences(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Expected errors end a command with one sentence, not with a traceback."""
+
+    @wraps(command)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return command(*args, **kwargs)
+        except PathlightError as error:
+            raise click.ClickException(str(error)) from error
+
+    return wrapper
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """Explain what an image classifier does: which pixels, and by which decisions.
+
+    \b
+    Try:
+      pathlight explain photo.jpg            explain one picture here and now
+      pathlight run                          start the service and its page
+      pathlight submit photo.jpg --wait      ask the running service
+    """
+
+
+@main.command()
+@sentences
+def run() -> None:
+    """Start Redis, a worker and the web server on this machine; Ctrl-C ends them all.
+
+    PORT chooses the port (8000), PATHLIGHT_HOME the state directory (./.pathlight), REDIS_URL another Redis.
+    """
+    from cli.run import run as run_service
+
+    run_service(Settings.load())
+
+
+@main.command()
+@click.argument("source", metavar="FILE-OR-URL")
+@click.option("--model", "models", multiple=True, help="A model's name; may be given several times.")
+@click.option("--target", default="predicted", show_default=True, help="The class to explain: a name or an index.")
+@click.option("--contrast", help="A second class: why TARGET rather than this one? Or: runner-up.")
+@click.option("--tree", type=click.Choice(TREES), default="auto", show_default=True, help="How the tree decides.")
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Write maps and pictures here.")
+@sentences
+def explain(
+    source: str, models: tuple[str, ...], target: str, contrast: str | None, tree: str, out: Path | None
+) -> None:
+    """Explain one picture in this process, without Redis or a server.
+
+    Prints each model's prediction, its five best classes and the decisions of its tree. With --out it writes
+    heatmap.png, overlay.png, cam.npy and explanation.json for the first model, and the same in DIR/MODEL for others.
+    """
+    from cli.explain import explain_source, print_result, write_result
+    from shared.jobs import JobOptions
+
+    settings = Settings.load()
+    options = JobOptions(models or settings.default_models, METHODS[:1], target, contrast, tree)
+    with console.status("loading…") if console.is_terminal else _nothing():
+        picture, result = explain_source(source, options, settings)
+    print_result(result, console, Registry.load(settings))
+    if out is not None:
+        written = write_result(result, picture, out)
+        console.print(f"\nwrote {written} files to {out}")
+
+
+@main.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--server", help="Address of the service  [default: this machine, by PORT]")
+@click.option("--model", "models", multiple=True, help="A model's name; may be given several times.")
+@click.option("--target", default="predicted", show_default=True)
+@click.option("--wait", is_flag=True, help="Wait for every job and print its answer.")
+@sentences
+def submit(files: tuple[Path, ...], server: str | None, models: tuple[str, ...], target: str, wait: bool) -> None:
+    """Submit pictures to a running service; prints each job's id and page."""
+    from cli.remote import Service
+
+    with Service(server or _server(Settings.load())) as service:
+        ids = []
+        for path in files:
+            job = service.submit(path, models=models, target=target)
+            ids.append(job["id"])
+            console.print(
+                f"{path}  {job['id']}  {job['status']}  {service.address}{job['links']['page']}", soft_wrap=True
+            )
+        if wait:
+            ended = [service.wait(job_id) for job_id in ids]
+            for path, job in zip(files, ended, strict=True):
+                console.print(f"\n{path}")
+                _print_job(job)
+            sys.exit(any(job["status"] != "succeeded" for job in ended))
+
+
+@main.command()
+@click.argument("job_id", metavar="ID")
+@click.option("--server", help="Address of the service  [default: this machine, by PORT]")
+@sentences
+def status(job_id: str, server: str | None) -> None:
+    """Show where a job stands, and its answer where it has one."""
+    from cli.remote import Service
+
+    with Service(server or _server(Settings.load())) as service:
+        _print_job(service.get(job_id))
+
+
+@main.group(invoke_without_command=True)
+@click.pass_context
+@sentences
+def models(context: click.Context) -> None:
+    """List the models: what they are, and whether they are ready."""
+    if context.invoked_subcommand is not None:
+        return
+    table = Table(box=None, pad_edge=False)
+    for heading in ("model", "ready", "classes", "tree", "what it is"):
+        table.add_column(heading)
+    registry = Registry.load(Settings.load())
+    for card in registry.cards.values():
+        tree = "no" if card.hierarchy is None else "supervised" if card.tree_supervised else "yes"
+        table.add_row(card.name, "no" if card.missing else "yes", str(card.class_count), tree, card.title)
+    console.print(table)
+    for card in registry.cards.values():
+        if card.missing:
+            console.print(f"\n{card.name} is not ready: {card.missing}; run: {card.remedy}", soft_wrap=True)
+
+
+@models.command()
+@click.argument("names", nargs=-1)
+@sentences
+def fetch(names: tuple[str, ...]) -> None:
+    """Download the weights of upstream models (all of them, or NAMES) into the cache, and check them."""
+    from cli.fetch import fetch_models
+
+    fetch_models(names, Settings.load(), console)
+
+
+@main.command()
+@sentences
+def doctor() -> None:
+    """Check this machine and the service's parts, and say what to mend."""
+    from cli.doctor import check
+
+    findings = check(Settings.load())
+    for finding in findings:
+        console.print(f"[{'green' if finding.good else 'red'}]{'ok  ' if finding.good else 'MEND'}[/] {finding.text}")
+    sys.exit(not all(finding.good for finding in findings))
+
+
+def _print_job(job: dict[str, Any]) -> None:
+    console.print(f"{job['id']}  {job['status']}")
+    if job["error"]:
+        console.print(f"  {job['error']['code']}: {job['error']['message']}")
+    if job["queue"]:
+        console.print(f"  position {job['queue']['position']}, about {job['queue']['eta_seconds']:.1f} s")
+    if job["result"]:
+        from cli.explain import print_explanations
+
+        print_explanations(job["result"]["explanations"], console)
+
+
+def _server(settings: Settings) -> str:
+    return f"http://{settings.host}:{settings.port}"
+
+
+class _nothing:
+    """Stands in for the spinner where nobody watches."""
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *error: object) -> None: ...

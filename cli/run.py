@@ -1,0 +1,157 @@
+"""`pathlight run`: the whole service on one machine, from one command, until Ctrl-C."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from types import FrameType
+
+import click
+import httpx
+
+from cli import embedded
+from cli.processes import Child, stop_all
+from shared.broker import DRAIN_QUEUE, KEEP_QUEUE
+from shared.errors import AlreadyRunning, InvalidSetting, PathlightError, StoreUnavailable
+from shared.settings import REPOSITORY, Settings
+from shared.store import JobStore
+
+READY_SECONDS = 120.0
+SOFT_SHUTDOWN_SECONDS = 3.0
+STOP_SECONDS = 7.0  # for the worker and the web server; Redis, which they need to the end, takes no time
+
+
+class Stopped(Exception):
+    """Ctrl-C, or a request to end."""
+
+
+def run(settings: Settings) -> None:
+    """Start Redis (unless REDIS_URL names one), a worker and the web server; end them all on Ctrl-C."""
+    if settings.host not in ("127.0.0.1", "localhost", "::1"):
+        raise InvalidSetting(
+            f"PATHLIGHT_HOST={settings.host!r} is not this machine's loopback address; "
+            "serve others through docker-compose.yml behind a proxy"
+        )
+    with locked(settings), interruptible():
+        children: list[Child] = []
+        try:
+            _start(settings, children)
+            click.echo(f"Pathlight is ready: http://{settings.host}:{settings.port}  (Ctrl-C ends it)")
+            _watch(children)
+        except Stopped:
+            click.echo("stopping…", err=True)
+        finally:
+            redis = [child for child in children if child.name == "redis"]
+            stop_all([child for child in children if child not in redis], seconds=STOP_SECONDS)
+            stop_all(redis, seconds=2)
+
+
+@contextmanager
+def locked(settings: Settings) -> Iterator[None]:
+    """Hold the state directory. Raises AlreadyRunning where another instance holds it."""
+    settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with (settings.home / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise AlreadyRunning(
+                f"another Pathlight runs on {settings.home}; stop it, or choose another directory with PATHLIGHT_HOME"
+            ) from error
+        yield
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """SIGINT, SIGTERM and SIGHUP raise Stopped once; what follows is left in peace to end."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(name, signal.SIG_IGN)
+        raise Stopped
+
+    before = {name: signal.signal(name, stop) for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for name, handler in before.items():
+            signal.signal(name, handler)
+
+
+def _start(settings: Settings, children: list[Child]) -> None:
+    settings = replace(settings, soft_shutdown_seconds=SOFT_SHUTDOWN_SECONDS)
+    environment = {**os.environ, **settings.to_environment(), "PYTHONPATH": str(REPOSITORY)}
+    if settings.embedded:
+        _launch(Child("redis", embedded.prepare(settings), environment), children)
+    _wait_for_redis(settings)
+    _launch(Child("worker", worker_command(settings), {**environment, "REMAP_SIGTERM": "SIGQUIT"}), children)
+    web = Child("web", web_command(settings), environment)
+    _launch(web, children)
+    _wait_until_ready(settings, web)
+
+
+def _launch(child: Child, children: list[Child]) -> None:
+    children.append(child)
+    child.start()
+
+
+def worker_command(settings: Settings) -> list[str]:
+    """Celery with the keeper's clock inside; compose runs the keeper as a service of its own."""
+    return [
+        *(sys.executable, "-m", "celery", "--quiet", "--app", "worker.app", "worker", "--beat"),
+        *("--queues", f"{DRAIN_QUEUE},{KEEP_QUEUE}", "--concurrency", str(settings.concurrency)),
+        *("--schedule", str(settings.home / "beat"), "--loglevel", "WARNING"),
+        *("--without-gossip", "--without-mingle", "--hostname", f"worker-{os.getpid()}@%h"),
+    ]
+
+
+def web_command(settings: Settings) -> list[str]:
+    return [
+        *(sys.executable, "-m", "gunicorn", "--bind", f"{settings.host}:{settings.port}"),
+        *("--worker-class", "gthread", "--workers", "1", "--threads", "16", "--timeout", "30"),
+        *("--graceful-timeout", "3", "--log-level", "warning", "--no-control-socket", "web.app:from_environment()"),
+    ]
+
+
+def _wait_for_redis(settings: Settings) -> None:
+    store = JobStore.connect(settings)
+    until = time.monotonic() + 30
+    while True:
+        try:
+            return store.ping()
+        except StoreUnavailable:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.05)
+
+
+def _wait_until_ready(settings: Settings, web: Child) -> None:
+    until = time.monotonic() + READY_SECONDS
+    reason = "the web server does not answer"
+    while time.monotonic() < until:
+        if not web.alive:
+            raise PathlightError(
+                f"the web server ended at once; is port {settings.port} free? choose another with PORT="
+            )
+        try:
+            answer = httpx.get(f"http://{settings.host}:{settings.port}/readyz", timeout=5)
+            if answer.status_code == 200:
+                return
+            reason = answer.json()["detail"]
+        except (httpx.HTTPError, ValueError, KeyError):
+            pass
+        time.sleep(0.1)
+    raise PathlightError(f"Pathlight was not ready after {READY_SECONDS:.0f} s: {reason}")
+
+
+def _watch(children: list[Child]) -> None:
+    while True:
+        time.sleep(0.5)
+        for child in children:
+            if child.restart_if_dead():
+                click.echo(f"{child.name} had ended and was started again", err=True)

@@ -1,0 +1,74 @@
+"""Celery's side of Pathlight: the application both ends share, the names of its tasks, and the doorbell.
+
+A message carries no job. It only wakes a worker, which then asks the job store what waits; so a message that is lost
+costs time and one that comes twice costs one empty claim.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from celery import Celery
+from kombu.exceptions import OperationalError
+
+from shared.settings import Settings
+from shared.store import PREFIX
+
+DRAIN = "pathlight.drain"
+KEEP = "pathlight.keep"
+DRAIN_QUEUE = "drain"
+KEEP_QUEUE = "keep"
+
+log = logging.getLogger(__name__)
+
+
+def make_celery(settings: Settings) -> Celery:
+    """The configured Celery application. Every setting's reason stands in docs/architecture.md."""
+    app = Celery("pathlight", broker=settings.broker_url, set_as_current=False)
+    app.conf.update(
+        result_backend=None,
+        task_ignore_result=True,
+        task_serializer="json",
+        accept_content=["json"],
+        result_accept_content=["json"],
+        task_acks_late=False,
+        task_reject_on_worker_lost=False,
+        task_default_queue=DRAIN_QUEUE,
+        task_routes={DRAIN: {"queue": DRAIN_QUEUE}, KEEP: {"queue": KEEP_QUEUE}},
+        task_soft_time_limit=settings.soft_time_limit_seconds,
+        task_time_limit=settings.time_limit_seconds,
+        worker_prefetch_multiplier=1,
+        worker_pool="prefork",
+        worker_concurrency=settings.concurrency,
+        worker_proc_alive_timeout=120,
+        worker_send_task_events=False,
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        worker_hijack_root_logger=False,
+        worker_redirect_stdouts=False,
+        worker_soft_shutdown_timeout=settings.soft_shutdown_seconds,
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        broker_transport_options={
+            "global_keyprefix": PREFIX,
+            "socket_timeout": 30,
+            "socket_connect_timeout": 5,
+            "socket_keepalive": not settings.embedded,
+            "health_check_interval": 25,
+        },
+        beat_schedule={"keep": {"task": KEEP, "schedule": settings.reap_seconds}},
+        beat_schedule_filename=str(settings.home / "beat"),
+    )
+    return app
+
+
+class Bell:
+    """Rings for a worker. A ring that fails is no error: the keeper rings again for whatever still waits."""
+
+    def __init__(self, app: Celery) -> None:
+        self._app = app
+
+    def ring(self) -> None:
+        try:
+            self._app.send_task(DRAIN, retry=False, expires=60)
+        except (OperationalError, OSError) as error:
+            log.warning("the doorbell did not ring: %s", error)

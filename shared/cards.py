@@ -1,0 +1,140 @@
+"""Model cards: what a model is, where its files lie and whether it is ready, all readable without torch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from shared.errors import InvalidOption, ModelUnavailable
+from shared.hierarchy import Hierarchy
+from shared.settings import REPOSITORY, Settings
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """How a photo becomes the input: shorter side to `resize` (antialiased), centre crop, enlarged to `size` pixels."""
+
+    resize: int
+    crop: int
+    size: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class WeightsSpec:
+    """The weights file. `url` where it is fetched from upstream; `sha256` may be a prefix where upstream states one."""
+
+    file: str
+    sha256: str
+    url: str | None = None
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """One model of the registry. `classes` is empty for an upstream model whose names arrive with its weights."""
+
+    name: str
+    title: str
+    architecture: str
+    class_count: int
+    classes: tuple[str, ...]
+    wnids: tuple[str, ...]
+    input: InputSpec
+    layer: str
+    weights: WeightsSpec
+    tree_supervised: bool
+    folder: Path
+    weights_path: Path
+    facts: Mapping[str, Any] = field(default_factory=dict)  # data, recipe, seed, accuracy, licence: shown, not used
+
+    @classmethod
+    def load(cls, path: Path, *, cache: Path) -> ModelCard:
+        """Read `card.json`. Weights that are fetched (url given) lie in `cache`/NAME, others beside the card."""
+        try:
+            data = json.loads(path.read_text("utf-8"))
+            weights = WeightsSpec(**data["weights"])
+            spec = data["input"]
+            place = cache / data["name"] if weights.url else path.parent
+            return cls(
+                name=data["name"],
+                title=data["title"],
+                architecture=data["architecture"],
+                class_count=data["class_count"],
+                classes=tuple(data.get("classes") or _fetched_classes(place)),
+                wnids=tuple(data.get("wnids", ())),
+                input=InputSpec(spec["resize"], spec["crop"], spec["size"], tuple(spec["mean"]), tuple(spec["std"])),
+                layer=data["layer"],
+                weights=weights,
+                tree_supervised=data.get("tree_supervised", False),
+                folder=path.parent,
+                weights_path=place / weights.file,
+                facts=data.get("facts", {}),
+            )
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ModelUnavailable(f"the model card {path.parent.name}/card.json is not readable: {error!r}") from error
+
+    @cached_property
+    def hierarchy(self) -> Hierarchy | None:
+        path = self.folder / "hierarchy.json"
+        return Hierarchy.load(path) if path.exists() else None
+
+    @property
+    def missing(self) -> str | None:
+        """Why the model is not ready, in one sentence; None where it is."""
+        if self.weights_path.exists() and self.classes:
+            return None
+        return f"the weights file {self.weights.file} is missing"
+
+    @property
+    def remedy(self) -> str | None:
+        if self.missing is None:
+            return None
+        return f"pathlight models fetch {self.name}" if self.weights.url else f"git checkout models/{self.name}"
+
+    def class_index(self, text: str) -> int | None:
+        """Index of the class that `text` names: its whole name or the first of its comma-separated names."""
+        wanted = text.strip().casefold()
+        for index, name in enumerate(self.classes):
+            if wanted in (name.casefold(), short_name(name).casefold()):
+                return index
+        return None
+
+
+@dataclass(frozen=True)
+class Registry:
+    """All models that this installation knows, by name."""
+
+    cards: Mapping[str, ModelCard]
+
+    @classmethod
+    def load(cls, settings: Settings, *, folders: Iterable[Path] | None = None) -> Registry:
+        places = (REPOSITORY / "models", settings.home / "registry") if folders is None else folders
+        paths = sorted(path for folder in places for path in folder.glob("*/card.json"))
+        cards = [ModelCard.load(path, cache=settings.cache) for path in paths]
+        return cls({card.name: card for card in cards})
+
+    def get(self, name: str) -> ModelCard:
+        if name not in self.cards:
+            raise InvalidOption(f"models: {name!r} is not a model; known are {', '.join(self.cards)}")
+        return self.cards[name]
+
+    def ready(self, name: str) -> ModelCard:
+        card = self.get(name)
+        if card.missing:
+            raise ModelUnavailable(f"{name} is not ready: {card.missing}; run: {card.remedy}")
+        return card
+
+
+def short_name(name: str) -> str:
+    """The first of a WordNet entry's comma-separated names."""
+    return name.split(",")[0].strip()
+
+
+def _fetched_classes(place: Path) -> list[str]:
+    path = place / "classes.json"
+    return json.loads(path.read_text("utf-8")) if path.exists() else []

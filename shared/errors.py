@@ -1,0 +1,105 @@
+"""The errors that Pathlight raises on purpose. Their text is one sentence that a user may read.
+
+PathlightError
+|-- InvalidSetting        a setting has a value that cannot be used
+|-- InvalidOption         a job option has a bad value (422)
+|-- InvalidImage          the bytes are not a picture that can be explained
+|-- ImageTooLarge         more bytes or pixels than allowed (413)
+|-- UnsupportedImage      not JPEG, PNG or WebP (415)
+|-- InvalidHierarchy      a class hierarchy is not a tree over the classes
+|-- ModelUnavailable      a model is unknown, not ready, or its files are not what the card says
+|-- FetchFailed           a download did not arrive or was not what it should be
+|-- MissingWordNet        the dictionary that names tree nodes is not installed or not readable
+|-- UnknownJob            no job has this id (404)
+|-- JobConflict           the request contradicts the state of the job (409)
+|-- QueueFull             no more jobs are accepted for now (503)
+|-- StoreUnavailable      Redis does not answer (503)
+|-- StorageFailed         a blob cannot be written or read
+`-- AlreadyRunning        another instance uses the state directory
+"""
+
+
+class PathlightError(Exception):
+    """Base of all expected errors. `code` is what a failed job or a problem document carries."""
+
+    code = "internal"
+
+
+class InvalidSetting(PathlightError):
+    """A setting has a value that cannot be used; names key and value."""
+
+
+class InvalidOption(PathlightError):
+    """A job option has a bad value; names the option and the allowed values."""
+
+    code = "invalid_option"
+
+
+class InvalidImage(PathlightError):
+    """The bytes are not a picture that can be explained."""
+
+    code = "invalid_image"
+
+
+class ImageTooLarge(InvalidImage):
+    """More bytes or pixels than the settings allow."""
+
+    code = "image_too_large"
+
+
+class UnsupportedImage(InvalidImage):
+    """Not JPEG, PNG or WebP."""
+
+    code = "unsupported_image"
+
+
+class InvalidHierarchy(PathlightError):
+    """A class hierarchy is not a tree over the classes."""
+
+
+class ModelUnavailable(PathlightError):
+    """A model is unknown, not ready, or its files are not what the card says."""
+
+    code = "model_unavailable"
+
+
+class FetchFailed(PathlightError):
+    """A download did not arrive or was not what it should be."""
+
+
+class MissingWordNet(PathlightError):
+    """The dictionary that names tree nodes is not installed or not readable; names the remedy."""
+
+
+class UnknownJob(PathlightError):
+    """No job has this id."""
+
+    code = "not_found"
+
+
+class JobConflict(PathlightError):
+    """The request contradicts the state of the job."""
+
+    code = "conflict"
+
+
+class QueueFull(PathlightError):
+    """No more jobs are accepted for now."""
+
+    code = "queue_full"
+
+
+class StoreUnavailable(PathlightError):
+    """Redis does not answer."""
+
+    code = "store_unavailable"
+
+
+class StorageFailed(PathlightError):
+    """A blob cannot be written or read."""
+
+    code = "storage"
+
+
+class AlreadyRunning(PathlightError):
+    """Another instance uses the state directory."""

@@ -1,0 +1,148 @@
+"""Pictures from strangers: what their header says, and their pixels, both within limits."""
+
+from __future__ import annotations
+
+import io
+import re
+import struct
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from shared.errors import ImageTooLarge, InvalidImage, UnsupportedImage
+from shared.settings import Settings
+
+FORMATS = ("JPEG", "PNG", "WEBP")
+_MAGIC = {
+    "JPEG": re.compile(rb"\xff\xd8\xff"),
+    "PNG": re.compile(rb"\x89PNG\r\n\x1a\n"),
+    "WEBP": re.compile(rb"RIFF.{4}WEBP", re.DOTALL),
+}
+_ORIENTATION = 0x0112
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_SIDEWAYS = {_TURNS[orientation] for orientation in (5, 6, 7, 8)}
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a picture may cost. Bytes as uploaded; pixels and sides as its header claims."""
+
+    image_bytes: int
+    pixels: int
+    side: int
+
+    @classmethod
+    def of(cls, settings: Settings) -> Limits:
+        return cls(settings.image_bytes, settings.image_pixels, settings.image_side)
+
+
+@dataclass(frozen=True)
+class Header:
+    """What the file says of itself. Width and height are those of the upright picture."""
+
+    format: str
+    width: int
+    height: int
+
+
+def read_header(data: bytes, limits: Limits) -> Header:
+    """Check size, kind and dimensions without decoding a pixel.
+
+    Raises UnsupportedImage, ImageTooLarge, or InvalidImage.
+    """
+    kind = _check_kind(data, limits)
+    with _as_invalid(), _opened(data, limits) as image:
+        width, height = image.size
+        if _turn(data, image) in _SIDEWAYS:
+            width, height = height, width
+        return Header(kind, width, height)
+
+
+def decode(data: bytes, limits: Limits) -> Image.Image:
+    """The first frame as upright RGB without metadata; transparency is laid on white, 16-bit greys are scaled to 8.
+
+    Raises as above.
+    """
+    _check_kind(data, limits)
+    with _as_invalid(), _opened(data, limits) as image:
+        image.seek(0)
+        image.load()
+        turn = _turn(data, image)
+        picture = _to_rgb(image if turn is None else image.transpose(turn))
+        picture.info.clear()  # comments and profiles: Pillow would write them again wherever the picture is saved
+        return picture
+
+
+def _check_kind(data: bytes, limits: Limits) -> str:
+    if not data:
+        raise InvalidImage("the file is empty")
+    if len(data) > limits.image_bytes:
+        raise ImageTooLarge(f"the picture has {len(data)} bytes; at most {limits.image_bytes} are taken")
+    for kind, magic in _MAGIC.items():
+        if magic.match(data):
+            return kind
+    raise UnsupportedImage("the file is not a JPEG, PNG or WebP picture")
+
+
+def _turn(data: bytes, image: Image.Image) -> Image.Transpose | None:
+    """What makes the picture upright, by its EXIF. Metadata that cannot be read is no reason to refuse the pixels."""
+    at = 8  # a PNG may hold the chunk behind its pixels; its own `getexif` would decode them all to see
+    while image.format == "PNG" and "exif" not in image.info and at + 8 <= len(data):
+        length, name = struct.unpack_from(">I4s", data, at)
+        if name == b"eXIf":
+            image.info["exif"] = data[at + 8 : at + 8 + length]
+        at += 12 + length
+    try:
+        return _TURNS.get(Image.Image.getexif(image).get(_ORIENTATION))
+    except Exception:
+        return None
+
+
+@contextmanager
+def _opened(data: bytes, limits: Limits) -> Iterator[Image.Image]:
+    with warnings.catch_warnings():
+        # Broken metadata is ignored, see `_turn`, and Pillow's own pixel guard is ours below.
+        warnings.simplefilter("ignore")
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            width, height = image.size
+            if max(width, height) > limits.side or width * height > limits.pixels:
+                allowed = f"at most {limits.pixels} in all and {limits.side} a side are taken"
+                raise ImageTooLarge(f"the picture has {width} x {height} pixels; {allowed}")
+            yield image
+
+
+@contextmanager
+def _as_invalid() -> Iterator[None]:
+    """Decoders raise anything on broken input; all of it means the same to the sender."""
+    try:
+        yield
+    except InvalidImage:
+        raise
+    except Image.DecompressionBombError as error:
+        raise ImageTooLarge("the picture has more pixels than are taken") from error
+    except (Exception, MemoryError) as error:
+        raise InvalidImage("the picture is damaged or incomplete and cannot be decoded") from error
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode in ("I;16", "I;16B", "I;16L", "I"):
+        return Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).clip(0, 255).astype(np.uint8)).convert("RGB")
+    if image.mode == "F":
+        return Image.fromarray(np.asarray(image).clip(0, 255).astype(np.uint8)).convert("RGB")
+    if image.mode in ("LA", "PA", "RGBA", "RGBa", "La") or "transparency" in image.info:
+        picture = image.convert("RGBA")
+        white = Image.new("RGBA", picture.size, "white")
+        return Image.alpha_composite(white, picture).convert("RGB")
+    return image.convert("RGB")

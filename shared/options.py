@@ -1,0 +1,95 @@
+"""What a job may ask, and what its words mean for each model. The web refuses with it, the worker plans with it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from shared.cards import ModelCard, Registry
+from shared.errors import InvalidOption
+from shared.jobs import JobOptions
+
+METHODS = ("cam",)
+TREES = ("auto", "soft", "hard", "marginal", "off")
+TRUSTS = ("basic",)
+PREDICTED = "predicted"
+RUNNER_UP = "runner-up"
+_INDEX = re.compile(r"-?[0-9]{1,9}")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the options mean for one model. None as target means its prediction."""
+
+    target: int | None
+    contrast: int | str | None
+    warnings: tuple[dict[str, Any], ...] = ()
+
+
+def check(options: JobOptions) -> None:
+    """Raise InvalidOption, naming the option and the allowed values, where a value is not one of them."""
+    for method in options.methods:
+        _one_of("methods", method, METHODS)
+    _one_of("tree", options.tree, TREES)
+    _one_of("trust", options.trust, TRUSTS)
+    if not options.models:
+        raise InvalidOption("models: name at least one model")
+
+
+def plan(options: JobOptions, registry: Registry) -> dict[str, Plan]:
+    """Resolve classes for every named model. A class that some models lack is theirs to warn of; one that all lack,
+    or an index with more than one model, raises InvalidOption."""
+    cards = [registry.get(name) for name in options.models]
+    targets = _resolve("target", options.target, cards, keyword=PREDICTED)
+    contrasts = _resolve("contrast", options.contrast, cards, keyword=RUNNER_UP)
+    plans = {}
+    for card in cards:
+        target = targets.get(card.name)
+        contrast = contrasts.get(card.name)
+        missing = [
+            word
+            for word, found, keyword in (
+                (options.target, target, PREDICTED),
+                (options.contrast, contrast, RUNNER_UP),
+            )
+            if word is not None and word != keyword and found is None
+        ]
+        if target is not None and target == contrast:
+            raise InvalidOption("contrast: a class cannot be contrasted with itself")
+        wanted: int | str | None = RUNNER_UP if options.contrast == RUNNER_UP else contrast
+        plans[card.name] = Plan(target, wanted, tuple(_not_in_model(card, word) for word in missing))
+    return plans
+
+
+def _resolve(option: str, word: str | None, cards: Sequence[ModelCard], *, keyword: str) -> dict[str, int]:
+    """Class index by model name, for the models that have the class."""
+    if word is None or word == keyword:
+        return {}
+    if _INDEX.fullmatch(word):
+        if len(cards) > 1:
+            raise InvalidOption(f"{option}: a class index needs exactly one model; name the class instead")
+        index = int(word)
+        if not 0 <= index < cards[0].class_count:
+            raise InvalidOption(
+                f"{option}: {word} is not a class of {cards[0].name}; 0 to {cards[0].class_count - 1} are"
+            )
+        return {cards[0].name: index}
+    found = {card.name: known for card in cards if (known := card.class_index(word)) is not None}
+    if not found:
+        raise InvalidOption(
+            f"{option}: {word!r} is not a class of {', '.join(card.name for card in cards)}; "
+            f"allowed are {keyword!r}, a class index, or a class name as GET /api/v1/models lists them"
+        )
+    return found
+
+
+def _not_in_model(card: ModelCard, word: str) -> dict[str, Any]:
+    text = f"{card.name} does not know the class {word!r}; it explains its own prediction instead."
+    return {"code": "class_not_in_model", "params": {"model": card.name, "class": word}, "text": text}
+
+
+def _one_of(option: str, value: str, allowed: Sequence[str]) -> None:
+    if value not in allowed:
+        raise InvalidOption(f"{option}: {value!r} is not one of {', '.join(allowed)}")

@@ -1,0 +1,42 @@
+-- ARGV: most, claim id, lease ms, max attempts, retention ms. Returns the claimed jobs as JSON texts.
+local most, lease, max_attempts, retention = tonumber(ARGV[1]), tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
+local receipt = key('claim', ARGV[2])
+local again = redis.call('GET', receipt)
+if again then return cjson.decode(again) end
+go_on_when_full()
+
+local BULK_SHARE = 8  -- every eighth claim looks into the bulk lane first, so that it never starves
+local turn = redis.call('INCR', key('claims'))
+local lanes = turn % BULK_SHARE == 0 and {'bulk', 'interactive'} or {'interactive', 'bulk'}
+local claimed, closed = {}, false
+
+local function take(id)
+  local attempt = redis.call('HINCRBY', job(id), 'attempts', 1)
+  local fence = redis.call('HINCRBY', job(id), 'fence', 1)
+  redis.call('ZREM', key('lane', get(id, 'lane')), id)
+  redis.call('ZADD', key('running'), now + lease, id)
+  redis.call('HSET', job(id), 'started', now)
+  move(id, 'queued', 'running')
+  local data = redis.call('HMGET', job(id), 'options', 'image', 'created', 'solo')
+  table.insert(claimed, cjson.encode({id = id, fence = fence, attempt = attempt, options = data[1], image = data[2],
+    created = tonumber(data[3]), solo = data[4] == '1'}))
+end
+
+for _, lane in ipairs(lanes) do
+  for _, id in ipairs(redis.call('ZRANGE', key('lane', lane), 0, most * 2)) do
+    local state = redis.call('HMGET', job(id), 'attempts', 'deadline', 'solo')
+    if #claimed >= most or closed then break end
+    if tonumber(state[2]) < now then
+      conclude(id, 'expired', '', '', retention)
+    elseif tonumber(state[1]) >= max_attempts then
+      conclude(id, 'failed', '', failure('worker_lost', 'Every worker that took this job stopped while running it.'), retention)
+    elseif state[3] == '1' then
+      closed = true
+      if #claimed == 0 then take(id) end
+    else
+      take(id)
+    end
+  end
+end
+if #claimed > 0 then redis.call('SET', receipt, cjson.encode(claimed), 'PX', lease) end
+return claimed

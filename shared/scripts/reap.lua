@@ -1,0 +1,25 @@
+-- ARGV: max attempts, retention ms. Ends or requeues jobs whose lease is lost or whose time is over. Returns how many.
+go_on_when_full()
+local max_attempts, retention, touched = tonumber(ARGV[1]), tonumber(ARGV[2]), 0
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', key('running'), '-inf', now, 'LIMIT', 0, 1000)) do
+  local state = redis.call('HMGET', job(id), 'cancel', 'attempts', 'deadline')
+  touched = touched + 1
+  redis.call('HINCRBY', job(id), 'fence', 1)
+  if state[1] then
+    conclude(id, 'cancelled', '', '', retention)
+  elseif tonumber(state[3]) < now then
+    conclude(id, 'expired', '', '', retention)
+  elseif tonumber(state[2]) >= max_attempts then
+    conclude(id, 'failed', '', failure('worker_lost', 'Every worker that took this job stopped while running it.'), retention)
+  else
+    requeue(id, true)
+    redis.call('HINCRBY', key('counts'), 'leases_lost', 1)
+  end
+end
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', key('deadlines'), '-inf', now, 'LIMIT', 0, 1000)) do
+  if get(id, 'status') == 'queued' then
+    conclude(id, 'expired', '', '', retention)
+    touched = touched + 1
+  end
+end
+return touched

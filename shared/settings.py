@@ -1,0 +1,135 @@
+"""Settings: one frozen record built from a mapping, by default the environment. Nothing else reads the environment."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, get_type_hints
+from urllib.parse import quote
+
+from shared.errors import InvalidSetting
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+LONGEST_SOCKET_PATH = 100  # bytes; Linux allows 107 and some clients append to it
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Every limit and place, each set by PATHLIGHT_<NAME> (REDIS_URL and PORT go by their usual names)."""
+
+    home: Path = Path(".pathlight")
+    redis_url: str = ""  # empty: the embedded server's socket in `home`
+    host: str = "127.0.0.1"
+    port: int = 8000
+    classifier: str = "resnet18-photos100"
+    tree_model: str = "nbdt-cifar10"
+    durability: str = "everysec"  # or "always": fsync before anything is acknowledged
+
+    image_bytes: int = 10 * 1024 * 1024
+    image_pixels: int = 25_000_000
+    image_side: int = 8192
+    request_bytes: int = 16 * 1024 * 1024
+    form_memory_bytes: int = 256 * 1024  # above the two 64 KiB chunks that the form parser holds at once
+    request_parts: int = 40
+    queue_limit: int = 1000  # interactive jobs that may wait
+    redis_memory_bytes: int = 512 * 1024 * 1024
+    disk_reserve_bytes: int = 256 * 1024 * 1024  # free room below which nothing new is accepted
+
+    batch_size: int = 8
+    concurrency: int = 1
+    lease_seconds: float = 30.0
+    reap_seconds: float = 10.0
+    max_attempts: int = 3
+    deadline_seconds: float = 24 * 3600.0
+    soft_time_limit_seconds: int = 90
+    time_limit_seconds: int = 120
+    soft_shutdown_seconds: float = 30.0  # how long a worker that is told to stop may go on with its batch
+    retention_seconds: float = 7 * 24 * 3600.0
+    tombstone_seconds: float = 3 * 24 * 3600.0
+    heartbeat_seconds: float = 30.0  # a worker unheard for longer is not counted as ready
+
+    @classmethod
+    def load(cls, environment: Mapping[str, str] | None = None) -> Settings:
+        """Read the settings; raises InvalidSetting naming key and value."""
+        source = os.environ if environment is None else environment
+        kinds = get_type_hints(cls)
+        given = {
+            f.name: _parse(_key(f.name), source[_key(f.name)], kinds[f.name])
+            for f in fields(cls)
+            if source.get(_key(f.name))
+        }
+        return cls(**given)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "home", self.home.absolute())
+        if self.durability not in ("everysec", "always"):
+            raise InvalidSetting(f"PATHLIGHT_DURABILITY={self.durability!r} must be everysec or always")
+        if not 0 <= self.port <= 65535:
+            raise InvalidSetting(f"PORT={self.port} is not a port number")
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if isinstance(value, int | float) and not 0 <= value < math.inf:
+                raise InvalidSetting(f"{_key(f.name)}={value} must be a finite number and not negative")
+        for name in ("batch_size", "concurrency", "max_attempts", "lease_seconds", "reap_seconds"):
+            if getattr(self, name) <= 0:
+                raise InvalidSetting(f"{_key(name)}={getattr(self, name)} must be above zero")
+
+    def to_environment(self) -> dict[str, str]:
+        """The variables from which `load` rebuilds this record, for child processes."""
+        return {_key(f.name): str(getattr(self, f.name)) for f in fields(self) if str(getattr(self, f.name))}
+
+    @property
+    def embedded(self) -> bool:
+        return not self.redis_url
+
+    @property
+    def redis_socket(self) -> Path:
+        """The embedded server's socket: in the state directory, or at a short path where that one is too long."""
+        direct = self.home / "redis" / "redis.sock"
+        if len(os.fsencode(direct)) <= LONGEST_SOCKET_PATH:
+            return direct
+        digest = hashlib.sha256(os.fsencode(self.home)).hexdigest()[:16]
+        return Path(tempfile.gettempdir()) / f"pathlight-{os.getuid()}-{digest}" / "redis.sock"
+
+    @property
+    def store_url(self) -> str:
+        """Address for redis-py."""
+        return f"unix://{self._quoted_socket}" if self.embedded else self.redis_url
+
+    @property
+    def broker_url(self) -> str:
+        """Address for kombu."""
+        return f"redis+socket://{self._quoted_socket}" if self.embedded else self.redis_url
+
+    @property
+    def _quoted_socket(self) -> str:
+        return quote(os.fsencode(self.redis_socket))  # a folder's name may hold what means something in an address
+
+    @property
+    def blobs(self) -> Path:
+        return self.home / "blobs"
+
+    @property
+    def cache(self) -> Path:
+        """Fetched weights, by model name."""
+        return self.home / "models"
+
+    @property
+    def default_models(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(name for name in (self.classifier, self.tree_model) if name))
+
+
+def _key(name: str) -> str:
+    return {"redis_url": "REDIS_URL", "port": "PORT"}.get(name, f"PATHLIGHT_{name.upper()}")
+
+
+def _parse(key: str, text: str, kind: Any) -> Any:
+    try:
+        return kind(text)
+    except ValueError as error:
+        raise InvalidSetting(f"{key}={text!r} is not a valid {kind.__name__}") from error

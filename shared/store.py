@@ -1,0 +1,283 @@
+"""The job store: the one truth about every job. Each operation is one Lua script, atomic, safe to send twice."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from enum import IntEnum
+from pathlib import Path
+from typing import Any, cast
+
+import redis
+from redis.backoff import ExponentialBackoff
+from redis.retry import Retry
+
+from shared.errors import JobConflict, QueueFull, StoreUnavailable, UnknownJob
+from shared.jobs import Claim, ImageRecord, Job, JobError, JobOptions, JobStatus, Lane
+from shared.settings import Settings
+
+PREFIX = "pathlight:"
+_SCRIPTS = Path(__file__).with_name("scripts")
+_NAMES = ("submit", "claim", "renew", "finish", "release", "reap", "cancel", "collect")
+
+
+class Lease(IntEnum):
+    """What renewing a lease answers for one job."""
+
+    LOST = 0
+    HELD = 1
+    CANCELLED = 2
+    PAST_DEADLINE = 3
+
+
+@dataclass(frozen=True)
+class Submission:
+    """A new job, checked and ready to be stored. `answer_key` names the question, for answers already known."""
+
+    options: JobOptions
+    image: ImageRecord
+    lane: Lane = Lane.INTERACTIVE
+    owner: str = ""
+    idempotency_key: str = ""
+    body_hash: str = ""
+    answer_key: str = ""
+
+
+class JobStore:
+    """The store on a Redis server. Every method raises StoreUnavailable where Redis does not answer."""
+
+    def __init__(self, client: redis.Redis, settings: Settings) -> None:
+        self._redis = client
+        self._settings = settings
+        prelude = (_SCRIPTS / "prelude.lua").read_text("utf-8")
+        self._scripts = {
+            name: client.register_script(prelude + (_SCRIPTS / f"{name}.lua").read_text("utf-8")) for name in _NAMES
+        }
+
+    @classmethod
+    def connect(cls, settings: Settings) -> JobStore:
+        client = redis.Redis.from_url(
+            settings.store_url,
+            decode_responses=True,
+            socket_timeout=5,
+            socket_connect_timeout=5,
+            # A closed connection is opened again; a silent server is not asked again, which would only add up timeouts.
+            retry=Retry(ExponentialBackoff(cap=0.2, base=0.02), 2, supported_errors=(redis.ConnectionError,)),
+            health_check_interval=25,
+        )
+        return cls(client, settings)
+
+    # -- the way of a job ------------------------------------------------------------------------------------------
+
+    def submit(self, submission: Submission) -> str:
+        """Store a job and return its id; the same idempotency key and body give the same id. Raises QueueFull,
+        JobConflict (key known with another body)."""
+        job_id = secrets.token_urlsafe(16)
+        outcome, job_id = self._call(
+            "submit",
+            job_id,
+            submission.lane,
+            self._settings.queue_limit,
+            json.dumps(submission.options.to_dict()),
+            json.dumps(submission.image.to_dict()),
+            submission.image.sha256,
+            submission.owner,
+            submission.idempotency_key,
+            submission.body_hash,
+            submission.answer_key,
+            _ms(self._settings.deadline_seconds),
+            _ms(self._settings.retention_seconds),
+        )
+        if outcome == "full":
+            raise QueueFull(f"{self._settings.queue_limit} jobs are waiting already; try again shortly")
+        if outcome == "conflict":
+            raise JobConflict("this Idempotency-Key was used before with another request body")
+        return str(job_id)
+
+    def claim(self, most: int, *, claim_id: str) -> list[Claim]:
+        """Take up to `most` waiting jobs under a lease. The same `claim_id` returns the same jobs."""
+        texts = self._call(
+            "claim",
+            most,
+            claim_id,
+            _ms(self._settings.lease_seconds),
+            self._settings.max_attempts,
+            _ms(self._settings.retention_seconds),
+        )
+        return [_claim(json.loads(text)) for text in texts]
+
+    def renew(self, claims: Sequence[Claim]) -> dict[str, Lease]:
+        """Prolong the leases; says of each job whether work on it should go on."""
+        if not claims:
+            return {}
+        pairs = [part for claim in claims for part in (claim.id, claim.fence)]
+        answers = self._call("renew", _ms(self._settings.lease_seconds), *pairs)
+        return {claim.id: Lease(int(answer)) for claim, answer in zip(claims, answers, strict=True)}
+
+    def succeed(self, claim: Claim, result_ref: str, *, compute_ms: float) -> bool:
+        """End a job well. False where the claim is no longer the newest: another worker has it, nothing changes."""
+        return self._finish(claim, JobStatus.SUCCEEDED, result_ref=result_ref, compute_ms=compute_ms)
+
+    def fail(self, claim: Claim, error: JobError) -> bool:
+        return self._finish(claim, JobStatus.FAILED, error=json.dumps(error.to_dict()))
+
+    def stop(self, claim: Claim, status: JobStatus) -> bool:
+        """End a running job as cancelled or expired."""
+        return self._finish(claim, status)
+
+    def release(self, claim: Claim, *, charge: bool = False, solo: bool = False) -> bool:
+        """Give a running job back to its lane, at shutdown (not charged) or for a run in a batch of one. One that was
+        to be cancelled ends here."""
+        retention = _ms(self._settings.retention_seconds)
+        return bool(self._call("release", claim.id, claim.fence, int(charge), int(solo), retention))
+
+    def cancel(self, job_id: str) -> None:
+        """Cancel a queued job at once, flag a running one. Raises UnknownJob, JobConflict (already terminal)."""
+        outcome = self._call("cancel", job_id, secrets.token_hex(8), _ms(self._settings.retention_seconds))
+        if outcome == "unknown":
+            raise UnknownJob("there is no job with this id")
+        if outcome == "terminal":
+            raise JobConflict("the job has ended already")
+
+    def report(self, claim: Claim, *, done: int, total: int, stage: str) -> None:
+        """Publish how far a running job is."""
+        with _answering():
+            key = f"{PREFIX}job:{claim.id}"
+            self._redis.hset(key, "progress", json.dumps({"done": done, "total": total, "stage": stage}))
+            self._redis.publish(f"{PREFIX}events:{claim.id}", JobStatus.RUNNING.value)
+
+    # -- keeping ---------------------------------------------------------------------------------------------------
+
+    def reap(self) -> int:
+        """Requeue or end jobs whose worker is gone or whose time is over; how many."""
+        return int(self._call("reap", self._settings.max_attempts, _ms(self._settings.retention_seconds)))
+
+    def collect(self, most: int = 1000) -> list[str]:
+        """Forget terminal jobs whose retention has passed; their ids."""
+        return list(self._call("collect", most, _ms(self._settings.tombstone_seconds)))
+
+    def referenced(self, refs: Sequence[str]) -> set[str]:
+        """Those of `refs` that a job still names."""
+        if not refs:
+            return set()
+        with _answering():
+            counts = cast("list[str | None]", self._redis.hmget(f"{PREFIX}blobs", list(refs)))
+        return {ref for ref, count in zip(refs, counts, strict=True) if count is not None}
+
+    def waiting(self, lane: Lane) -> int:
+        with _answering():
+            return int(self._redis.zcard(f"{PREFIX}lane:{lane}"))
+
+    def now_ms(self) -> int:
+        with _answering():
+            seconds, micros = self._redis.time()
+        return seconds * 1000 + micros // 1000
+
+    # -- looking ---------------------------------------------------------------------------------------------------
+
+    def get(self, job_id: str) -> Job:
+        """The job as it stands. Raises UnknownJob."""
+        with _answering():
+            data = cast("dict[str, str]", self._redis.hgetall(f"{PREFIX}job:{job_id}"))
+            if "status" not in data:
+                raise UnknownJob("there is no job with this id")
+            job = Job.from_hash(job_id, data)
+            return self._with_position(job) if job.status is JobStatus.QUEUED else job
+
+    def is_collected(self, job_id: str) -> bool:
+        """Whether the job existed and was forgotten after its retention."""
+        with _answering():
+            return bool(self._redis.exists(f"{PREFIX}tombstone:{job_id}"))
+
+    def counts(self) -> dict[str, int]:
+        """Jobs by state, and `accepted`, `collected`, `leases_lost` since the store began."""
+        with _answering():
+            raw = cast("dict[str, str]", self._redis.hgetall(f"{PREFIX}counts"))
+        return {name: int(count) for name, count in raw.items()}
+
+    def ping(self) -> None:
+        with _answering():
+            self._redis.ping()
+
+    def server_info(self) -> dict[str, Any]:
+        with _answering():
+            return self._redis.info()
+
+    # -- workers ---------------------------------------------------------------------------------------------------
+
+    def heartbeat(self, name: str, *, drains: bool = True) -> None:
+        """Say that a process is here: a worker that drains, or one that only keeps house."""
+        with _answering():
+            self._redis.zadd(f"{PREFIX}{'workers' if drains else 'keepers'}", {name: time.time()})
+
+    def leave(self, name: str) -> None:
+        with _answering():
+            self._redis.zrem(f"{PREFIX}workers", name)
+            self._redis.zrem(f"{PREFIX}keepers", name)
+
+    def heard(self, name: str) -> bool:
+        """Whether this worker or keeper was heard lately."""
+        oldest = time.time() - self._settings.heartbeat_seconds
+        with _answering():
+            scores = [self._redis.zscore(f"{PREFIX}{kind}", name) for kind in ("workers", "keepers")]
+        return any(score is not None and float(score) >= oldest for score in scores)
+
+    def workers_heard(self) -> int:
+        """How many workers were heard lately."""
+        oldest = time.time() - self._settings.heartbeat_seconds
+        with _answering():
+            self._redis.zremrangebyscore(f"{PREFIX}workers", "-inf", oldest - 3600)
+            return int(self._redis.zcount(f"{PREFIX}workers", oldest, "+inf"))
+
+    # -- inside ----------------------------------------------------------------------------------------------------
+
+    def _finish(
+        self, claim: Claim, status: JobStatus, *, result_ref: str = "", error: str = "", compute_ms: float = 0.0
+    ) -> bool:
+        retention = _ms(self._settings.retention_seconds)
+        return bool(self._call("finish", claim.id, claim.fence, status, result_ref, error, compute_ms, retention))
+
+    def _with_position(self, job: Job) -> Job:
+        rank = cast("int | None", self._redis.zrank(f"{PREFIX}lane:{job.lane}", job.id))
+        if rank is None:
+            return job
+        ahead = rank + (self.waiting(Lane.INTERACTIVE) if job.lane is Lane.BULK else 0)
+        pace_ms = float(cast("str | None", self._redis.get(f"{PREFIX}pace")) or 100.0)
+        return replace(job, position=ahead + 1, eta_seconds=round((ahead + 1) * pace_ms / 1000, 3))
+
+    def _call(self, name: str, *arguments: object) -> Any:
+        with _answering():
+            return self._scripts[name](keys=[PREFIX], args=[str(argument) for argument in arguments])
+
+
+@contextmanager
+def _answering() -> Iterator[None]:
+    try:
+        yield
+    except (redis.ConnectionError, redis.TimeoutError) as error:
+        raise StoreUnavailable(f"Redis does not answer: {error}") from error
+    except redis.ResponseError as error:
+        full = isinstance(error, redis.OutOfMemoryError) or "OOM" in str(error)
+        if full or "MISCONF" in str(error):
+            raise StoreUnavailable(f"Redis takes no more data: {error}") from error
+        raise
+
+
+def _claim(data: dict[str, Any]) -> Claim:
+    return Claim(
+        id=data["id"],
+        fence=int(data["fence"]),
+        attempt=int(data["attempt"]),
+        options=JobOptions.from_dict(json.loads(data["options"])),
+        image=ImageRecord(**json.loads(data["image"])),
+        created_ms=int(data["created"]),
+        solo=bool(data["solo"]),
+    )
+
+
+def _ms(seconds: float) -> int:
+    return round(seconds * 1000)

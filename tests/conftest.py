@@ -1,0 +1,105 @@
+"""Fixtures that many tests share: settings in a fresh folder, a real Redis of our own, stores, and photographs."""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from cli import embedded
+from shared.blobs import BlobStore
+from shared.cards import Registry
+from shared.errors import StoreUnavailable
+from shared.settings import REPOSITORY, Settings
+from shared.store import JobStore
+
+DATA = REPOSITORY.parent / "shared" / "data"
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(home=tmp_path / "home")
+
+
+@pytest.fixture
+def redis_server(settings: Settings) -> Iterator[subprocess.Popen[bytes]]:
+    """A redis-server as `pathlight run` starts it, on the socket that the settings name."""
+    settings.home.mkdir(parents=True, exist_ok=True)
+    server = subprocess.Popen(embedded.prepare(settings), stdout=subprocess.DEVNULL)
+    try:
+        wait_for(lambda: _answers(settings), seconds=10)
+        yield server
+    finally:
+        server.kill()
+        server.wait()
+
+
+@pytest.fixture
+def store(settings: Settings, redis_server: subprocess.Popen[bytes]) -> JobStore:
+    return JobStore.connect(settings)
+
+
+@pytest.fixture
+def make_store(settings: Settings, redis_server: subprocess.Popen[bytes]) -> Callable[..., JobStore]:
+    """Stores on the same server with other settings: `make_store(lease_seconds=0.2)`."""
+    return lambda **changes: JobStore.connect(replace(settings, **changes))
+
+
+@pytest.fixture
+def blobs(settings: Settings) -> BlobStore:
+    return BlobStore(settings.blobs)
+
+
+@pytest.fixture(scope="session")
+def registry() -> Registry:
+    return Registry.load(Settings(home=Path("/nonexistent")))
+
+
+@pytest.fixture(scope="session")
+def photos() -> dict[str, Image.Image]:
+    """Real photographs, by name."""
+    import skimage.data
+
+    names = ("chelsea", "coffee", "astronaut", "rocket")
+    return {name: Image.fromarray(getattr(skimage.data, name)()) for name in names}
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of CIFAR-10 and photos100. Absent on a reader's machine, where the test is skipped; never in CI."""
+    if not (DATA / "cifar10-test.npz").exists():
+        message = "../shared/data is not beside the project"
+        if os.environ.get("CI"):
+            pytest.fail(message)
+        pytest.skip(message)
+    return DATA
+
+
+def encoded(picture: Image.Image, kind: str = "PNG", **options: object) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def wait_for(condition: Callable[[], bool], *, seconds: float, pause: float = 0.02) -> None:
+    """Wait until the condition holds; fails the test where it does not come to hold in time."""
+    until = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > until:
+            raise AssertionError(f"not within {seconds} s")
+        time.sleep(pause)
+
+
+def _answers(settings: Settings) -> bool:
+    try:
+        JobStore.connect(settings).ping()
+    except StoreUnavailable:
+        return False
+    return True

@@ -1,0 +1,188 @@
+"""The whole service as a person starts it: one photo's way, bad input, killed workers, a restarted Redis, Ctrl-C."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+
+from shared.settings import REPOSITORY
+from tests.conftest import encoded, wait_for
+from tests.flow.conftest import Service, start
+
+JOBS = "/api/v1/jobs"
+TERMINAL = {"succeeded", "failed", "cancelled", "expired"}
+
+
+def submit(service: Service, data: bytes, **fields: Any) -> httpx.Response:
+    return service.client.post(JOBS, data=fields, files={"image": ("photo.png", data)})
+
+
+def ended(service: Service, job_id: str) -> dict[str, Any] | None:
+    """The job where it has ended. A service that is just coming back counts as not ended."""
+    try:
+        response = service.client.get(f"{JOBS}/{job_id}")
+    except httpx.HTTPError:
+        return None
+    job: dict[str, Any] = response.json()
+    return job if job.get("status") in TERMINAL else None
+
+
+def answer(service: Service, data: bytes, **fields: Any) -> dict[str, Any]:
+    response = submit(service, data, **fields)
+    assert response.status_code == 202, response.text
+    job_id = response.json()["id"]
+    wait_for(lambda: ended(service, job_id) is not None, seconds=60)
+    job = ended(service, job_id)
+    assert job is not None
+    return job
+
+
+def test_the_cat_goes_through_the_whole_system(shared_service: Service, photos: dict[str, Image.Image]) -> None:
+    job = answer(shared_service, encoded(photos["chelsea"]))
+    assert job["status"] == "succeeded"
+    classifier, tree = job["result"]["explanations"]
+    assert [step["name"] for step in tree["decision_path"]["steps"]] == ["animal", "chordate", "carnivore", "cat"]
+    assert {"tabby, tabby cat", "Persian cat", "Egyptian cat"} & {c["name"] for c in classifier["prediction"]["top"]}
+    for explanation in (classifier, tree):
+        entry = explanation["maps"][0]
+        assert entry["exactness"]["exact"]
+        raw = np.load(io.BytesIO(shared_service.client.get(entry["artifacts"]["raw"]).content), allow_pickle=False)
+        assert min(raw.shape) >= 7
+        mean = float(raw.mean()) + entry["exactness"]["bias"]
+        assert mean == pytest.approx(explanation["prediction"]["logit"], rel=1e-5, abs=1e-5)
+        overlay = Image.open(io.BytesIO(shared_service.client.get(entry["artifacts"]["overlay"]).content))
+        assert overlay.size == (451, 300)
+    assert shared_service.client.get(job["links"]["page"]).status_code == 200
+
+
+def test_the_coffee_is_an_espresso(shared_service: Service, photos: dict[str, Image.Image]) -> None:
+    job = answer(shared_service, encoded(photos["coffee"], "JPEG"))
+    assert job["result"]["explanations"][0]["prediction"]["name"] == "espresso"
+
+
+def test_bad_input_gets_its_documented_answer_and_the_worker_lives(
+    shared_service: Service, photos: dict[str, Image.Image]
+) -> None:
+    jpeg = encoded(photos["chelsea"], "JPEG")
+    before = shared_service.pid_of("worker.app")
+    truncated = answer(shared_service, jpeg[: len(jpeg) // 2])
+    assert truncated["status"] == "failed"
+    assert truncated["error"]["code"] == "invalid_image"
+    for data, fields, status in (
+        (b"no picture", {}, 415),
+        (b"", {}, 400),
+        (bytes(50 * 1024 * 1024), {}, 413),
+        (jpeg, {"models": "nothing"}, 422),
+        (jpeg, {"methods": "nothing"}, 422),
+        (jpeg, {"target": "unicorn"}, 422),
+    ):
+        response = submit(shared_service, data, **fields)
+        assert response.status_code == status, response.text
+        assert response.headers["Content-Type"] == "application/problem+json"
+    assert shared_service.client.get(f"{JOBS}/unknown").status_code == 404
+    assert shared_service.pid_of("worker.app") == before
+    assert answer(shared_service, jpeg)["status"] == "succeeded"
+
+
+def many_pictures(count: int) -> list[bytes]:
+    rng = np.random.default_rng(0)
+    return [encoded(Image.fromarray(rng.integers(0, 255, (40, 40, 3), np.uint8))) for _ in range(count)]
+
+
+@pytest.mark.parametrize(
+    "strike",
+    [
+        pytest.param(lambda service: service.kill_group("worker.app"), id="the worker is killed"),
+        pytest.param(lambda service: service.kill_group("redis-server"), id="Redis is killed"),
+        pytest.param(lambda service: os.kill(service.pid_of("redis-server"), signal.SIGTERM), id="Redis is restarted"),
+    ],
+)
+def test_forty_jobs_all_succeed_once_when(strike: Callable[[Service], None], service: Service) -> None:
+    ids = [submit(service, data).json()["id"] for data in many_pictures(40)]
+    wait_for(lambda: any(ended(service, job_id) for job_id in ids), seconds=60)
+    assert not all(ended(service, job_id) for job_id in ids), "the strike must come in the middle"
+    strike(service)
+    began = time.monotonic()
+    wait_for(lambda: all(ended(service, job_id) for job_id in ids), seconds=60, pause=0.5)
+    jobs = [ended(service, job_id) for job_id in ids]
+    assert {job["status"] for job in jobs if job} == {"succeeded"}
+    assert all(job["attempts"] <= 3 for job in jobs if job)
+    again = [ended(service, job_id) for job_id in ids]
+    assert jobs == again
+    assert time.monotonic() - began < 60
+
+
+def test_ctrl_c_ends_everything_within_ten_seconds_and_nothing_is_lost(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    first = start(home, tmp_path / "log1")
+    ids = [submit(first, data).json()["id"] for data in many_pictures(20)]
+    group = [first.pid_of(words) for words in ("redis-server", "worker.app", "web.app")]
+    began = time.monotonic()
+    first.stop()
+    assert time.monotonic() - began < 10
+    assert not any(alive(pid) for pid in group)
+    began = time.monotonic()
+    second = start(home, tmp_path / "log2")
+    assert time.monotonic() - began < 15
+    try:
+        wait_for(lambda: all(ended(second, job_id) for job_id in ids), seconds=60, pause=0.5)
+        jobs = [ended(second, job_id) for job_id in ids]
+        assert {job["status"] for job in jobs if job} == {"succeeded"}
+    finally:
+        second.stop()
+
+
+def alive(group: int) -> bool:
+    """Whether any process of a group is left; one that has ended and waits to be reaped by init is not."""
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, _, its_group = stat.read_text().rpartition(")")[2].split()[:3]
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if int(its_group) == group and state != "Z":
+            return True
+    return False
+
+
+def test_a_second_instance_on_the_same_folder_is_refused_with_a_sentence(shared_service: Service) -> None:
+    home = shared_service.log.parent / "home"
+    second = subprocess.run(
+        [sys.executable, "-m", "cli", "run"],
+        cwd=REPOSITORY,
+        env={**os.environ, "PATHLIGHT_HOME": str(home), "PORT": "1"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert second.returncode == 1
+    assert "another Pathlight runs on" in second.stderr
+    assert "Traceback" not in second.stderr
+
+
+def test_the_command_line_speaks_to_the_service(
+    shared_service: Service, photos: dict[str, Image.Image], tmp_path: Path
+) -> None:
+    path = tmp_path / "chelsea.png"
+    photos["chelsea"].save(path)
+    address = str(shared_service.client.base_url)
+    command = [sys.executable, "-m", "cli", "submit", str(path), "--server", address, "--wait"]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert "Prediction: cat // Decisions: animal (" in done.stdout
+    job_id = done.stdout.split()[1]
+    command = [sys.executable, "-m", "cli", "status", job_id, "--server", address]
+    shown = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False, timeout=60)
+    assert shown.stdout.startswith(f"{job_id}  succeeded")

@@ -1,0 +1,74 @@
+"""The README's commands are real: each is run, or is a target or route that exists."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from shared.settings import REPOSITORY
+from tests.conftest import encoded
+
+README = (REPOSITORY / "README.md").read_text("utf-8")
+
+
+def commands() -> list[str]:
+    blocks = re.findall(r"```sh\n(.*?)```", README, re.S)
+    return [line.split("  #")[0].strip() for block in blocks for line in block.splitlines() if line.strip()]
+
+
+def test_every_make_target_of_the_readme_exists() -> None:
+    targets = set(re.findall(r"\bmake (\w+)\b", README)) - {"it"}
+    known = set(re.findall(r"^(\w+):", (REPOSITORY / "Makefile").read_text("utf-8"), re.M))
+    assert {"run", "test", "check", "format", "help"} <= targets <= known
+
+
+def test_make_help_says_what_each_target_does() -> None:
+    shown = subprocess.run(["make", "help"], cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
+    for target in ("run", "test", "check", "format"):
+        assert f"make {target} " in shown
+
+
+@pytest.mark.parametrize("name", ["explain", "submit", "models", "doctor"])
+def test_the_command_line_teaches_itself(name: str) -> None:
+    command = [sys.executable, "-m", "cli", name, "--help"]
+    shown = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
+    assert len(shown.splitlines()) > 4
+
+
+def test_the_readme_names_no_command_that_is_not_tested() -> None:
+    known = {"make", "curl", ".venv/bin/pathlight"}
+    assert {shlex.split(command)[0] for command in commands()} == known
+    subcommands = {shlex.split(c)[1] for c in commands() if "pathlight" in shlex.split(c)[0]}
+    assert subcommands == {"explain", "submit", "models", "doctor"}
+
+
+def test_the_readmes_explain_command_prints_the_tutorials_lines_and_writes_its_files(
+    photos: dict[str, Image.Image], tmp_path: Path
+) -> None:
+    (tmp_path / "photo.jpg").write_bytes(encoded(photos["chelsea"], "JPEG"))
+    command = next(c for c in commands() if " explain " in c)
+    arguments = shlex.split(command)[1:]
+    done = subprocess.run(
+        [sys.executable, "-m", "cli", *arguments],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(REPOSITORY), "PATH": "/usr/bin:/bin", "PATHLIGHT_HOME": str(tmp_path / "home")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    path = r"Prediction: cat // Decisions: animal \(\d+\.\d\d%\), chordate \(.*%\), carnivore \(.*%\), cat \(.*%\)"
+    assert re.search(path, done.stdout)
+    for folder in (tmp_path / "result", tmp_path / "result" / "nbdt-cifar10"):
+        assert {path.name for path in folder.iterdir() if path.is_file()} == {
+            "heatmap.png",
+            "overlay.png",
+            "cam.npy",
+            "explanation.json",
+        }

@@ -1,0 +1,189 @@
+"""The training loop: seeded, resumable to the same weights, and what feeds it."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Generator, Tensor, nn
+from torch.nn import functional
+
+from shared.settings import REPOSITORY
+from training import augment
+from training.fit import Recipe, fit, predict
+from training.pictures import photos100, read_archive, read_tiny_imagenet
+from worker.networks import whitening_filters
+
+RECIPE = Recipe(epochs=3, batch=16, peak_rate=0.1, weight_decay=1e-3, mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.2))
+
+
+def data() -> tuple[Tensor, Tensor]:
+    """Two classes told apart by their brightness."""
+    rng = Generator().manual_seed(0)
+    labels = torch.arange(64) % 2
+    images = torch.randint(0, 80, (64, 3, 8, 8), generator=rng) + 150 * labels[:, None, None, None]
+    return images.to(torch.uint8), labels
+
+
+def small_network() -> nn.Module:
+    torch.manual_seed(1)
+    layers = (nn.Conv2d(3, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(1))
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(8, 2))
+
+
+def train(network: nn.Module, checkpoint: Path, *, stop_after: int | None = None) -> None:
+    images, labels = data()
+
+    def view(batch: Tensor, indices: Tensor, epoch: int, rng: Generator) -> Tensor:
+        return augment.shift(augment.alternating_flip(batch, indices, epoch=epoch), pixels=1, generator=rng)
+
+    def after_epoch(epoch: int) -> str:
+        if epoch == stop_after:
+            raise KeyboardInterrupt
+        return ""
+
+    fit(
+        network,
+        RECIPE,
+        images,
+        labels,
+        loss=lambda logits, wanted, share: functional.cross_entropy(logits, wanted),
+        view=view,
+        checkpoint=checkpoint,
+        after_epoch=after_epoch,
+    )
+
+
+def test_a_training_that_was_interrupted_ends_with_the_weights_of_one_that_was_not(tmp_path: Path) -> None:
+    whole, resumed = small_network(), small_network()
+    train(whole, tmp_path / "whole.pt")
+    with pytest.raises(KeyboardInterrupt):
+        train(resumed, tmp_path / "resumed.pt", stop_after=2)
+    resumed = small_network()
+    train(resumed, tmp_path / "resumed.pt")
+    for name, value in whole.state_dict().items():
+        assert torch.equal(value, resumed.state_dict()[name]), name
+
+
+def test_the_loop_learns(tmp_path: Path) -> None:
+    network = small_network()
+    train(network, tmp_path / "run.pt")
+    images, labels = data()
+    assert (predict(network, images, RECIPE, size=8).argmax(1) == labels).all()
+
+
+def test_a_checkpoint_of_another_recipe_is_refused(tmp_path: Path) -> None:
+    train(small_network(), tmp_path / "run.pt")
+    images, labels = data()
+    with pytest.raises(SystemExit, match="another recipe"):
+        fit(
+            small_network(),
+            replace(RECIPE, peak_rate=0.2),
+            images,
+            labels,
+            loss=lambda logits, wanted, share: logits.sum(),
+            view=lambda batch, indices, epoch, rng: batch,
+            checkpoint=tmp_path / "run.pt",
+        )
+
+
+def test_the_rate_rises_to_its_peak_and_falls() -> None:
+    rates = [RECIPE.rate(share / 100) for share in range(101)]
+    peak = rates.index(max(rates))
+    assert peak == 20 and rates[peak] == pytest.approx(RECIPE.peak_rate)
+    assert rates[:21] == sorted(rates[:21])
+    assert rates[20:] == sorted(rates[20:], reverse=True)
+    assert min(rates) > 0
+
+
+def test_two_epochs_show_both_sides_of_every_picture() -> None:
+    pictures = torch.rand(20, 3, 4, 4)
+    even = augment.alternating_flip(pictures, torch.arange(20), epoch=0)
+    odd = augment.alternating_flip(pictures, torch.arange(20), epoch=1)
+    assert torch.equal(odd.flip(3), even)
+    sides = [(even[i] == pictures[i]).all().item() for i in range(20)]
+    assert any(sides) and not all(sides)
+
+
+def test_a_shift_moves_a_picture_and_mirrors_at_its_border() -> None:
+    column = torch.arange(6.0).expand(1, 3, 6, 6)
+    seen = {
+        augment.shift(column, pixels=1, generator=Generator().manual_seed(seed))[0, 0, 0, 0].item()
+        for seed in range(30)
+    }
+    assert seen == {0.0, 1.0}
+    assert augment.shift(column, pixels=1, generator=Generator().manual_seed(0)).shape == column.shape
+
+
+def test_a_crop_of_the_whole_area_resizes_and_nothing_else() -> None:
+    pictures = torch.rand(4, 3, 16, 16)
+    whole = augment.crop_and_resize(
+        pictures.mean((2, 3), keepdim=True).expand_as(pictures),
+        size=8,
+        area=(1, 1),
+        generator=Generator().manual_seed(0),
+    )
+    assert whole.shape == (4, 3, 8, 8)
+    assert torch.allclose(whole, pictures.mean((2, 3), keepdim=True).expand_as(whole), atol=1e-5)
+
+
+def test_whitened_patches_have_unit_variance_and_no_correlation() -> None:
+    pictures = torch.randn(200, 3, 12, 12, generator=Generator().manual_seed(0)).cumsum(3)
+    answers = functional.conv2d(pictures, whitening_filters(pictures, 32))[:, :16]
+    flat = answers.permute(1, 0, 2, 3).flatten(1)
+    covariance = torch.cov(flat)
+    assert torch.allclose(covariance, torch.eye(16), atol=0.05)
+
+
+def test_an_archive_is_read_as_its_pictures_and_labels(tmp_path: Path) -> None:
+    shades = [10, 200, 90]
+    encoded = []
+    for shade in shades:
+        buffer = io.BytesIO()
+        Image.new("RGB", (4, 4), (shade, 0, 0)).save(buffer, "PNG")
+        encoded.append(buffer.getvalue())
+    offsets = np.cumsum([0, *map(len, encoded)])
+    path = tmp_path / "photos100-val.npz"
+    np.savez(
+        path,
+        images=np.frombuffer(b"".join(encoded), np.uint8),
+        offsets=offsets,
+        labels=np.array([0, 1, 0], np.uint8),
+        names=np.array(["a", "b"]),
+        wnids=np.array(["n1", "n2"]),
+        boxes=np.zeros((3, 4), np.uint8),
+    )
+    pictures = photos100("val", tmp_path)
+    assert pictures.images[:, 0, 0, 0].tolist() == shades
+    assert pictures.labels.tolist() == [0, 1, 0]
+    assert pictures.wnids == ("n1", "n2")
+    assert read_archive(path).boxes is not None
+
+
+def test_an_unpacked_tiny_imagenet_folder_gives_the_same_classes(tmp_path: Path) -> None:
+    for wnid, shade in (("n1", 10), ("n2", 200), ("n9", 50)):
+        folder = tmp_path / "train" / wnid / "images"
+        folder.mkdir(parents=True)
+        Image.new("RGB", (64, 64), (shade, shade, shade)).save(folder / f"{wnid}_0.JPEG")
+    (tmp_path / "val" / "images").mkdir(parents=True)
+    Image.new("RGB", (64, 64), (200, 200, 200)).save(tmp_path / "val" / "images" / "val_0.JPEG")
+    (tmp_path / "val" / "val_annotations.txt").write_text("val_0.JPEG\tn2\t0\t0\t10\t10\n", "utf-8")
+    train_split = read_tiny_imagenet(tmp_path, "train", wnids=["n1", "n2"], names=["a", "b"])
+    assert train_split.labels.tolist() == [0, 1]
+    val_split = read_tiny_imagenet(tmp_path, "val", wnids=["n1", "n2"], names=["a", "b"])
+    assert val_split.labels.tolist() == [1]
+
+
+@pytest.mark.parametrize("name", ["cifar10", "photos100"])
+def test_the_training_commands_teach_themselves(name: str) -> None:
+    import subprocess
+    import sys
+
+    command = [sys.executable, "-m", f"training.{name}", "--help"]
+    shown = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
+    assert "--data" in shown and "--run" in shown

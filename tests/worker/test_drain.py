@@ -1,0 +1,219 @@
+"""Draining: a real store and real pictures, with explainers that misbehave on purpose."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import pytest
+from billiard.exceptions import SoftTimeLimitExceeded
+from PIL import Image
+
+from shared.blobs import BlobStore
+from shared.errors import ModelUnavailable
+from shared.jobs import ImageRecord, Job, JobOptions, JobStatus
+from shared.results import Result
+from shared.settings import Settings
+from shared.store import JobStore, Submission
+from tests.conftest import encoded, wait_for
+from worker.drain import Answer, Drain
+from worker.keep import Keeper
+
+Asked = Sequence[tuple[Image.Image, JobOptions]]
+
+
+def colour(shade: int) -> bytes:
+    return encoded(Image.new("RGB", (8, 8), (shade, 0, 0)))
+
+
+def submit(store: JobStore, blobs: BlobStore, data: bytes, target: str = "predicted") -> str:
+    image = ImageRecord(blobs.put(data), 8, 8, "PNG", "a.png")
+    return store.submit(Submission(options=JobOptions(("m",), target=target), image=image))
+
+
+def describe(batch: Asked) -> list[Result]:
+    """A well-behaved explainer: it says which shade each picture has, and how many came together."""
+    return [
+        Result({"shade": picture.getpixel((0, 0)), "together": len(batch), "timings": {"compute_ms": 1.0}}, {})
+        for picture, _ in batch
+    ]
+
+
+@pytest.fixture
+def make_drain(store: JobStore, blobs: BlobStore, settings: Settings) -> Callable[..., Drain]:
+    def make(answer: Answer, **changes: object) -> Drain:
+        changed = replace(settings, **changes)  # type: ignore[arg-type]
+        return Drain(JobStore.connect(changed), blobs, changed, answer=answer, ring=lambda: None)
+
+    return make
+
+
+def result_of(job: Job, blobs: BlobStore) -> Result:
+    assert job.result_ref is not None
+    return Result.unpack(blobs.get(job.result_ref))
+
+
+def test_whatever_waits_runs_as_one_batch_and_each_job_gets_its_own_result(
+    store: JobStore, blobs: BlobStore, make_drain: Callable[..., Drain]
+) -> None:
+    ids = [submit(store, blobs, colour(shade)) for shade in range(5)]
+    assert make_drain(describe).run() == 5
+    for shade, job_id in enumerate(ids):
+        job = store.get(job_id)
+        assert job.status is JobStatus.SUCCEEDED
+        document = result_of(job, blobs).document
+        assert document["shade"] == [shade, 0, 0]
+        assert document["together"] == 5
+
+
+def test_a_broken_picture_fails_alone(store: JobStore, blobs: BlobStore, make_drain: Callable[..., Drain]) -> None:
+    good, bad = submit(store, blobs, colour(1)), submit(store, blobs, colour(2)[:40])
+    make_drain(describe).run()
+    assert store.get(good).status is JobStatus.SUCCEEDED
+    job = store.get(bad)
+    assert job.status is JobStatus.FAILED and job.error is not None
+    assert job.error.code == "invalid_image"
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (SoftTimeLimitExceeded(), "timeout"),
+        (MemoryError(), "out_of_memory"),
+        (ModelUnavailable("not ready"), "model_unavailable"),
+        (RuntimeError("secret detail"), "internal"),
+    ],
+)
+def test_a_fault_in_a_batch_is_charged_to_the_one_job_that_has_it(
+    error: Exception, code: str, store: JobStore, blobs: BlobStore, make_drain: Callable[..., Drain]
+) -> None:
+    def answer(batch: Asked) -> list[Result]:
+        if any(options.target == "poison" for _, options in batch):
+            raise error
+        return describe(batch)
+
+    good = [submit(store, blobs, colour(shade)) for shade in range(3)]
+    poison = submit(store, blobs, colour(9), target="poison")
+    make_drain(answer).run()
+    assert all(store.get(job_id).status is JobStatus.SUCCEEDED for job_id in good)
+    job = store.get(poison)
+    assert job.status is JobStatus.FAILED and job.error is not None
+    assert job.error.code == code
+    assert "secret" not in job.error.message
+    assert job.attempts == 1
+
+
+def test_a_worker_that_is_told_to_stop_gives_its_jobs_back_uncharged(
+    store: JobStore, blobs: BlobStore, make_drain: Callable[..., Drain]
+) -> None:
+    def stopped(batch: Asked) -> list[Result]:
+        raise SystemExit
+
+    ids = [submit(store, blobs, colour(shade)) for shade in range(3)]
+    with pytest.raises(SystemExit):
+        make_drain(stopped).run()
+    for job_id in ids:
+        job = store.get(job_id)
+        assert job.status is JobStatus.QUEUED
+        assert job.attempts == 0
+
+
+def test_work_longer_than_its_lease_keeps_the_lease(
+    store: JobStore, blobs: BlobStore, make_drain: Callable[..., Drain]
+) -> None:
+    def slow(batch: Asked) -> list[Result]:
+        time.sleep(1.0)
+        return describe(batch)
+
+    job_id = submit(store, blobs, colour(1))
+    drain = make_drain(slow, lease_seconds=0.3)
+    thread = threading.Thread(target=drain.run)
+    thread.start()
+    while thread.is_alive():
+        store.reap()
+        time.sleep(0.02)
+    job = store.get(job_id)
+    assert job.status is JobStatus.SUCCEEDED
+    assert job.attempts == 1
+
+
+def test_a_running_job_that_is_cancelled_ends_cancelled(
+    store: JobStore, blobs: BlobStore, make_drain: Callable[..., Drain]
+) -> None:
+    started = threading.Event()
+
+    def slow(batch: Asked) -> list[Result]:
+        started.set()
+        time.sleep(0.6)
+        return describe(batch)
+
+    job_id = submit(store, blobs, colour(1))
+    thread = threading.Thread(target=make_drain(slow, lease_seconds=0.3).run)
+    thread.start()
+    started.wait(5)
+    store.cancel(job_id)
+    thread.join()
+    assert store.get(job_id).status is JobStatus.CANCELLED
+
+
+def test_a_lost_blob_is_a_failure_of_storage(
+    store: JobStore, blobs: BlobStore, make_drain: Callable[..., Drain]
+) -> None:
+    job_id = submit(store, blobs, colour(1))
+    blobs.discard(store.get(job_id).image.sha256)
+    make_drain(describe).run()
+    job = store.get(job_id)
+    assert job.error is not None and job.error.code == "storage"
+
+
+def test_jobs_of_a_worker_that_died_are_run_again_by_another(
+    blobs: BlobStore, settings: Settings, make_store: Callable[..., JobStore]
+) -> None:
+    hasty = make_store(lease_seconds=0.1)
+    ids = [submit(hasty, blobs, colour(shade)) for shade in range(4)]
+    assert len(hasty.claim(8, claim_id="dead worker")) == 4
+    rings: list[bool] = []
+    keeper = Keeper(hasty, blobs, settings, ring=lambda: rings.append(True))
+
+    def rung() -> bool:
+        keeper.run()
+        return bool(rings)
+
+    wait_for(rung, seconds=5)
+    Drain(hasty, blobs, settings, answer=describe, ring=lambda: None).run()
+    for job_id in ids:
+        job = hasty.get(job_id)
+        assert job.status is JobStatus.SUCCEEDED
+        assert result_of(job, blobs).document["together"] == 1  # quarantined: one of them may be what killed the worker
+
+
+def test_the_keeper_leaves_leases_alone_when_the_clock_jumped(
+    blobs: BlobStore, settings: Settings, make_store: Callable[..., JobStore], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hasty = make_store(lease_seconds=0.1)
+    job_id = submit(hasty, blobs, colour(1))
+    hasty.claim(1, claim_id="a")
+    keeper = Keeper(hasty, blobs, settings, ring=lambda: None)
+    keeper.run()
+    time.sleep(0.2)
+    real = hasty.now_ms
+    monkeypatch.setattr(hasty, "now_ms", lambda: real() + 3_600_000)
+    keeper.run()
+    assert hasty.get(job_id).status is JobStatus.RUNNING
+    keeper.run()
+    assert hasty.get(job_id).status is JobStatus.QUEUED
+
+
+def test_the_sweep_removes_old_blobs_that_no_job_names_and_no_others(
+    store: JobStore, blobs: BlobStore, settings: Settings
+) -> None:
+    wanted = submit(store, blobs, colour(1))
+    orphan = blobs.put(b"an upload that was never submitted")
+    keeper = Keeper(store, blobs, settings, ring=lambda: None)
+    assert keeper.sweep(older_than=60) == 0
+    assert keeper.sweep(older_than=-1) == 1
+    assert blobs.get(store.get(wanted).image.sha256) == colour(1)
+    assert list(blobs.untouched_for(-1)) == [store.get(wanted).image.sha256]
+    assert not (settings.blobs / orphan[:2] / orphan).exists()

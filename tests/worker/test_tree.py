@@ -1,0 +1,178 @@
+"""Tree inference against nbdt's own rules, and its identities."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from shared.cards import Registry
+from shared.hierarchy import Hierarchy, Node
+from shared.settings import REPOSITORY
+from training.pictures import cifar10
+from worker.models import Model
+from worker.tree import TreeMatrices, TreeMode, infer, soft_leaf_log_p
+
+TREES = {
+    "CIFAR10": "induced-wrn28_10_cifar10",
+    "CIFAR100": "induced-wrn28_10_cifar100",
+    "TinyImagenet200": "induced-ResNet18",
+}
+
+
+def nbdt_tree(dataset: str) -> Hierarchy:
+    spec = find_spec("nbdt")
+    assert spec is not None and spec.origin is not None
+    folder = Path(spec.origin).parent
+    graph = json.loads((folder / "hierarchies" / dataset / f"graph-{TREES[dataset]}.json").read_text("utf-8"))
+    leaf_ids = (folder / "wnids" / f"{dataset}.txt").read_text("utf-8").split()
+    return Hierarchy.from_node_link(graph, leaf_ids=leaf_ids, origin="nbdt", licence="MIT")
+
+
+def oracle(dataset: str, logits: Tensor, folder: Path) -> tuple[Tensor, Tensor]:
+    """nbdt's hard predictions and soft probabilities."""
+    np.save(folder / "logits.npy", logits.numpy())
+    command = [sys.executable, "-m", "tests.worker.nbdt_oracle", dataset, TREES[dataset]]
+    subprocess.run(
+        [*command, str(folder / "logits.npy"), str(folder / "out.npz")],
+        cwd=REPOSITORY,
+        check=True,
+        capture_output=True,
+    )
+    with np.load(folder / "out.npz") as out:
+        return torch.from_numpy(out["hard"]), torch.from_numpy(out["soft"])
+
+
+def decides_alike(logits: Tensor, dataset: str, folder: Path) -> None:
+    matrices = TreeMatrices.of(nbdt_tree(dataset))
+    hard, soft = oracle(dataset, logits, folder)
+    assert torch.equal(infer(logits, matrices, mode=TreeMode.HARD).prediction, hard)
+    ours = infer(logits, matrices, mode=TreeMode.SOFT).leaf_log_p.exp()
+    assert (ours - soft).abs().max().item() <= 1e-6
+
+
+@pytest.mark.parametrize("dataset", sorted(TREES))
+def test_hard_and_soft_rules_equal_nbdt_on_random_logits(dataset: str, tmp_path: Path) -> None:
+    classes = nbdt_tree(dataset).class_count
+    count = 512 if classes == 10 else 64  # nbdt's walk grows with the square of the batch
+    logits = torch.randn(count, classes, generator=torch.Generator().manual_seed(7)) * 4
+    decides_alike(logits, dataset, tmp_path)
+
+
+def test_hard_and_soft_rules_equal_nbdt_on_the_logits_of_all_cifar10_test_pictures(
+    registry: Registry, shared_data: Path, tmp_path: Path
+) -> None:
+    from training.cifar10 import RECIPE
+    from training.fit import normalise
+
+    model = Model.load(registry.get("nbdt-cifar10"))
+    test = cifar10("test", shared_data)
+    logits = torch.cat([model.logits(model.features(normalise(part, RECIPE))) for part in test.images.split(500)])
+    assert len(logits) == 10_000
+    decides_alike(logits, "CIFAR10", tmp_path)
+
+
+def test_marginal_mode_gives_back_the_softmax_of_the_network() -> None:
+    logits = torch.randn(256, 100, dtype=torch.float64, generator=torch.Generator().manual_seed(1)) * 8
+    matrices = TreeMatrices.of(nbdt_tree("CIFAR100"), dtype=torch.float64)
+    inference = infer(logits, matrices, mode=TreeMode.MARGINAL)
+    assert torch.allclose(inference.leaf_log_p, logits.log_softmax(1), atol=1e-12)
+    assert torch.equal(inference.prediction, logits.argmax(1))
+
+
+@pytest.mark.parametrize("mode", TreeMode)
+def test_an_image_gets_in_a_batch_what_it_gets_alone(mode: TreeMode) -> None:
+    logits = torch.randn(33, 10, generator=torch.Generator().manual_seed(2)) * 3
+    matrices = TreeMatrices.of(nbdt_tree("CIFAR10"))
+    together = infer(logits, matrices, mode=mode)
+    for i in range(len(logits)):
+        alone = infer(logits[i : i + 1], matrices, mode=mode)
+        assert alone.prediction[0] == together.prediction[i]
+        assert torch.allclose(alone.edge_log_p[0], together.edge_log_p[i], atol=1e-6)
+
+
+@pytest.mark.parametrize("mode", TreeMode)
+def test_saturated_and_equal_logits_give_numbers(mode: TreeMode) -> None:
+    matrices = TreeMatrices.of(nbdt_tree("CIFAR10"))
+    extreme = torch.tensor([[0.0] * 10, [1e4] + [-1e4] * 9, [-1e30] * 9 + [1e30]])
+    inference = infer(extreme, matrices, mode=mode)
+    assert not inference.leaf_log_p.isnan().any()
+    assert not inference.edge_log_p.isnan().any()
+    assert inference.prediction.tolist()[1] == 0
+    assert inference.prediction.tolist()[2] == 9
+
+
+def test_ties_go_to_the_first_child() -> None:
+    tree = Hierarchy((Node("root", "root", ("a", "b")), Node("a", "a", leaf=0), Node("b", "b", leaf=1)))
+    matrices = TreeMatrices.of(tree)
+    for mode in TreeMode:
+        assert infer(torch.zeros(1, 2), matrices, mode=mode).prediction.item() == 0
+
+
+def test_the_supervision_loss_has_a_gradient_everywhere() -> None:
+    logits = (torch.randn(4, 10, generator=torch.Generator().manual_seed(3)) * 50).requires_grad_()
+    matrices = TreeMatrices.of(nbdt_tree("CIFAR10"))
+    (-soft_leaf_log_p(logits, matrices)[:, 3].sum()).backward()
+    assert logits.grad is not None
+    assert logits.grad.isfinite().all()
+
+
+@st.composite
+def random_trees(draw: st.DrawFn) -> Hierarchy:
+    """A random tree over 2 to 12 classes with one to four children a decision."""
+    count = draw(st.integers(2, 12))
+    nodes = [Node(f"leaf{k}", f"class {k}", leaf=k) for k in range(count)]
+    open_ids = [node.id for node in nodes]
+    while len(open_ids) > 1:
+        width = draw(st.integers(2, min(4, len(open_ids))))
+        taken, open_ids = open_ids[:width], open_ids[width:]
+        node = Node(f"inner{len(nodes)}", None, tuple(taken))
+        nodes.append(node)
+        open_ids.append(node.id)
+    return Hierarchy(tuple(nodes))
+
+
+@given(random_trees(), st.integers(0, 2**32 - 1))
+@settings(max_examples=60, deadline=None, derandomize=True)
+def test_on_any_tree_path_products_sum_to_one_and_soft_agrees_with_a_walk_over_nodes(
+    tree: Hierarchy, seed: int
+) -> None:
+    logits = torch.randn(3, tree.class_count, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)) * 5
+    matrices = TreeMatrices.of(tree, dtype=torch.float64)
+    for mode in (TreeMode.SOFT, TreeMode.MARGINAL):
+        total = infer(logits, matrices, mode=mode).leaf_log_p.exp().sum(1)
+        assert torch.allclose(total, torch.ones_like(total), atol=1e-10)
+    soft = infer(logits, matrices, mode=TreeMode.SOFT).leaf_log_p
+    hard = infer(logits, matrices, mode=TreeMode.HARD).prediction
+    for i in range(3):
+        assert torch.allclose(soft[i], _walk_all(tree, logits[i]), atol=1e-10)
+        assert hard[i].item() == _walk_best(tree, logits[i])
+
+
+def _child_scores(tree: Hierarchy, node: Node, logits: Tensor) -> Tensor:
+    return torch.stack([logits[list(tree.leaves_below[child])].mean() for child in node.children])
+
+
+def _walk_all(tree: Hierarchy, logits: Tensor) -> Tensor:
+    log_p = torch.zeros_like(logits)
+    for node in tree.decisions:
+        shares = _child_scores(tree, node, logits).log_softmax(0)
+        for child, share in zip(node.children, shares, strict=True):
+            log_p[list(tree.leaves_below[child])] += share
+    return log_p
+
+
+def _walk_best(tree: Hierarchy, logits: Tensor) -> int:
+    node = tree.root
+    while node.leaf is None:
+        node = tree.by_id[node.children[int(_child_scores(tree, node, logits).argmax())]]
+    return node.leaf

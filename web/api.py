@@ -1,0 +1,208 @@
+"""The REST API, version 1."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Any
+
+from flask import Response, jsonify, request, url_for
+from flask_openapi3 import APIBlueprint, Tag
+
+from shared.blobs import BlobStore
+from shared.broker import Bell
+from shared.cards import ModelCard, Registry
+from shared.drawing import Style
+from shared.errors import PathlightError
+from shared.jobs import JobStatus
+from shared.options import METHODS, TREES
+from shared.settings import Settings
+from shared.store import JobStore, Submission
+from web import submission as submissions
+from web.artifacts import PICTURE, Artifacts
+from web.jobs import Jobs
+from web.problems import problem
+from web.schemas import (
+    ArtifactPath,
+    DrawingQuery,
+    Health,
+    JobOut,
+    JobPath,
+    JsonSubmission,
+    ModelList,
+    Options,
+)
+
+_PROBLEM = {"content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}}
+
+
+def _problems(*statuses: HTTPStatus) -> dict[str | int, Any]:
+    return {str(status.value): {"description": status.phrase, **_PROBLEM} for status in statuses}
+
+
+def _submit_body() -> dict[str, Any]:
+    form = Options.model_json_schema()
+    form["properties"] = {"image": {"type": "string", "format": "binary"}, **form["properties"]}
+    form["required"] = ["image"]
+    return {
+        "required": True,
+        "content": {
+            "multipart/form-data": {"schema": form},
+            "application/json": {"schema": JsonSubmission.model_json_schema()},
+        },
+    }
+
+
+def accept(submission: Submission, data: bytes, *, store: JobStore, blobs: BlobStore, bell: Bell) -> str:
+    """Store picture and job, ring, and return the job's id. The picture comes first: a job without it cannot run."""
+    blobs.put(data)
+    job_id = store.submit(submission)
+    bell.ring()
+    return job_id
+
+
+def blueprint(
+    settings: Settings,
+    *,
+    store: JobStore,
+    blobs: BlobStore,
+    bell: Bell,
+    registry: Registry,
+    jobs: Jobs,
+) -> APIBlueprint:
+    """All routes under /api/v1."""
+    api = APIBlueprint(
+        "api", __name__, url_prefix="/api/v1", abp_tags=[Tag(name="jobs", description="Explanation jobs")]
+    )
+    artifacts = Artifacts(blobs, settings)
+
+    @api.post(
+        "/jobs",
+        summary="Submit a picture to be explained",
+        responses={
+            "202": JobOut,
+            **_problems(
+                HTTPStatus.BAD_REQUEST,
+                HTTPStatus.CONFLICT,
+                HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+                HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+                HTTPStatus.UNPROCESSABLE_ENTITY,
+                HTTPStatus.SERVICE_UNAVAILABLE,
+            ),
+        },
+        openapi_extensions={"requestBody": _submit_body()},
+    )
+    def submit_job() -> Response:
+        submission, data = submissions.read(request, settings=settings, registry=registry)
+        job_id = accept(submission, data, store=store, blobs=blobs, bell=bell)
+        response = jsonify(jobs.to_json(jobs.get(job_id)))
+        response.status_code = HTTPStatus.ACCEPTED
+        response.headers["Location"] = url_for("api.get_job", job_id=job_id)
+        response.headers["Retry-After"] = "1"
+        return response
+
+    @api.get(
+        "/jobs/<job_id>",
+        summary="Poll a job",
+        responses={"200": JobOut, **_problems(HTTPStatus.NOT_FOUND, HTTPStatus.GONE, HTTPStatus.SERVICE_UNAVAILABLE)},
+    )
+    def get_job(path: JobPath) -> Response:
+        response = jsonify(jobs.to_json(jobs.get(path.job_id)))
+        response.headers["Cache-Control"] = "no-store"
+        return response
+
+    @api.post(
+        "/jobs/<job_id>/cancel",
+        summary="Cancel a job",
+        responses={"200": JobOut, **_problems(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.GONE)},
+    )
+    def cancel_job(path: JobPath) -> Response:
+        jobs.get(path.job_id)
+        store.cancel(path.job_id)
+        return jsonify(jobs.to_json(jobs.get(path.job_id)))
+
+    @api.get(
+        "/jobs/<job_id>/artifacts/<name>",
+        summary="A raw map, a drawn picture, or the uploaded picture",
+        responses={
+            "200": {
+                "description": "The file",
+                "content": {kind: {} for kind in ("image/png", "image/jpeg", "application/octet-stream")},
+            },
+            "304": {"description": "Not modified"},
+            **_problems(HTTPStatus.NOT_FOUND, HTTPStatus.GONE, HTTPStatus.UNPROCESSABLE_ENTITY),
+        },
+    )
+    def get_artifact(path: ArtifactPath, query: DrawingQuery) -> Response:
+        job = jobs.get(path.job_id)
+        result = jobs.result(job) if path.name != PICTURE or job.status is JobStatus.SUCCEEDED else None
+        style = Style(query.colormap, query.alpha, query.width)
+        artifact = artifacts.get(job, result, path.name, style)
+        fresh = request.if_none_match.contains(artifact.etag)
+        response = Response(status=HTTPStatus.NOT_MODIFIED) if fresh else Response(artifact.make())
+        response.content_type = artifact.content_type
+        response.set_etag(artifact.etag)
+        response.headers["Cache-Control"] = "private, max-age=31536000, immutable"
+        response.headers["Content-Disposition"] = f'inline; filename="{path.name}"'
+        response.headers["Content-Security-Policy"] = "sandbox; default-src 'none'"
+        return response
+
+    @api.get("/models", summary="All models, ready or not", responses={"200": ModelList})
+    def list_models() -> Response:
+        return jsonify({"models": [model_json(card, settings) for card in registry.cards.values()]})
+
+    return api
+
+
+def health_blueprint(settings: Settings, *, store: JobStore, blobs: BlobStore) -> APIBlueprint:
+    """Liveness and readiness."""
+    health = APIBlueprint("health", __name__, abp_tags=[Tag(name="health")])
+
+    @health.get("/healthz", summary="The process is up", responses={"200": Health})
+    def healthz() -> Response:
+        return jsonify({"status": "ok"})
+
+    @health.get(
+        "/readyz",
+        summary="Jobs are taken and worked on",
+        responses={"200": Health, **_problems(HTTPStatus.SERVICE_UNAVAILABLE)},
+    )
+    def readyz() -> Response:
+        reason = unready(settings, store=store, blobs=blobs)
+        if reason is None:
+            return jsonify({"status": "ready"})
+        return problem(HTTPStatus.SERVICE_UNAVAILABLE, code="not_ready", detail=reason)
+
+    return health
+
+
+def unready(settings: Settings, *, store: JobStore, blobs: BlobStore) -> str | None:
+    """Why the service cannot work just now, in one sentence; None where it can."""
+    try:
+        store.ping()
+        if store.workers_heard() == 0:
+            return f"no worker was heard within {settings.heartbeat_seconds:.0f} s"
+        if blobs.free_bytes() < settings.disk_reserve_bytes:
+            return "the disk has too little room left"
+    except (PathlightError, OSError) as error:
+        return str(error)
+    return None
+
+
+def model_json(card: ModelCard, settings: Settings) -> dict[str, Any]:
+    """One model of the list, with what it can do and, where it is not ready, why and how to mend it."""
+    return {
+        "name": card.name,
+        "title": card.title,
+        "ready": card.missing is None,
+        "reason": card.missing,
+        "remedy": card.remedy,
+        "default": card.name in settings.default_models,
+        "architecture": card.architecture,
+        "class_count": card.class_count,
+        "classes": list(card.classes),
+        "methods": list(METHODS),
+        "tree_modes": [mode for mode in TREES if mode not in ("auto", "off")] if card.hierarchy else [],
+        "tree_supervised": card.tree_supervised,
+        "weights_sha256": card.weights.sha256,
+        "facts": dict(card.facts),
+    }

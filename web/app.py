@@ -1,0 +1,90 @@
+"""The Flask application, made from collaborators that the caller brings; importing this does no work."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+from flask import Response, redirect, request
+from flask_openapi3 import Info, OpenAPI
+from pydantic import ValidationError
+from werkzeug.wrappers import Response as WerkzeugResponse
+
+from shared.blobs import BlobStore
+from shared.broker import Bell, make_celery
+from shared.cards import Registry
+from shared.settings import Settings
+from shared.store import JobStore
+from web import api, pages, problems
+from web.jobs import Jobs
+from web.schemas import Problem
+
+CONTENT_SECURITY_POLICY = (
+    "default-src 'none'; img-src 'self' blob:; style-src 'self'; script-src 'self'; connect-src 'self'; "
+    "form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+)
+DOCS_POLICY = (
+    "default-src 'none'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; "
+    "script-src 'self' 'unsafe-inline'; connect-src 'self'; frame-ancestors 'none'; base-uri 'none'"
+)
+DOCS = "/api/v1/swagger"
+
+
+def create_app(settings: Settings, *, store: JobStore, blobs: BlobStore, bell: Bell, registry: Registry) -> OpenAPI:
+    """Pages, API and health checks over the given store, blobs and models."""
+    app = OpenAPI(
+        "web",
+        static_folder=None,  # the pages bring their own files
+        info=Info(
+            title="Pathlight",
+            version="1",
+            description="Which pixels and which decisions led an image classifier to its answer.",
+        ),
+        doc_prefix="/api/v1",
+        doc_url="/openapi.json",
+        validation_error_model=Problem,
+        validation_error_callback=_invalid_request,
+    )
+    app.config.update(
+        MAX_CONTENT_LENGTH=settings.request_bytes,
+        MAX_FORM_MEMORY_SIZE=settings.form_memory_bytes,
+        MAX_FORM_PARTS=settings.request_parts,
+    )
+    app.json.sort_keys = False  # type: ignore[attr-defined]  # of the default provider
+    jobs = Jobs(store, blobs)
+    parts = {"store": store, "blobs": blobs, "bell": bell, "registry": registry, "jobs": jobs}
+    app.register_api(api.blueprint(settings, **parts))  # type: ignore[arg-type]
+    app.register_api(api.health_blueprint(settings, store=store, blobs=blobs))
+    app.register_blueprint(pages.blueprint(settings, **parts))  # type: ignore[arg-type]
+    problems.register(app)
+
+    @app.get("/api/v1/docs", doc_ui=False)
+    def docs() -> WerkzeugResponse:
+        return redirect(DOCS)
+
+    @app.after_request
+    def protect(response: Response) -> Response:
+        policy = DOCS_POLICY if request.path.startswith(DOCS) else CONTENT_SECURITY_POLICY
+        response.headers.setdefault("Content-Security-Policy", policy)
+        response.headers.setdefault("X-Content-Type-Options", "nosniff")
+        response.headers.setdefault("Referrer-Policy", "no-referrer")
+        return response
+
+    return app
+
+
+def from_environment() -> OpenAPI:
+    """The application for a WSGI server: `gunicorn 'web.app:from_environment()'`."""
+    settings = Settings.load()
+    return create_app(
+        settings,
+        store=JobStore.connect(settings),
+        blobs=BlobStore(settings.blobs, durable=settings.durability == "always"),
+        bell=Bell(make_celery(settings)),
+        registry=Registry.load(settings),
+    )
+
+
+def _invalid_request(error: ValidationError) -> Response:
+    first = error.errors(include_url=False)[0]
+    name = ".".join(str(part) for part in first["loc"])
+    return problems.problem(HTTPStatus.UNPROCESSABLE_ENTITY, code="invalid_option", detail=f"{name}: {first['msg']}")

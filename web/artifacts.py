@@ -1,0 +1,81 @@
+"""The files of a job: raw maps as stored, and pictures drawn when somebody asks."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from PIL import Image
+
+from shared.blobs import BlobStore
+from shared.drawing import LONGEST_SIDE, Style, heatmap, overlay, png_bytes
+from shared.errors import UnknownJob
+from shared.images import Limits, decode
+from shared.jobs import Job
+from shared.results import Result, npy_bytes
+from shared.settings import Settings
+
+PICTURE = "picture.jpg"
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """One file: `etag` names its content before `make` has to produce it."""
+
+    content_type: str
+    etag: str
+    make: Callable[[], bytes]
+
+
+@dataclass(frozen=True)
+class Artifacts:
+    """Finds and draws the files of a job."""
+
+    blobs: BlobStore
+    settings: Settings
+
+    def get(self, job: Job, result: Result | None, name: str, style: Style) -> Artifact:
+        """The file `name` of a job. Raises UnknownJob where it has no such file."""
+        if name == PICTURE:
+            return self._artifact("image/jpeg", job.image.sha256, name, lambda: self._picture(job))
+        if result is None:
+            raise UnknownJob("the job has no such file")
+        if name.endswith(".npy") and (raw := result.maps.get(name[:-4])) is not None:
+            return self._artifact("application/octet-stream", job.result_ref, name, lambda: npy_bytes(raw))
+        for explanation in result.document["explanations"]:
+            for entry in explanation["maps"]:
+                if name in entry["artifacts"].values():
+                    return self._drawn(job, result, explanation, entry, name, style)
+        raise UnknownJob("the job has no such file")
+
+    def _drawn(
+        self, job: Job, result: Result, explanation: dict[str, Any], entry: dict[str, Any], name: str, style: Style
+    ) -> Artifact:
+        raw = result.maps[entry["artifacts"]["raw"].removesuffix(".npy")]
+        contrast = entry["contrast"] is not None
+
+        def make() -> bytes:
+            if name == entry["artifacts"]["heatmap"]:
+                return png_bytes(heatmap(raw, style=style, contrast=contrast))
+            x0, y0, x1, y1 = explanation["input"]["box"]
+            return png_bytes(overlay(self._decode(job), raw, (x0, y0, x1, y1), style=style, contrast=contrast))
+
+        return self._artifact("image/png", job.result_ref, f"{name}{style}", make)
+
+    def _picture(self, job: Job) -> bytes:
+        """The uploaded picture, re-encoded without its metadata and bounded for display."""
+        picture = self._decode(job)
+        picture.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
+        buffer = io.BytesIO()
+        picture.save(buffer, "JPEG", quality=90)
+        return buffer.getvalue()
+
+    def _decode(self, job: Job) -> Image.Image:
+        return decode(self.blobs.get(job.image.sha256), Limits.of(self.settings))
+
+    @staticmethod
+    def _artifact(content_type: str, ref: str | None, name: str, make: Callable[[], bytes]) -> Artifact:
+        return Artifact(content_type, hashlib.sha256(f"{ref}/{name}".encode()).hexdigest()[:32], make)

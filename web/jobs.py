@@ -1,0 +1,81 @@
+"""Jobs as the API shows them: the record, its links, and its result with artifacts as addresses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+from flask import url_for
+
+from shared.blobs import BlobStore
+from shared.errors import UnknownJob
+from shared.jobs import Job, JobStatus, rfc3339
+from shared.results import Result
+from shared.store import JobStore
+from web.problems import Gone
+
+
+class Jobs:
+    """Reads jobs and their stored results. Results never change, so that the newest few are kept at hand."""
+
+    def __init__(self, store: JobStore, blobs: BlobStore) -> None:
+        self._store = store
+        self._result = lru_cache(maxsize=64)(lambda ref: Result.unpack(blobs.get(ref)))
+
+    def get(self, job_id: str) -> Job:
+        """Raises UnknownJob, or Gone for a job whose retention has passed."""
+        try:
+            return self._store.get(job_id)
+        except UnknownJob:
+            if self._store.is_collected(job_id):
+                raise Gone("the job and its result were removed when their retention had passed") from None
+            raise
+
+    def result(self, job: Job) -> Result:
+        """The stored result of a succeeded job. Raises UnknownJob where it has none."""
+        if job.status is not JobStatus.SUCCEEDED or job.result_ref is None:
+            raise UnknownJob("the job has no result")
+        return self._result(job.result_ref)
+
+    def to_json(self, job: Job) -> dict[str, Any]:
+        """The job of the contract."""
+        return {
+            "id": job.id,
+            "status": job.status.value,
+            "created_at": rfc3339(job.created_ms),
+            "started_at": rfc3339(job.started_ms),
+            "finished_at": rfc3339(job.finished_ms),
+            "queue": None if job.position is None else {"position": job.position, "eta_seconds": job.eta_seconds},
+            "progress": job.progress,
+            "attempts": job.attempts,
+            "cached": job.cached,
+            "options": job.options.to_dict(),
+            "image": job.image.to_dict(),
+            "error": job.error.to_dict() if job.error else None,
+            "result": self._result_json(job) if job.status is JobStatus.SUCCEEDED else None,
+            "links": {
+                "self": url_for("api.get_job", job_id=job.id),
+                "cancel": url_for("api.cancel_job", job_id=job.id),
+                "page": url_for("pages.job", job_id=job.id),
+            },
+        }
+
+    def _result_json(self, job: Job) -> dict[str, Any]:
+        document = self.result(job).document
+        timings = {"queued_ms": float((job.started_ms or job.created_ms) - job.created_ms), **document["timings"]}
+        explanations = [self._with_addresses(job, entry) for entry in document["explanations"]]
+        return {**document, "explanations": explanations, "timings": timings}
+
+    def _with_addresses(self, job: Job, explanation: Mapping[str, Any]) -> dict[str, Any]:
+        maps = [
+            {
+                **entry,
+                "artifacts": {
+                    kind: url_for("api.get_artifact", job_id=job.id, name=name)
+                    for kind, name in entry["artifacts"].items()
+                },
+            }
+            for entry in explanation["maps"]
+        ]
+        return {**explanation, "maps": maps}

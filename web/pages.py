@@ -1,0 +1,234 @@
+"""The pages: a form that takes a picture, and a job's page whatever its state. They work without JavaScript too."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+from flask import Blueprint, Response, make_response, redirect, render_template, request, url_for
+from flask.wrappers import Request
+from numpy.typing import NDArray
+from pydantic import ValidationError
+from werkzeug.exceptions import RequestEntityTooLarge
+from werkzeug.wrappers import Response as WerkzeugResponse
+
+from shared.blobs import BlobStore
+from shared.broker import Bell
+from shared.cards import ModelCard, Registry, short_name
+from shared.drawing import LONGEST_SIDE
+from shared.errors import InvalidOption, PathlightError
+from shared.jobs import Job, JobStatus
+from shared.options import TREES
+from shared.settings import Settings
+from shared.store import JobStore
+from web import csrf
+from web import submission as submissions
+from web.api import accept
+from web.jobs import Jobs
+from web.problems import RETRY_AFTER_SECONDS, BadRequest, discard_body, status_of
+from web.schemas import Options
+
+OVERLAY_WIDTHS = (480, 960)  # drawn pixels, for ordinary and for dense screens
+STALE = "this form was opened too long ago or elsewhere; please choose the picture again and send it once more"
+_FOLDER = Path(__file__).parent
+_PLACES = (
+    ("in the upper left", "at the top", "in the upper right"),
+    ("on the left", "in the centre", "on the right"),
+    ("in the lower left", "at the bottom", "in the lower right"),
+)
+
+
+def blueprint(
+    settings: Settings,
+    *,
+    store: JobStore,
+    blobs: BlobStore,
+    bell: Bell,
+    registry: Registry,
+    jobs: Jobs,
+) -> Blueprint:
+    """The form, the jobs' pages and the files they load."""
+    pages = Blueprint("pages", __name__, template_folder="templates", static_folder="static", static_url_path="/assets")
+    version = _version(_FOLDER / "static")
+    pages.context_processor(lambda: {"version": version})
+    for name, phrase in _FILTERS.items():
+        pages.add_app_template_filter(phrase, name)
+
+    def form_page(chosen: Mapping[str, Any], *, error: str | None = None, status: int = HTTPStatus.OK) -> Response:
+        token = csrf.token_for(request)
+        page = render_template("index.html", **_offer(registry, settings), chosen=chosen, error=error, token=token)
+        response = make_response(page, status)
+        response.headers["Cache-Control"] = "private, no-cache"
+        csrf.keep(response, token, secure=request.is_secure)
+        return _with_retry(response)
+
+    @pages.get("/")
+    def index() -> Response:
+        return form_page({"models": settings.default_models})
+
+    @pages.post("/")
+    def submit() -> WerkzeugResponse:
+        chosen = {**request.form.to_dict(), "models": request.form.getlist("models")}
+        if not csrf.is_genuine(request):
+            return form_page(chosen, error=STALE, status=HTTPStatus.FORBIDDEN)
+        try:
+            data, filename = _read_picture(request)
+            options = _read_options(chosen)
+            checked = submissions.check(data, filename, options, key="", settings=settings, registry=registry)
+            job_id = accept(checked, data, store=store, blobs=blobs, bell=bell)
+        except PathlightError as error:
+            return form_page(chosen, error=str(error), status=status_of(error))
+        return redirect(url_for("pages.job", job_id=job_id), HTTPStatus.SEE_OTHER)
+
+    @pages.get("/jobs/<job_id>")
+    def job(job_id: str) -> Response:
+        found = jobs.get(job_id)
+        places = _places(jobs, found) if found.status is JobStatus.SUCCEEDED else {}
+        widths = overlay_widths(found.image.width, found.image.height)
+        shown = {"job": jobs.to_json(found), "cards": registry.cards, "places": places, "widths": widths}
+        response = make_response(render_template("job.html", **shown))
+        response.headers["Cache-Control"] = "no-store"
+        return response
+
+    @pages.errorhandler(RequestEntityTooLarge)
+    def too_large(error: RequestEntityTooLarge) -> Response:
+        discard_body()
+        text = f"the picture is too large; at most {settings.image_bytes // 2**20} MiB are taken"
+        return form_page({"models": settings.default_models}, error=text, status=error.code)
+
+    @pages.errorhandler(PathlightError)
+    def trouble(error: PathlightError) -> Response:
+        status = status_of(error)
+        return _with_retry(make_response(render_template("trouble.html", status=status, error=error), status))
+
+    @pages.after_request
+    def let_keep(response: Response) -> Response:
+        """The address of a file names its content, so that a browser need not ask for it again."""
+        if request.endpoint == "pages.static" and request.args.get("v") == version:
+            response.headers["Cache-Control"] = "public, max-age=31536000, immutable"
+        return response
+
+    return pages
+
+
+def _read_picture(request: Request) -> tuple[bytes, str]:
+    file = request.files.get("image")
+    if file is None or not file.filename:
+        raise BadRequest("choose a picture first")
+    return file.read(), file.filename
+
+
+def _read_options(chosen: Mapping[str, Any]) -> Options:
+    given = {name: chosen[name].strip() for name in ("target", "contrast", "tree") if chosen.get(name, "").strip()}
+    try:
+        return Options(models=chosen["models"], **given)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise InvalidOption(f"{first['loc'][0]}: {first['msg']}") from error
+
+
+def _offer(registry: Registry, settings: Settings) -> dict[str, Any]:
+    """What the form lets one choose from."""
+    return {
+        "settings": settings,
+        "cards": _in_order(registry, settings),
+        "classes": _class_names(registry),
+        "trees": TREES,
+        "token_field": csrf.FIELD,
+    }
+
+
+def _in_order(registry: Registry, settings: Settings) -> list[ModelCard]:
+    """The default models first, those that are not ready last."""
+    rank = {name: number for number, name in enumerate(settings.default_models)}
+    return sorted(registry.cards.values(), key=lambda card: (card.missing is not None, rank.get(card.name, len(rank))))
+
+
+def _class_names(registry: Registry) -> list[str]:
+    """Short names of all classes of models that are ready, each once."""
+    names = {short_name(name) for card in registry.cards.values() if card.missing is None for name in card.classes}
+    return sorted(names, key=str.casefold)
+
+
+def _places(jobs: Jobs, found: Job) -> dict[tuple[str, str], str]:
+    """Where each map is strongest, in words, by model and method."""
+    result = jobs.result(found)
+    return {
+        (explanation["model"], entry["method"]): place(result.maps[entry["artifacts"]["raw"].removesuffix(".npy")])
+        for explanation in result.document["explanations"]
+        for entry in explanation["maps"]
+    }
+
+
+def overlay_widths(width: int, height: int) -> list[int]:
+    """Widths at which to ask for overlays: no side longer than drawn pictures have, none larger than the picture."""
+    most = min(width, LONGEST_SIDE, LONGEST_SIDE * width // height)
+    return sorted({max(16, min(wanted, most)) for wanted in OVERLAY_WIDTHS})
+
+
+def _version(folder: Path) -> str:
+    digest = hashlib.sha256()
+    for path in sorted(folder.iterdir()):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def _with_retry(response: Response) -> Response:
+    if response.status_code == HTTPStatus.SERVICE_UNAVAILABLE:
+        response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+    return response
+
+
+def place(raw: NDArray[Any]) -> str:
+    """Where a map's strongest cell lies: "in the centre", "on the left"."""
+    row, column = divmod(int(raw.argmax()), raw.shape[1])
+    rows, columns = raw.shape
+    return _PLACES[3 * (2 * row + 1) // (2 * rows)][3 * (2 * column + 1) // (2 * columns)]
+
+
+def percent(probability: float) -> str:
+    """With one digit; certainty and impossibility are written only where they are exact."""
+    if 0 < probability < 0.0005:
+        return "<0.1%"
+    if 0.9995 <= probability < 1:
+        return ">99.9%"
+    return f"{probability * 100:.1f}%"
+
+
+def number(value: float) -> str:
+    """Three significant digits: 7.10, 12.4, -0.0213, 1234."""
+    text = f"{value:.0f}" if abs(value) >= 100 else f"{value:#.3g}"
+    return text.replace("-", "\N{MINUS SIGN}") if "e" not in text else text
+
+
+def residual(value: float) -> str:
+    """One significant digit: 3e-7."""
+    mantissa, _, exponent = f"{value:.0e}".partition("e")
+    return f"{mantissa}e{int(exponent)}" if value else "0"
+
+
+def duration(seconds: float) -> str:
+    if seconds < 1:
+        return "less than a second"
+    if seconds < 90:
+        return f"about {seconds:.0f} s"
+    return f"about {seconds / 60:.0f} min"
+
+
+def sentence(text: str) -> str:
+    """An error's text with a capital letter and a full stop."""
+    ending = "" if not text or text[-1] in ".!?" else "."
+    return text[:1].upper() + text[1:] + ending
+
+
+_FILTERS: Mapping[str, Callable[..., str]] = {
+    "percent": percent,
+    "number": number,
+    "residual": residual,
+    "duration": duration,
+    "sentence": sentence,
+    "short": short_name,
+}

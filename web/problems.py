@@ -1,0 +1,111 @@
+"""Errors as problem details (RFC 9457): one place where exceptions become answers, never a stack trace."""
+
+from __future__ import annotations
+
+import logging
+from http import HTTPStatus
+
+from flask import Flask, Response, json, request
+from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
+
+from shared.errors import (
+    ImageTooLarge,
+    InvalidImage,
+    InvalidOption,
+    JobConflict,
+    ModelUnavailable,
+    PathlightError,
+    QueueFull,
+    StorageFailed,
+    StoreUnavailable,
+    UnknownJob,
+    UnsupportedImage,
+)
+
+log = logging.getLogger(__name__)
+
+RETRY_AFTER_SECONDS = 2
+DISCARDED_BYTES = 128 * 1024 * 1024  # of a refused upload, read on so that the sender gets to see the answer
+_STATUS: tuple[tuple[type[PathlightError], HTTPStatus], ...] = (
+    (UnsupportedImage, HTTPStatus.UNSUPPORTED_MEDIA_TYPE),
+    (ImageTooLarge, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
+    (InvalidImage, HTTPStatus.BAD_REQUEST),
+    (InvalidOption, HTTPStatus.UNPROCESSABLE_ENTITY),
+    (UnknownJob, HTTPStatus.NOT_FOUND),
+    (JobConflict, HTTPStatus.CONFLICT),
+    (ModelUnavailable, HTTPStatus.UNPROCESSABLE_ENTITY),
+    (QueueFull, HTTPStatus.SERVICE_UNAVAILABLE),
+    (StoreUnavailable, HTTPStatus.SERVICE_UNAVAILABLE),
+    (StorageFailed, HTTPStatus.SERVICE_UNAVAILABLE),
+)
+
+
+class Gone(PathlightError):
+    """The job existed, and was forgotten after its retention."""
+
+    code = "expired"
+
+
+class BadRequest(PathlightError):
+    """The request is not of the contract's form."""
+
+    code = "malformed"
+
+
+def status_of(error: PathlightError) -> HTTPStatus:
+    if isinstance(error, Gone):
+        return HTTPStatus.GONE
+    for kind, status in _STATUS:
+        if isinstance(error, kind):
+            return status
+    return HTTPStatus.BAD_REQUEST
+
+
+def problem(status: HTTPStatus, *, code: str, detail: str) -> Response:
+    """One problem document."""
+    body = {"type": "about:blank", "title": status.phrase, "status": status.value, "detail": detail, "code": code}
+    response = Response(json.dumps(body), status.value, content_type="application/problem+json")
+    if status is HTTPStatus.SERVICE_UNAVAILABLE:
+        response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+    return response
+
+
+def register(app: Flask) -> None:
+    """Answer every error of the application with a problem document."""
+
+    @app.errorhandler(PathlightError)
+    def expected(error: PathlightError) -> Response:
+        return problem(status_of(error), code=error.code, detail=str(error))
+
+    @app.errorhandler(RequestEntityTooLarge)
+    def too_large(error: RequestEntityTooLarge) -> Response:
+        discard_body()
+        detail = f"the request is larger than {app.config['MAX_CONTENT_LENGTH']} bytes or has too many parts"
+        return problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, code="too_large", detail=detail)
+
+    @app.errorhandler(HTTPException)
+    def http(error: HTTPException) -> Response:
+        status = HTTPStatus(error.code or 500)
+        code = {404: "not_found", 405: "method_not_allowed"}.get(status.value, "malformed")
+        response = problem(status, code=code, detail=error.description or status.description)
+        for name, value in error.get_headers():
+            if name in ("Allow", "Retry-After"):
+                response.headers[name] = value
+        return response
+
+    @app.errorhandler(Exception)
+    def unexpected(error: Exception) -> Response:
+        log.error("%s %s failed", request.method, request.path, exc_info=error)
+        detail = "something went wrong on our side; the log of the web server has it"
+        return problem(HTTPStatus.INTERNAL_SERVER_ERROR, code="internal", detail=detail)
+
+
+def discard_body() -> None:
+    """Read what is left of a refused upload. Closing at once would reset the connection under the sender's feet."""
+    left = min(request.content_length or 0, DISCARDED_BYTES)
+    stream = request.environ["wsgi.input"]
+    while left > 0:
+        chunk = stream.read(min(left, 1 << 16))
+        if not chunk:
+            return
+        left -= len(chunk)

@@ -1,0 +1,218 @@
+"""The contract as pydantic models: what the API takes and answers. The OpenAPI document is generated from here."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Status = Literal["queued", "running", "succeeded", "failed", "cancelled", "expired"]
+
+
+class Options(BaseModel):
+    """Options of a job; unknown names are refused."""
+
+    model_config = ConfigDict(extra="forbid", coerce_numbers_to_str=True)
+
+    models: list[str] | None = Field(None, description="Registry names; the configured pair where absent.")
+    methods: list[str] = Field(["cam"], min_length=1, max_length=8)
+    target: str = Field("predicted", max_length=200, description="`predicted`, a class index or a class name.")
+    contrast: str | None = Field(None, max_length=200, description="A second class, or `runner-up`.")
+    tree: str = Field("auto", description="`auto`, `soft`, `hard`, `marginal` or `off`.")
+    trust: str = Field("basic", description="`basic`.")
+
+
+class JsonSubmission(Options):
+    """The JSON form of a submission."""
+
+    image_base64: str = Field(..., description="The picture's bytes in base64.")
+
+
+class Problem(BaseModel):
+    """Problem details (RFC 9457)."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+
+
+class Queue(BaseModel):
+    position: int
+    eta_seconds: float
+
+
+class Progress(BaseModel):
+    done: int
+    total: int
+    stage: str
+
+
+class ErrorOut(BaseModel):
+    code: str
+    message: str
+
+
+class ImageOut(BaseModel):
+    sha256: str
+    width: int
+    height: int
+    format: str
+    filename: str
+
+
+class Links(BaseModel):
+    self: str
+    cancel: str
+    page: str
+
+
+class JobOptionsOut(BaseModel):
+    models: list[str]
+    methods: list[str]
+    target: str
+    contrast: str | None
+    tree: str
+    trust: str
+
+
+class Warn(BaseModel):
+    code: str
+    params: dict[str, Any]
+    text: str
+
+
+class ClassOut(BaseModel):
+    index: int
+    name: str
+
+
+class Ranked(ClassOut):
+    probability: float
+    logit: float
+
+
+class Prediction(Ranked):
+    top: list[Ranked]
+
+
+class Exactness(BaseModel):
+    bias: float
+    score: float
+    residual: float
+    tolerance: float
+    exact: bool
+
+
+class MapArtifacts(BaseModel):
+    raw: str
+    heatmap: str
+    overlay: str
+
+
+class MapOut(BaseModel):
+    method: str
+    target: ClassOut
+    contrast: ClassOut | None
+    layer: str
+    grid: list[int]
+    artifacts: MapArtifacts
+    range: list[float]
+    exactness: Exactness
+    warnings: list[Warn]
+
+
+class NodeOut(BaseModel):
+    node: str
+    name: str
+    probability: float
+
+
+class Step(NodeOut):
+    path_probability: float
+    entropy: float
+    siblings: list[NodeOut]
+
+
+class DecisionPath(BaseModel):
+    mode: str
+    prediction: ClassOut
+    agrees_with_network: bool
+    weakest: int
+    steps: list[Step]
+
+
+class ExplanationOut(BaseModel):
+    model: str
+    prediction: Prediction
+    maps: list[MapOut]
+    decision_path: DecisionPath | None
+    input: dict[str, Any]
+
+
+class ResultOut(BaseModel):
+    explanations: list[ExplanationOut]
+    provenance: dict[str, Any]
+    timings: dict[str, float]
+    warnings: list[Warn]
+
+
+class JobOut(BaseModel):
+    """A job, whatever its state."""
+
+    id: str
+    status: Status
+    created_at: str
+    started_at: str | None
+    finished_at: str | None
+    queue: Queue | None
+    progress: Progress | None
+    attempts: int
+    cached: bool
+    options: JobOptionsOut
+    image: ImageOut
+    error: ErrorOut | None
+    result: ResultOut | None
+    links: Links
+
+
+class ModelOut(BaseModel):
+    name: str
+    title: str
+    ready: bool
+    reason: str | None
+    remedy: str | None
+    default: bool
+    architecture: str
+    class_count: int
+    classes: list[str]
+    methods: list[str]
+    tree_modes: list[str]
+    tree_supervised: bool
+    weights_sha256: str
+    facts: dict[str, Any]
+
+
+class ModelList(BaseModel):
+    models: list[ModelOut]
+
+
+class Health(BaseModel):
+    status: str
+
+
+class JobPath(BaseModel):
+    job_id: str = Field(..., max_length=64)
+
+
+class ArtifactPath(JobPath):
+    name: str = Field(..., max_length=200)
+
+
+class DrawingQuery(BaseModel):
+    """How a picture is drawn; ignored for raw maps."""
+
+    colormap: str = "inferno"
+    alpha: float = 0.6
+    width: int | None = None

@@ -1,0 +1,90 @@
+"""Answers to whole jobs: the options of each picture become questions to each model, the explanations one result."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from shared import options as job_options
+from shared.jobs import JobOptions
+from shared.results import Result
+from worker.explain import Explanation, Question, explain, tree_mode
+from worker.models import Model
+from worker.shelf import Shelf
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One picture and what is asked about it."""
+
+    picture: Image.Image
+    options: JobOptions
+
+
+def answer(shelf: Shelf, batch: Sequence[Asked]) -> list[Result]:
+    """Answer a batch, one forward pass for every model that is named in it. Results come in the order asked."""
+    began = time.perf_counter()
+    explanations: list[dict[str, Explanation]] = [{} for _ in batch]
+    plans = [job_options.plan(asked.options, shelf.registry) for asked in batch]
+    for name in sorted({name for asked in batch for name in asked.options.models}):
+        members = [i for i, asked in enumerate(batch) if name in asked.options.models]
+        model = shelf.get(name)
+        questions = [_question(model, plans[i][name], batch[i].options) for i in members]
+        for i, explanation in zip(members, explain(model, [batch[i].picture for i in members], questions), strict=True):
+            explanations[i][name] = explanation
+    compute_ms = (time.perf_counter() - began) * 1000
+    return [_result(shelf, asked, explanations[i], compute_ms) for i, asked in enumerate(batch)]
+
+
+def _question(model: Model, plan: job_options.Plan, options: JobOptions) -> Question:
+    return Question(plan.target, plan.contrast, tree_mode(model.card, options.tree), plan.warnings)
+
+
+def _result(shelf: Shelf, asked: Asked, explanations: dict[str, Explanation], compute_ms: float) -> Result:
+    ordered = [explanations[name] for name in asked.options.models]
+    maps: dict[str, NDArray[np.float32]] = {name: raw for one in ordered for name, raw in one.maps.items()}
+    document: dict[str, Any] = {
+        "explanations": [{k: v for k, v in one.document.items() if k != "warnings"} for one in ordered],
+        "provenance": provenance(shelf, asked.options),
+        "timings": {"compute_ms": round(compute_ms, 3)},
+        "warnings": [{**w, "model": one.document["model"]} for one in ordered for w in one.document["warnings"]],
+    }
+    return Result(document, maps)
+
+
+def provenance(shelf: Shelf, options: JobOptions) -> dict[str, Any]:
+    """All that is needed to get the same result again."""
+    cards = [shelf.get(name).card for name in options.models]
+    return {
+        "models": {
+            card.name: {
+                "weights_sha256": card.weights.sha256,
+                "input": {
+                    "resize": card.input.resize,
+                    "crop": card.input.crop,
+                    "size": card.input.size,
+                    "mean": list(card.input.mean),
+                    "std": list(card.input.std),
+                },
+                "hierarchy": card.hierarchy.origin if card.hierarchy else None,
+            }
+            for card in cards
+        },
+        "options": options.to_dict(),
+        "seed": 0,
+        "versions": versions(),
+    }
+
+
+@cache
+def versions() -> dict[str, str]:
+    return {"python": platform.python_version()} | {name: version(name) for name in ("torch", "numpy", "pillow")}

@@ -1,0 +1,64 @@
+"""The Celery worker application: `celery --app worker.app worker`."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from celery import bootsteps, signals
+
+from shared.broker import DRAIN, DRAIN_QUEUE, KEEP, make_celery
+from shared.errors import StoreUnavailable
+from shared.settings import Settings
+from shared.store import JobStore
+from worker.tasks import register
+
+log = logging.getLogger(__name__)
+
+HEARTBEAT_SECONDS = 5.0
+settings = Settings.load()
+app = make_celery(settings)
+register(app, settings)
+
+
+class Heartbeat(bootsteps.StartStopStep):  # type: ignore[misc]
+    """Tells the job store that this worker is here, from the worker's own event loop."""
+
+    requires = {"celery.worker.components:Timer"}
+
+    def __init__(self, parent: Any, **options: Any) -> None:
+        super().__init__(parent, **options)
+        self._store = JobStore.connect(settings)
+        self._timer: Any = None
+
+    def start(self, parent: Any) -> None:
+        drains = DRAIN_QUEUE in parent.app.amqp.queues.consume_from
+        self._beat(parent.hostname, drains)
+        self._timer = parent.timer.call_repeatedly(HEARTBEAT_SECONDS, self._beat, (parent.hostname, drains))
+
+    def terminate(self, parent: Any) -> None:
+        self.stop(parent)
+
+    def stop(self, parent: Any) -> None:
+        if self._timer:
+            self._timer.cancel()
+        try:
+            self._store.leave(parent.hostname)
+        except StoreUnavailable as error:
+            log.warning("could not say good-bye to the store: %s", error)
+
+    def _beat(self, name: str, drains: bool) -> None:
+        try:
+            self._store.heartbeat(name, drains=drains)
+        except StoreUnavailable as error:
+            log.warning("the store does not hear this worker: %s", error)
+
+
+app.steps["worker"].add(Heartbeat)
+
+
+@signals.worker_ready.connect  # type: ignore[untyped-decorator]
+def look_once(**_: Any) -> None:
+    """On start, look at once for lost leases and waiting jobs instead of at the next tick; loads the models too."""
+    for task in (KEEP, DRAIN):
+        app.send_task(task)

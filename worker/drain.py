@@ -1,0 +1,182 @@
+"""Work off what waits: claim a batch under a lease, explain it in one go, finish each job.
+
+Faults are sorted here. A picture that cannot be decoded fails alone. Anything that breaks a batch of several sends
+every member back for a run of its own, so that only the job at fault is charged with it.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import threading
+import time
+from collections.abc import Callable, Sequence
+from types import TracebackType
+
+from billiard.exceptions import SoftTimeLimitExceeded
+from PIL import Image
+
+from shared.blobs import BlobStore
+from shared.errors import PathlightError, StoreUnavailable
+from shared.images import Limits, decode
+from shared.jobs import Claim, JobError, JobOptions, JobStatus
+from shared.results import Result
+from shared.settings import Settings
+from shared.store import JobStore, Lease
+
+log = logging.getLogger(__name__)
+
+RING_AGAIN_SECONDS = 10.0  # a drain hands over to a new task after so long, within the task's time limits
+
+
+Answer = Callable[[Sequence[tuple[Image.Image, JobOptions]]], list[Result]]
+"""Answers a batch of pictures with their options, in order: `worker.answers.answer` with its models at hand."""
+
+
+class Drain:
+    """Drains the store with one explainer. `ring` wakes another worker where work is left."""
+
+    def __init__(
+        self,
+        store: JobStore,
+        blobs: BlobStore,
+        settings: Settings,
+        *,
+        answer: Answer,
+        ring: Callable[[], None],
+    ) -> None:
+        self._store = store
+        self._blobs = blobs
+        self._settings = settings
+        self._answer = answer
+        self._ring = ring
+
+    def run(self) -> int:
+        """Claim and finish batches until nothing waits or it is time to hand over; how many jobs were claimed."""
+        until = time.monotonic() + RING_AGAIN_SECONDS
+        total = 0
+        while time.monotonic() < until:
+            claims = self._store.claim(self._settings.batch_size, claim_id=secrets.token_hex(8))
+            if not claims:
+                return total
+            total += len(claims)
+            self._run_batch(claims)
+        self._ring()
+        return total
+
+    def _run_batch(self, claims: list[Claim]) -> None:
+        open_claims = {claim.id: claim for claim in claims}
+        try:
+            with Leases(self._store, claims, seconds=self._settings.lease_seconds) as leases:
+                for claim, result in self._answer_all(claims, open_claims):
+                    self._finish(claim, result, leases.state(claim))
+                    open_claims.pop(claim.id)
+        except Exception as error:
+            if isinstance(error, StoreUnavailable):
+                raise  # the leases run out and the keeper gives the jobs to whoever can reach the store
+            self._settle(list(open_claims.values()), error)
+        except BaseException:  # the worker is told to stop: others take over at once, and nobody is charged
+            for claim in open_claims.values():
+                self._store.release(claim)
+            raise
+
+    def _answer_all(self, claims: list[Claim], open_claims: dict[str, Claim]) -> list[tuple[Claim, Result]]:
+        limits = Limits.of(self._settings)
+        batch: list[tuple[Claim, Image.Image]] = []
+        for claim in claims:
+            try:
+                batch.append((claim, decode(self._blobs.get(claim.image.sha256), limits)))
+            except PathlightError as error:
+                self._fail(claim, error)
+                open_claims.pop(claim.id)
+        if not batch:
+            return []
+        results = self._answer([(picture, claim.options) for claim, picture in batch])
+        return [(claim, result) for (claim, _), result in zip(batch, results, strict=True)]
+
+    def _finish(self, claim: Claim, result: Result, lease: Lease) -> None:
+        if lease is Lease.LOST:
+            log.warning("job %s was given to another worker; this result is dropped", claim.id)
+            return
+        if lease is not Lease.HELD:
+            status = JobStatus.CANCELLED if lease is Lease.CANCELLED else JobStatus.EXPIRED
+            self._persist(lambda: self._store.stop(claim, status))
+            return
+        ref = self._blobs.put(result.pack())
+        compute_ms = float(result.document["timings"]["compute_ms"])
+        self._persist(lambda: self._store.succeed(claim, ref, compute_ms=compute_ms))
+
+    def _settle(self, claims: list[Claim], error: BaseException) -> None:
+        """End or give back the jobs of a batch that broke."""
+        if len(claims) > 1:
+            log.warning("a batch of %d broke (%s); each job runs alone next", len(claims), type(error).__name__)
+            for claim in claims:
+                self._store.release(claim, solo=True)
+            return
+        for claim in claims:
+            if not isinstance(error, PathlightError):
+                log.error("job %s failed", claim.id, exc_info=error)
+            self._fail(claim, error)
+
+    def _fail(self, claim: Claim, error: BaseException) -> None:
+        self._persist(lambda: self._store.fail(claim, describe(error)))
+
+    def _persist(self, operation: Callable[[], bool]) -> bool:
+        """Repeat a store operation through a short absence of Redis, as long as the lease may last."""
+        until = time.monotonic() + self._settings.lease_seconds
+        while True:
+            try:
+                return operation()
+            except StoreUnavailable:
+                if time.monotonic() > until:
+                    raise
+                time.sleep(0.2)
+
+
+class Leases:
+    """Keeps the leases of a batch alive from a thread, every third of their length, while the work goes on."""
+
+    def __init__(self, store: JobStore, claims: Sequence[Claim], *, seconds: float) -> None:
+        self._store = store
+        self._claims = list(claims)
+        self._pause = seconds / 3
+        self._states = {claim.id: Lease.HELD for claim in claims}
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._renew, name="leases", daemon=True)
+
+    def __enter__(self) -> Leases:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def state(self, claim: Claim) -> Lease:
+        """What the newest renewal said of a job."""
+        return self._states[claim.id]
+
+    def _renew(self) -> None:
+        while not self._done.wait(self._pause):
+            try:
+                self._states |= self._store.renew(self._claims)
+            except StoreUnavailable as error:
+                log.warning("the leases could not be renewed: %s", error)
+
+
+def describe(error: BaseException) -> JobError:
+    """The code and the one safe sentence of a job that failed alone."""
+    if isinstance(error, PathlightError):
+        return JobError(_failure_code(error), str(error))
+    if isinstance(error, SoftTimeLimitExceeded):
+        return JobError("timeout", "The explanation took longer than this service allows.")
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return JobError("out_of_memory", "The explanation needed more memory than this worker has.")
+    return JobError("internal", "The explanation failed for a reason of our own; the log of the worker has it.")
+
+
+def _failure_code(error: PathlightError) -> str:
+    """The contract knows one code for every picture that cannot be explained."""
+    return "invalid_image" if error.code in ("image_too_large", "unsupported_image") else error.code

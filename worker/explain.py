@@ -1,0 +1,229 @@
+"""Explain a batch: pictures and questions in, frozen explanations out, in the same order. One forward pass a model.
+
+This is the computation of the product. It knows no queue, no Redis, no web and no environment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from shared.cards import ModelCard
+from shared.hierarchy import Hierarchy
+from worker import maps
+from worker.inputs import crop_box, to_tensor
+from worker.models import Model
+from worker.tree import TreeInference, TreeMatrices, TreeMode, infer
+
+TOP = 5
+RUNNER_UP = "runner-up"
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked of one model about one picture. None as target means: the predicted class."""
+
+    target: int | None = None
+    contrast: int | str | None = None  # a class index, or RUNNER_UP
+    tree: TreeMode | None = TreeMode.MARGINAL  # None: no decision path
+    warnings: tuple[dict[str, Any], ...] = ()
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """One model's answer: the document of the contract and the raw maps it names."""
+
+    document: dict[str, Any]
+    maps: dict[str, NDArray[np.float32]] = field(default_factory=dict)
+
+
+def tree_mode(card: ModelCard, option: str) -> TreeMode | None:
+    """The mode that the option `tree` means for a model: auto is soft where it was tree-supervised, else marginal."""
+    if option == "off" or card.hierarchy is None:
+        return None
+    if option == "auto":
+        return TreeMode.SOFT if card.tree_supervised else TreeMode.MARGINAL
+    return TreeMode(option)
+
+
+@torch.inference_mode()
+def explain(model: Model, pictures: Sequence[Image.Image], questions: Sequence[Question]) -> list[Explanation]:
+    """Explain N upright RGB pictures, each with its own question."""
+    inputs = torch.stack([to_tensor(picture, model.card.input) for picture in pictures])
+    features = model.features(inputs)
+    logits = model.logits(features)
+    boxes = [crop_box(*picture.size, model.card.input) for picture in pictures]
+    return explain_features(model, features, logits, questions, boxes)
+
+
+def explain_features(
+    model: Model,
+    features: Tensor,
+    logits: Tensor,
+    questions: Sequence[Question],
+    boxes: Sequence[tuple[int, int, int, int]],
+) -> list[Explanation]:
+    """The part behind the forward pass: targets, maps, certificates and decision paths."""
+    probabilities = logits.softmax(1)
+    order = logits.sort(dim=1, descending=True, stable=True).indices
+    targets, contrasts = _choose(order, questions)
+    rows, constants = _target_rows(model, targets, contrasts)
+    raw = maps.linear_maps(features, rows)
+    inferences = _infer_by_mode(model, logits, questions)
+    out = []
+    for i, question in enumerate(questions):
+        contrast = contrasts[i]
+        score = logits[i, targets[i]] - (logits[i, contrast] if contrast is not None else 0.0)
+        certificate = maps.certify(raw[i], constant=float(constants[i]), score=float(score))
+        name = f"{model.card.name}.cam"
+        document: dict[str, Any] = {
+            "model": model.card.name,
+            "prediction": _prediction(model.card, logits[i], probabilities[i], order[i]),
+            "maps": [_map_entry(model.card, name, raw[i], targets[i], contrast, certificate)],
+            "decision_path": None,
+            "input": {"box": list(boxes[i]), "size": model.card.input.size},
+            "warnings": [*question.warnings, *_map_warnings(raw[i])],
+        }
+        if question.tree is not None:
+            document["decision_path"] = _decision_path(model, inferences[question.tree], i, int(order[i, 0]))
+        out.append(Explanation(document, {name: raw[i].cpu().numpy()}))
+    return out
+
+
+def _choose(order: Tensor, questions: Sequence[Question]) -> tuple[list[int], list[int | None]]:
+    """Target and contrast class of each image. The runner-up is the best class that is not the target."""
+    targets = [int(order[i, 0]) if q.target is None else q.target for i, q in enumerate(questions)]
+    contrasts: list[int | None] = []
+    for i, question in enumerate(questions):
+        if question.contrast == RUNNER_UP:
+            contrasts.append(int(order[i, 0] if int(order[i, 0]) != targets[i] else order[i, 1]))
+        else:
+            contrasts.append(None if question.contrast is None else int(question.contrast))
+    return targets, contrasts
+
+
+def _target_rows(model: Model, targets: list[int], contrasts: list[int | None]) -> tuple[Tensor, Tensor]:
+    """Head rows (N x D) and biases (N) of target minus contrast."""
+    rows, constants = model.weight[targets].clone(), model.bias[targets].clone()
+    for i, contrast in enumerate(contrasts):
+        if contrast is not None:
+            rows[i] -= model.weight[contrast]
+            constants[i] -= model.bias[contrast]
+    return rows, constants
+
+
+def _infer_by_mode(model: Model, logits: Tensor, questions: Sequence[Question]) -> dict[TreeMode, TreeInference]:
+    modes = {question.tree for question in questions if question.tree is not None}
+    return {mode: infer(logits, _matrices(model), mode=mode) for mode in modes}
+
+
+def _matrices(model: Model) -> TreeMatrices:
+    assert model.matrices is not None, "a tree was asked of a model without one"
+    return model.matrices
+
+
+def _prediction(card: ModelCard, logits: Tensor, probabilities: Tensor, order: Tensor) -> dict[str, Any]:
+    top = [
+        {
+            "index": int(k),
+            "name": card.classes[int(k)],
+            "probability": float(probabilities[k]),
+            "logit": float(logits[k]),
+        }
+        for k in order[:TOP]
+    ]
+    return {**top[0], "top": top}
+
+
+def _map_entry(
+    card: ModelCard, name: str, raw: Tensor, target: int, contrast: int | None, certificate: maps.Certificate
+) -> dict[str, Any]:
+    return {
+        "method": "cam",
+        "target": {"index": target, "name": card.classes[target]},
+        "contrast": None if contrast is None else {"index": contrast, "name": card.classes[contrast]},
+        "layer": card.layer,
+        "grid": list(raw.shape),
+        "artifacts": {"raw": f"{name}.npy", "heatmap": f"{name}.heatmap.png", "overlay": f"{name}.overlay.png"},
+        "range": [float(raw.min()), float(raw.max())],
+        "exactness": {
+            "bias": certificate.bias,
+            "score": certificate.score,
+            "residual": certificate.residual,
+            "tolerance": certificate.tolerance,
+            "exact": certificate.exact,
+        },
+        "warnings": [],
+    }
+
+
+def _map_warnings(raw: Tensor) -> list[dict[str, Any]]:
+    if not torch.isfinite(raw).all():
+        return [warning("map_not_finite", "The map holds values that are not numbers; do not read it.")]
+    if not (raw > 0).any():
+        return [warning("map_without_positive", "No part of the picture speaks for this class.")]
+    return []
+
+
+def warning(code: str, text: str, **params: Any) -> dict[str, Any]:
+    """One warning of the contract: a code, its parameters, and the English sentence."""
+    return {"code": code, "params": params, "text": text}
+
+
+def _decision_path(model: Model, inference: TreeInference, i: int, network_class: int) -> dict[str, Any]:
+    tree = model.card.hierarchy
+    assert tree is not None
+    leaf = int(inference.prediction[i])
+    edge_p = inference.edge_log_p[i].exp().tolist()
+    number = {child: e for e, (_, child) in enumerate(tree.edges)}
+    path_p, steps = 1.0, []
+    for node_id in tree.path_to(leaf):
+        brothers = tree.by_id[tree.parent_of[node_id]].children
+        probability = edge_p[number[node_id]]
+        path_p *= probability
+        steps.append(
+            {
+                "node": node_id,
+                "name": node_name(tree, model.card, node_id),
+                "probability": probability,
+                "path_probability": path_p,
+                "entropy": _entropy([edge_p[number[child]] for child in brothers]),
+                "siblings": [
+                    {"node": child, "name": node_name(tree, model.card, child), "probability": edge_p[number[child]]}
+                    for child in brothers
+                    if child != node_id
+                ],
+            }
+        )
+    return {
+        "mode": inference.mode.value,
+        "prediction": {"index": leaf, "name": model.card.classes[leaf]},
+        "agrees_with_network": leaf == network_class,
+        "weakest": min(range(len(steps)), key=lambda s: float(steps[s]["probability"])),
+        "steps": steps,
+    }
+
+
+def _entropy(probabilities: Sequence[float]) -> float:
+    """In nats."""
+    p = np.asarray(probabilities)
+    p = p[p > 0]
+    return float(-(p * np.log(p)).sum())
+
+
+def node_name(tree: Hierarchy, card: ModelCard, node_id: str) -> str:
+    """What a node is called: its class, its label, or what lies below it; never a made-up name."""
+    node = tree.by_id[node_id]
+    if node.leaf is not None:
+        return card.classes[node.leaf]
+    if node.name:
+        return node.name
+    below = [card.classes[leaf] for leaf in tree.leaves_below[node_id]]
+    return " / ".join(below[:3]) + (f" and {len(below) - 3} more" if len(below) > 3 else "")

@@ -1,0 +1,61 @@
+"""Housekeeping of the job store: reap lost leases, forget what has expired, ring for whatever still waits."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+
+from shared.blobs import BlobStore
+from shared.jobs import Lane
+from shared.settings import Settings
+from shared.store import JobStore
+
+log = logging.getLogger(__name__)
+
+SWEEP_SECONDS = 3600.0  # how often abandoned blobs are looked for, and how old one must be
+
+
+class Keeper:
+    """One pass of housekeeping per call. Safe to run in many processes at once."""
+
+    def __init__(self, store: JobStore, blobs: BlobStore, settings: Settings, *, ring: Callable[[], None]) -> None:
+        self._store = store
+        self._blobs = blobs
+        self._settings = settings
+        self._ring = ring
+        self._clocks: tuple[float, float] | None = None  # Redis time and monotonic time of the last pass
+        self._swept = time.monotonic()
+
+    def run(self) -> None:
+        if self._clocks_agree():
+            self._store.reap()
+        self._store.collect()
+        if time.monotonic() - self._swept > SWEEP_SECONDS:
+            self._swept = time.monotonic()
+            self.sweep()
+        if any(self._store.waiting(lane) for lane in Lane):
+            self._ring()
+
+    def sweep(self, *, older_than: float = SWEEP_SECONDS) -> int:
+        """Remove old blobs that no job names; how many."""
+        old = list(self._blobs.untouched_for(older_than))
+        named: set[str] = set()
+        for start in range(0, len(old), 500):
+            named |= self._store.referenced(old[start : start + 500])
+        for ref in old:
+            if ref not in named:
+                self._blobs.discard(ref)
+        return len(old) - len(named)
+
+    def _clocks_agree(self) -> bool:
+        """Whether Redis's clock ran like ours since the last pass: a clock that was set must cost nobody a lease."""
+        clocks = (self._store.now_ms() / 1000, time.monotonic())
+        before, self._clocks = self._clocks, clocks
+        if before is None:
+            return True
+        drift = (clocks[0] - before[0]) - (clocks[1] - before[1])
+        if abs(drift) <= self._settings.lease_seconds:
+            return True
+        log.warning("the clock of Redis moved by %.0f s; leases are left alone this time", drift)
+        return False

@@ -1,0 +1,55 @@
+"""Exact class activation maps and their certificates, as pure functions of a feature map and a linear head.
+
+Notation (CAM: arXiv 1512.04150): F is the N x D x h x w tensor that enters global
+average pooling, W (K x D) and b (K) are the head. CAM_c = sum_d W_cd F_d, and mean(CAM_c) + b_c is the logit of c.
+The same holds for any linear combination of head rows, hence for the mean score of a tree node and for contrasts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-12}
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """The identity mean(map) + constant = score, checked. `residual` is relative to max(1, |score|)."""
+
+    bias: float
+    score: float
+    residual: float
+    tolerance: float
+
+    @property
+    def exact(self) -> bool:
+        return self.residual <= self.tolerance
+
+
+def pooled(features: Tensor) -> Tensor:
+    """Global average pooling: N x D x h x w -> N x D."""
+    return features.mean((2, 3))
+
+
+def logits_of(features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """N x K logits of the linear head, in the head's own precision."""
+    return pooled(features) @ weight.T + bias
+
+
+def linear_maps(features: Tensor, rows: Tensor) -> Tensor:
+    """One map for each image: N x D x h x w features and N x D row vectors of the head -> N x h x w, in score units."""
+    return torch.einsum("nd,ndhw->nhw", rows, features)
+
+
+def class_maps(features: Tensor, weight: Tensor) -> Tensor:
+    """The maps of all classes: N x K x h x w."""
+    return torch.einsum("kd,ndhw->nkhw", weight, features)
+
+
+def certify(raw: Tensor, *, constant: float, score: float) -> Certificate:
+    """Check one h x w map against the score it claims to explain."""
+    difference = abs(raw.double().mean().item() + constant - score)
+    return Certificate(constant, score, difference / max(1.0, abs(score)), TOLERANCE[raw.dtype])

@@ -1,0 +1,44 @@
+"""The models a worker process holds: each loaded once, when first asked for."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+
+from shared.cards import Registry
+from worker.models import Model
+
+
+CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+
+
+def usable_cores(quota: Path = CPU_QUOTA) -> int:
+    """Cores this process may really use: those it may run on, less what a container's quota takes away."""
+    allowed = len(os.sched_getaffinity(0))
+    try:
+        share, period = quota.read_text("ascii").split()
+        return allowed if share == "max" else max(1, min(allowed, int(share) // int(period)))
+    except (OSError, ValueError):
+        return allowed
+
+
+class Shelf:
+    """Loaded models by name. Threads are set from the cores this process may really use, before any torch work."""
+
+    def __init__(self, registry: Registry, *, share_of_cores: int = 1) -> None:
+        self._registry = registry
+        self._models: dict[str, Model] = {}
+        torch.set_num_threads(max(1, usable_cores() // share_of_cores))
+
+    @property
+    def registry(self) -> Registry:
+        return self._registry
+
+    def get(self, name: str) -> Model:
+        """The loaded model. Raises ModelUnavailable naming the remedy where it cannot be loaded."""
+        if name not in self._models:
+            device = torch.device("cuda") if torch.cuda.is_available() else torch.device("cpu")
+            self._models[name] = Model.load(self._registry.ready(name), device=device)
+        return self._models[name]

@@ -1,0 +1,72 @@
+"""The Celery tasks: `drain` is what a doorbell starts, `keep` what the clock starts. Both are thin.
+
+The parent process never loads torch; each pool child builds what it needs on its first task.
+"""
+
+from __future__ import annotations
+
+import logging
+from functools import cache
+from typing import TYPE_CHECKING
+
+from celery import Celery
+
+from shared.blobs import BlobStore
+from shared.broker import DRAIN, KEEP, Bell
+from shared.cards import Registry
+from shared.errors import PathlightError
+from shared.settings import Settings
+from shared.store import JobStore
+from worker.keep import Keeper
+
+if TYPE_CHECKING:
+    from worker.drain import Drain
+
+
+log = logging.getLogger(__name__)
+
+
+def register(app: Celery, settings: Settings) -> None:
+    """Register both tasks on the application."""
+    bell = Bell(app)
+
+    @cache
+    def keeper() -> Keeper:
+        return Keeper(JobStore.connect(settings), _blobs(settings), settings, ring=bell.ring)
+
+    @cache
+    def drainer() -> Drain:
+        return build_drain(settings, bell)
+
+    @app.task(name=DRAIN)  # type: ignore[untyped-decorator]
+    def drain() -> None:
+        drainer().run()
+
+    @app.task(name=KEEP)  # type: ignore[untyped-decorator]
+    def keep() -> None:
+        keeper().run()
+
+
+def build_drain(settings: Settings, bell: Bell) -> Drain:
+    """The drain of this process, with its models at hand."""
+    from worker.answers import Asked, answer
+    from worker.drain import Drain
+    from worker.shelf import Shelf
+
+    shelf = Shelf(Registry.load(settings), share_of_cores=settings.concurrency)
+    for name in settings.default_models:
+        try:
+            shelf.get(name)
+        except PathlightError as error:
+            log.warning("%s", error)  # jobs that name it fail with this sentence, others run
+    return Drain(
+        JobStore.connect(settings),
+        _blobs(settings),
+        settings,
+        answer=lambda batch: answer(shelf, [Asked(picture, options) for picture, options in batch]),
+        ring=bell.ring,
+    )
+
+
+def _blobs(settings: Settings) -> BlobStore:
+    return BlobStore(settings.blobs, durable=settings.durability == "always")

@@ -1,0 +1,108 @@
+"""Neural-backed decision tree inference in matrix form: two sparse products instead of a walk over nodes.
+
+Pure functions of logits. Notation of arXiv 2004.00221: an edge leads from a decision to a child; the score of a
+child is the mean of its leaf logits ("soft" and "hard"), or their log-sum-exp ("marginal", which returns the
+network's own softmax, because the path product telescopes).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import torch
+from torch import Tensor
+
+from shared.hierarchy import Hierarchy
+
+
+class TreeMode(StrEnum):
+    SOFT = "soft"
+    HARD = "hard"
+    MARGINAL = "marginal"
+
+
+@dataclass(frozen=True)
+class TreeMatrices:
+    """A hierarchy as arrays. E edges, K classes, M decisions; edges are numbered as in `Hierarchy.edges`."""
+
+    membership: Tensor  # E x K, 1 where leaf k lies under the child of edge e
+    mean: Tensor  # E x K, membership with each row divided by its sum
+    decision: Tensor  # E, number of the decision that an edge leaves
+    decision_count: int
+
+    @classmethod
+    def of(cls, tree: Hierarchy, *, dtype: torch.dtype = torch.float32) -> TreeMatrices:
+        membership = torch.zeros(len(tree.edges), tree.class_count, dtype=dtype)
+        for row, (_, child) in enumerate(tree.edges):
+            membership[row, list(tree.leaves_below[child])] = 1
+        number = {node.id: index for index, node in enumerate(tree.decisions)}
+        decision = torch.tensor([number[parent] for parent, _ in tree.edges])
+        mean = membership / membership.sum(1, keepdim=True)
+        return cls(membership, mean, decision, len(tree.decisions))
+
+    def to(self, *, device: torch.device | None = None, dtype: torch.dtype | None = None) -> TreeMatrices:
+        return TreeMatrices(
+            self.membership.to(device=device, dtype=dtype),
+            self.mean.to(device=device, dtype=dtype),
+            self.decision.to(device=device),
+            self.decision_count,
+        )
+
+
+@dataclass(frozen=True)
+class TreeInference:
+    """What the tree says of N images. Probabilities are natural-log."""
+
+    mode: TreeMode
+    scores: Tensor  # N x E, score of each edge's child
+    edge_log_p: Tensor  # N x E, log probability of the child given its decision
+    leaf_log_p: Tensor  # N x K, log of the path product
+    prediction: Tensor  # N, class index
+
+
+def edge_scores(logits: Tensor, matrices: TreeMatrices, *, mode: TreeMode) -> Tensor:
+    """Score of every edge's child, N x E: mean of its leaf logits, or their log-sum-exp in marginal mode."""
+    if mode is not TreeMode.MARGINAL:
+        return logits @ matrices.mean.T
+    below = torch.where(matrices.membership.bool(), logits.unsqueeze(1), -torch.inf)  # N x E x K
+    return below.logsumexp(2)
+
+
+def log_softmax_by_decision(scores: Tensor, matrices: TreeMatrices) -> Tensor:
+    """Log softmax of N x E scores within the edges that leave one decision."""
+    index = matrices.decision.expand_as(scores)
+    top = _per_decision(scores, matrices, -torch.inf).scatter_reduce(1, index, scores, "amax").detach()
+    shifted = scores - top.gather(1, index)
+    total = _per_decision(scores, matrices, 0.0).scatter_add(1, index, shifted.exp())
+    return shifted - total.log().gather(1, index)
+
+
+def soft_leaf_log_p(logits: Tensor, matrices: TreeMatrices) -> Tensor:
+    """Log probability of every class under the soft tree, N x K; differentiable, the tree-supervision loss needs it."""
+    return log_softmax_by_decision(edge_scores(logits, matrices, mode=TreeMode.SOFT), matrices) @ matrices.membership
+
+
+def infer(logits: Tensor, matrices: TreeMatrices, *, mode: TreeMode) -> TreeInference:
+    """Run the tree on N x K logits of its own dtype. Ties go to the first child or class, as in nbdt."""
+    scores = edge_scores(logits, matrices, mode=mode)
+    edge_log_p = log_softmax_by_decision(scores, matrices)
+    leaf_log_p = edge_log_p @ matrices.membership
+    prediction = _walk(scores, matrices) if mode is TreeMode.HARD else leaf_log_p.argmax(1)
+    return TreeInference(mode, scores, edge_log_p, leaf_log_p, prediction)
+
+
+def _walk(scores: Tensor, matrices: TreeMatrices) -> Tensor:
+    """Follow the best child from the root: the one leaf all of whose edges are chosen, N class indices."""
+    index = matrices.decision.expand_as(scores)
+    top = _per_decision(scores, matrices, -torch.inf).scatter_reduce(1, index, scores, "amax")
+    edges = torch.arange(scores.shape[1], device=scores.device).expand_as(scores)
+    best = torch.where(scores == top.gather(1, index), edges, scores.shape[1])
+    first = torch.full_like(top, scores.shape[1], dtype=torch.long).scatter_reduce(1, index, best, "amin")
+    chosen = torch.zeros_like(scores).scatter(1, first, 1.0)
+    depth = matrices.membership.sum(0)
+    return (chosen @ matrices.membership - depth).argmax(1)
+
+
+def _per_decision(scores: Tensor, matrices: TreeMatrices, fill: float) -> Tensor:
+    return scores.new_full((scores.shape[0], matrices.decision_count), fill)
