@@ -14,7 +14,10 @@ from shared.settings import Settings
 
 OLDEST_SYSTEM_VERSION = (6, 2, 20)
 # Scripts of our own need none of these, and a stranger who reaches the socket should not have them.
-_DENIED = "-config -module -debug -replicaof -slaveof -flushall -flushdb -shutdown -acl -restore -migrate -sync -psync -failover"
+_DENIED = (
+    "-config -module -debug -replicaof -slaveof -flushall -flushdb -shutdown -acl -restore "
+    "-migrate -sync -psync -failover"
+)
 
 
 def find_server() -> tuple[Path, tuple[int, ...]]:

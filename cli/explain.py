@@ -71,20 +71,25 @@ def print_explanations(explanations: Sequence[dict[str, Any]], console: Console)
         if number:
             console.print()
         console.print(f"[bold]{explanation['model']}[/bold]")
-        console.print(f"Prediction: {prediction_line(explanation)}", markup=False, soft_wrap=True)
+        for line in prediction_lines(explanation):
+            console.print(line, markup=False, soft_wrap=True)
         for entry in explanation["prediction"]["top"]:
             console.print(f"  {entry['probability']:7.2%}  {short_name(entry['name'])}", markup=False)
         for entry in explanation["maps"]:
             console.print(f"Map: {map_line(entry)}", markup=False, soft_wrap=True)
 
 
-def prediction_line(explanation: dict[str, Any]) -> str:
-    """`cat // Decisions: animal (99.34%), …`; the class alone where the model has no tree of its own."""
+def prediction_lines(explanation: dict[str, Any]) -> list[str]:
+    """`Prediction: cat // Decisions: animal (99.34%), …` where the tree decides; where it only retells what the
+    network said (marginal mode), its decisions stand on a line of their own."""
     path = explanation["decision_path"]
+    network = f"Prediction: {short_name(explanation['prediction']['name'])}"
     if path is None:
-        return short_name(explanation["prediction"]["name"])
-    steps = ", ".join(f"{short_name(step['name'])} ({step['probability']:.2%})" for step in path["steps"])
-    return f"{short_name(path['prediction']['name'])} // Decisions: {steps}"
+        return [network]
+    decisions = "Decisions: " + ", ".join(f"{short_name(s['name'])} ({s['probability']:.2%})" for s in path["steps"])
+    if path["mode"] == "marginal":
+        return [network, decisions]
+    return [f"Prediction: {short_name(path['prediction']['name'])} // {decisions}"]
 
 
 def map_line(entry: dict[str, Any]) -> str:

@@ -105,7 +105,7 @@ def worker_command(settings: Settings) -> list[str]:
     return [
         *(sys.executable, "-m", "celery", "--quiet", "--app", "worker.app", "worker", "--beat"),
         *("--queues", f"{DRAIN_QUEUE},{KEEP_QUEUE}", "--concurrency", str(settings.concurrency)),
-        *("--schedule", str(settings.home / "beat"), "--loglevel", "WARNING"),
+        *("--schedule", str(settings.home / "beat")),
         *("--without-gossip", "--without-mingle", "--hostname", f"worker-{os.getpid()}@%h"),
     ]
 

@@ -107,14 +107,14 @@ class ModelCard:
 
 @dataclass(frozen=True)
 class Registry:
-    """All models that this installation knows, by name."""
+    """All models that this installation knows, by name. A folder's model takes the place of an earlier folder's."""
 
     cards: Mapping[str, ModelCard]
 
     @classmethod
     def load(cls, settings: Settings, *, folders: Iterable[Path] | None = None) -> Registry:
         places = (REPOSITORY / "models", settings.home / "registry") if folders is None else folders
-        paths = sorted(path for folder in places for path in folder.glob("*/card.json"))
+        paths = [path for folder in places for path in sorted(folder.glob("*/card.json"))]
         cards = [ModelCard.load(path, cache=settings.cache) for path in paths]
         return cls({card.name: card for card in cards})
 

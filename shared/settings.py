@@ -103,8 +103,8 @@ class Settings:
 
     @property
     def broker_url(self) -> str:
-        """Address for kombu."""
-        return f"redis+socket://{self._quoted_socket}" if self.embedded else self.redis_url
+        """Address for kombu, which has a scheme of its own for sockets."""
+        return self.store_url.replace("unix://", "redis+socket://", 1)
 
     @property
     def _quoted_socket(self) -> str:

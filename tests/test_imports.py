@@ -20,7 +20,7 @@ ALLOWED = {
     "training": OURS - {"tests"},
     "bench": OURS - {"tests"},
 }
-PURE = ("maps", "tree", "explain", "inputs")
+PURE = ("maps", "tree", "decisions", "paths", "explain", "inputs")
 PURE_ALLOWED = {
     "numpy",
     "torch",

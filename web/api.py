@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from http import HTTPStatus
 from typing import Any
 
@@ -32,6 +33,8 @@ from web.schemas import (
     Options,
 )
 
+log = logging.getLogger(__name__)
+
 _PROBLEM = {"content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}}
 
 
@@ -57,6 +60,7 @@ def accept(submission: Submission, data: bytes, *, store: JobStore, blobs: BlobS
     blobs.put(data)
     job_id = store.submit(submission)
     bell.ring()
+    log.info("job %s accepted: %s, for %s", job_id, submission.image.format, ", ".join(submission.options.models))
     return job_id
 
 

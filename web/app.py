@@ -9,6 +9,7 @@ from flask_openapi3 import Info, OpenAPI
 from pydantic import ValidationError
 from werkzeug.wrappers import Response as WerkzeugResponse
 
+from shared import logs
 from shared.blobs import BlobStore
 from shared.broker import Bell, make_celery
 from shared.cards import Registry
@@ -61,6 +62,10 @@ def create_app(settings: Settings, *, store: JobStore, blobs: BlobStore, bell: B
     def docs() -> WerkzeugResponse:
         return redirect(DOCS)
 
+    @app.teardown_request
+    def close_uploads(error: BaseException | None) -> None:
+        request.close()
+
     @app.after_request
     def protect(response: Response) -> Response:
         policy = DOCS_POLICY if request.path.startswith(DOCS) else CONTENT_SECURITY_POLICY
@@ -74,6 +79,7 @@ def create_app(settings: Settings, *, store: JobStore, blobs: BlobStore, bell: B
 
 def from_environment() -> OpenAPI:
     """The application for a WSGI server: `gunicorn 'web.app:from_environment()'`."""
+    logs.configure()
     settings = Settings.load()
     return create_app(
         settings,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,16 +46,23 @@ class Artifacts:
         if name.endswith(".npy") and (raw := result.maps.get(name[:-4])) is not None:
             return self._artifact("application/octet-stream", job.result_ref, name, lambda: npy_bytes(raw))
         for explanation in result.document["explanations"]:
-            for entry in explanation["maps"]:
+            for entry, contrast in _drawable(explanation):
                 if name in entry["artifacts"].values():
-                    return self._drawn(job, result, explanation, entry, name, style)
+                    return self._drawn(job, result, explanation, entry, name, style, contrast=contrast)
         raise UnknownJob("the job has no such file")
 
     def _drawn(
-        self, job: Job, result: Result, explanation: dict[str, Any], entry: dict[str, Any], name: str, style: Style
+        self,
+        job: Job,
+        result: Result,
+        explanation: dict[str, Any],
+        entry: dict[str, Any],
+        name: str,
+        style: Style,
+        *,
+        contrast: bool,
     ) -> Artifact:
         raw = result.maps[entry["artifacts"]["raw"].removesuffix(".npy")]
-        contrast = entry["contrast"] is not None
 
         def make() -> bytes:
             if name == entry["artifacts"]["heatmap"]:
@@ -79,3 +86,13 @@ class Artifacts:
     @staticmethod
     def _artifact(content_type: str, ref: str | None, name: str, make: Callable[[], bytes]) -> Artifact:
         return Artifact(content_type, hashlib.sha256(f"{ref}/{name}".encode()).hexdigest()[:32], make)
+
+
+def _drawable(explanation: dict[str, Any]) -> Iterator[tuple[dict[str, Any], bool]]:
+    """Every map of an explanation, and whether it contrasts two things; the map of a decision always does."""
+    for entry in explanation["maps"]:
+        yield entry, entry["contrast"] is not None
+    path = explanation["decision_path"]
+    for step in path["steps"] if path else ():
+        if step["map"] is not None:
+            yield step["map"], True

@@ -68,14 +68,15 @@ class Jobs:
         return {**document, "explanations": explanations, "timings": timings}
 
     def _with_addresses(self, job: Job, explanation: Mapping[str, Any]) -> dict[str, Any]:
-        maps = [
-            {
-                **entry,
-                "artifacts": {
-                    kind: url_for("api.get_artifact", job_id=job.id, name=name)
-                    for kind, name in entry["artifacts"].items()
-                },
-            }
-            for entry in explanation["maps"]
-        ]
-        return {**explanation, "maps": maps}
+        def addressed(entry: Mapping[str, Any] | None) -> dict[str, Any] | None:
+            if entry is None:
+                return None
+            names = entry["artifacts"].items()
+            links = {kind: url_for("api.get_artifact", job_id=job.id, name=name) for kind, name in names}
+            return {**entry, "artifacts": links}
+
+        out = {**explanation, "maps": [addressed(entry) for entry in explanation["maps"]]}
+        if path := explanation["decision_path"]:
+            steps = [{**step, "map": addressed(step["map"])} for step in path["steps"]]
+            out["decision_path"] = {**path, "steps": steps}
+        return out

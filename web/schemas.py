@@ -129,10 +129,27 @@ class NodeOut(BaseModel):
     probability: float
 
 
+class StepMap(BaseModel):
+    """The map of one decision: the chosen child against the sibling `against`."""
+
+    against: str
+    grid: list[int]
+    artifacts: MapArtifacts
+    range: list[float]
+    entropy_term: float
+    exactness: Exactness
+
+
 class Step(NodeOut):
     path_probability: float
     entropy: float
     siblings: list[NodeOut]
+    map: StepMap | None
+
+
+class RunnerUp(NodeOut):
+    at: int
+    leads_to: str
 
 
 class DecisionPath(BaseModel):
@@ -140,6 +157,7 @@ class DecisionPath(BaseModel):
     prediction: ClassOut
     agrees_with_network: bool
     weakest: int
+    runner_up: RunnerUp | None
     steps: list[Step]
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from celery import bootsteps, signals
 
+from shared import logs
 from shared.broker import DRAIN, DRAIN_QUEUE, KEEP, make_celery
 from shared.errors import StoreUnavailable
 from shared.settings import Settings
@@ -55,6 +56,11 @@ class Heartbeat(bootsteps.StartStopStep):  # type: ignore[misc]
 
 
 app.steps["worker"].add(Heartbeat)
+
+
+@signals.setup_logging.connect  # type: ignore[untyped-decorator]
+def log_like_the_web_server(**_: Any) -> None:
+    logs.configure()
 
 
 @signals.worker_ready.connect  # type: ignore[untyped-decorator]

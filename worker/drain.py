@@ -104,7 +104,8 @@ class Drain:
             return
         ref = self._blobs.put(result.pack())
         compute_ms = float(result.document["timings"]["compute_ms"])
-        self._persist(lambda: self._store.succeed(claim, ref, compute_ms=compute_ms))
+        if self._persist(lambda: self._store.succeed(claim, ref, compute_ms=compute_ms)):
+            log.info("job %s succeeded, its batch took %.0f ms", claim.id, compute_ms)
 
     def _settle(self, claims: list[Claim], error: BaseException) -> None:
         """End or give back the jobs of a batch that broke."""
@@ -114,12 +115,13 @@ class Drain:
                 self._store.release(claim, solo=True)
             return
         for claim in claims:
-            if not isinstance(error, PathlightError):
-                log.error("job %s failed", claim.id, exc_info=error)
             self._fail(claim, error)
 
     def _fail(self, claim: Claim, error: BaseException) -> None:
-        self._persist(lambda: self._store.fail(claim, describe(error)))
+        reason = describe(error)
+        unexpected = None if isinstance(error, PathlightError) else error
+        log.warning("job %s failed: %s", claim.id, reason.code, exc_info=unexpected)
+        self._persist(lambda: self._store.fail(claim, reason))
 
     def _persist(self, operation: Callable[[], bool]) -> bool:
         """Repeat a store operation through a short absence of Redis, as long as the lease may last."""

@@ -16,11 +16,11 @@ from PIL import Image
 from torch import Tensor
 
 from shared.cards import ModelCard
-from shared.hierarchy import Hierarchy
 from worker import maps
 from worker.inputs import crop_box, to_tensor
 from worker.models import Model
-from worker.tree import TreeInference, TreeMatrices, TreeMode, infer
+from worker.paths import DecisionPaths
+from worker.tree import TreeMode
 
 TOP = 5
 RUNNER_UP = "runner-up"
@@ -76,7 +76,7 @@ def explain_features(
     targets, contrasts = _choose(order, questions)
     rows, constants = _target_rows(model, targets, contrasts)
     raw = maps.linear_maps(features, rows)
-    inferences = _infer_by_mode(model, logits, questions)
+    paths = _paths(model, features, logits, questions)
     out = []
     for i, question in enumerate(questions):
         contrast = contrasts[i]
@@ -91,9 +91,12 @@ def explain_features(
             "input": {"box": list(boxes[i]), "size": model.card.input.size},
             "warnings": [*question.warnings, *_map_warnings(raw[i])],
         }
+        arrays = {name: raw[i].cpu().numpy()}
         if question.tree is not None:
-            document["decision_path"] = _decision_path(model, inferences[question.tree], i, int(order[i, 0]))
-        out.append(Explanation(document, {name: raw[i].cpu().numpy()}))
+            path = paths[question.tree]
+            document["decision_path"] = path.document(i, network_class=int(order[i, 0]))
+            arrays |= path.arrays(i)
+        out.append(Explanation(document, arrays))
     return out
 
 
@@ -119,14 +122,11 @@ def _target_rows(model: Model, targets: list[int], contrasts: list[int | None]) 
     return rows, constants
 
 
-def _infer_by_mode(model: Model, logits: Tensor, questions: Sequence[Question]) -> dict[TreeMode, TreeInference]:
+def _paths(
+    model: Model, features: Tensor, logits: Tensor, questions: Sequence[Question]
+) -> dict[TreeMode, DecisionPaths]:
     modes = {question.tree for question in questions if question.tree is not None}
-    return {mode: infer(logits, _matrices(model), mode=mode) for mode in modes}
-
-
-def _matrices(model: Model) -> TreeMatrices:
-    assert model.matrices is not None, "a tree was asked of a model without one"
-    return model.matrices
+    return {mode: DecisionPaths.of(model, features, logits, mode=mode) for mode in modes}
 
 
 def _prediction(card: ModelCard, logits: Tensor, probabilities: Tensor, order: Tensor) -> dict[str, Any]:
@@ -153,13 +153,7 @@ def _map_entry(
         "grid": list(raw.shape),
         "artifacts": {"raw": f"{name}.npy", "heatmap": f"{name}.heatmap.png", "overlay": f"{name}.overlay.png"},
         "range": [float(raw.min()), float(raw.max())],
-        "exactness": {
-            "bias": certificate.bias,
-            "score": certificate.score,
-            "residual": certificate.residual,
-            "tolerance": certificate.tolerance,
-            "exact": certificate.exact,
-        },
+        "exactness": certificate.to_dict(),
         "warnings": [],
     }
 
@@ -175,55 +169,3 @@ def _map_warnings(raw: Tensor) -> list[dict[str, Any]]:
 def warning(code: str, text: str, **params: Any) -> dict[str, Any]:
     """One warning of the contract: a code, its parameters, and the English sentence."""
     return {"code": code, "params": params, "text": text}
-
-
-def _decision_path(model: Model, inference: TreeInference, i: int, network_class: int) -> dict[str, Any]:
-    tree = model.card.hierarchy
-    assert tree is not None
-    leaf = int(inference.prediction[i])
-    edge_p = inference.edge_log_p[i].exp().tolist()
-    number = {child: e for e, (_, child) in enumerate(tree.edges)}
-    path_p, steps = 1.0, []
-    for node_id in tree.path_to(leaf):
-        brothers = tree.by_id[tree.parent_of[node_id]].children
-        probability = edge_p[number[node_id]]
-        path_p *= probability
-        steps.append(
-            {
-                "node": node_id,
-                "name": node_name(tree, model.card, node_id),
-                "probability": probability,
-                "path_probability": path_p,
-                "entropy": _entropy([edge_p[number[child]] for child in brothers]),
-                "siblings": [
-                    {"node": child, "name": node_name(tree, model.card, child), "probability": edge_p[number[child]]}
-                    for child in brothers
-                    if child != node_id
-                ],
-            }
-        )
-    return {
-        "mode": inference.mode.value,
-        "prediction": {"index": leaf, "name": model.card.classes[leaf]},
-        "agrees_with_network": leaf == network_class,
-        "weakest": min(range(len(steps)), key=lambda s: float(steps[s]["probability"])),
-        "steps": steps,
-    }
-
-
-def _entropy(probabilities: Sequence[float]) -> float:
-    """In nats."""
-    p = np.asarray(probabilities)
-    p = p[p > 0]
-    return float(-(p * np.log(p)).sum())
-
-
-def node_name(tree: Hierarchy, card: ModelCard, node_id: str) -> str:
-    """What a node is called: its class, its label, or what lies below it; never a made-up name."""
-    node = tree.by_id[node_id]
-    if node.leaf is not None:
-        return card.classes[node.leaf]
-    if node.name:
-        return node.name
-    below = [card.classes[leaf] for leaf in tree.leaves_below[node_id]]
-    return " / ".join(below[:3]) + (f" and {len(below) - 3} more" if len(below) > 3 else "")

@@ -28,6 +28,15 @@ class Certificate:
     def exact(self) -> bool:
         return self.residual <= self.tolerance
 
+    def to_dict(self) -> dict[str, float | bool]:
+        return {
+            "bias": self.bias,
+            "score": self.score,
+            "residual": self.residual,
+            "tolerance": self.tolerance,
+            "exact": self.exact,
+        }
+
 
 def pooled(features: Tensor) -> Tensor:
     """Global average pooling: N x D x h x w -> N x D."""

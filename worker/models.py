@@ -42,7 +42,7 @@ class Model:
         network = network.eval().requires_grad_(False).to(device)
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
         head = architecture.head(network)
-        model = cls(card, architecture.trunk(network), head.weight.detach().float(), head.bias.detach().float())
+        model = cls(card, architecture.trunk(network).eval(), head.weight.detach().float(), head.bias.detach().float())
         _check_split(network, model)
         return model
 

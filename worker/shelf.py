@@ -10,7 +10,6 @@ import torch
 from shared.cards import Registry
 from worker.models import Model
 
-
 CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 

@@ -12,8 +12,11 @@ from enum import StrEnum
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from shared.hierarchy import Hierarchy
+
+NO_EDGE = -1
 
 
 class TreeMode(StrEnum):
@@ -29,6 +32,7 @@ class TreeMatrices:
     membership: Tensor  # E x K, 1 where leaf k lies under the child of edge e
     mean: Tensor  # E x K, membership with each row divided by its sum
     decision: Tensor  # E, number of the decision that an edge leaves
+    paths: Tensor  # K x S, the edges from the root down to each class, padded with NO_EDGE
     decision_count: int
 
     @classmethod
@@ -39,13 +43,17 @@ class TreeMatrices:
         number = {node.id: index for index, node in enumerate(tree.decisions)}
         decision = torch.tensor([number[parent] for parent, _ in tree.edges])
         mean = membership / membership.sum(1, keepdim=True)
-        return cls(membership, mean, decision, len(tree.decisions))
+        edge = {child: row for row, (_, child) in enumerate(tree.edges)}
+        paths = [torch.tensor([edge[node] for node in tree.path_to(leaf)]) for leaf in range(tree.class_count)]
+        padded = pad_sequence(paths, batch_first=True, padding_value=NO_EDGE)
+        return cls(membership, mean, decision, padded, len(tree.decisions))
 
     def to(self, *, device: torch.device | None = None, dtype: torch.dtype | None = None) -> TreeMatrices:
         return TreeMatrices(
             self.membership.to(device=device, dtype=dtype),
             self.mean.to(device=device, dtype=dtype),
             self.decision.to(device=device),
+            self.paths.to(device=device),
             self.decision_count,
         )
 

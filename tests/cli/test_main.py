@@ -107,3 +107,11 @@ def test_doctor_finds_a_service_that_does_not_run_and_says_how_to_start_it(runne
     assert done.exit_code == 1
     assert "model nbdt-cifar10 is ready" in done.output
     assert "start it with: pathlight run" in " ".join(done.output.split())
+
+
+def test_a_tree_that_only_retells_the_network_has_a_line_of_its_own(runner: CliRunner, chelsea: Path) -> None:
+    retold = runner.invoke(main, ["explain", str(chelsea), *TREE, "--tree", "marginal"]).output.splitlines()
+    assert retold[1] == "Prediction: cat"
+    assert retold[2].startswith("Decisions: animal (")
+    without = runner.invoke(main, ["explain", str(chelsea), *TREE, "--tree", "off"]).output
+    assert "Decisions" not in without

@@ -17,7 +17,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from shared.settings import REPOSITORY
+from shared.jobs import JobStatus
+from shared.settings import REPOSITORY, Settings
+from shared.store import JobStore
 from tests.conftest import encoded, wait_for
 from tests.flow.conftest import Service, start
 
@@ -63,6 +65,13 @@ def test_the_cat_goes_through_the_whole_system(shared_service: Service, photos: 
         mean = float(raw.mean()) + entry["exactness"]["bias"]
         assert mean == pytest.approx(explanation["prediction"]["logit"], rel=1e-5, abs=1e-5)
         overlay = Image.open(io.BytesIO(shared_service.client.get(entry["artifacts"]["overlay"]).content))
+        assert overlay.size == (451, 300)
+    for step in tree["decision_path"]["steps"]:
+        decision = step["map"]
+        raw = np.load(io.BytesIO(shared_service.client.get(decision["artifacts"]["raw"]).content), allow_pickle=False)
+        log_odds = np.log(step["probability"] / step["siblings"][0]["probability"])
+        assert float(raw.mean()) + decision["exactness"]["bias"] == pytest.approx(log_odds, rel=1e-4, abs=1e-4)
+        overlay = Image.open(io.BytesIO(shared_service.client.get(decision["artifacts"]["overlay"]).content))
         assert overlay.size == (451, 300)
     assert shared_service.client.get(job["links"]["page"]).status_code == 200
 
@@ -186,3 +195,15 @@ def test_the_command_line_speaks_to_the_service(
     command = [sys.executable, "-m", "cli", "status", job_id, "--server", address]
     shown = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False, timeout=60)
     assert shown.stdout.startswith(f"{job_id}  succeeded")
+
+
+def test_redis_url_names_the_redis_that_is_used(tmp_path: Path, store: JobStore, settings: Settings) -> None:
+    service = start(tmp_path / "elsewhere", tmp_path / "log", REDIS_URL=settings.store_url)
+    try:
+        job_id = submit(service, many_pictures(1)[0]).json()["id"]
+        wait_for(lambda: ended(service, job_id) is not None, seconds=60)
+        assert store.get(job_id).status is JobStatus.SUCCEEDED
+        assert not (tmp_path / "elsewhere" / "redis").exists()
+    finally:
+        service.stop()
+    store.ping()  # a Redis that is not ours is left running

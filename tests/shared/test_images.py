@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageFile
+from PIL.WebPImagePlugin import WebPImageFile
 
 from shared.errors import ImageTooLarge, InvalidImage, UnsupportedImage
 from shared.images import Header, Limits, decode, read_header
@@ -137,12 +140,15 @@ def test_the_header_is_read_without_decoding_a_pixel(
     kind: str, chelsea: Image.Image, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = encoded(chelsea, kind)
+    decoded: list[object] = []
 
-    def decoded(self: object) -> None:
-        raise AssertionError("pixels were decoded")
+    def noted(self: object) -> None:
+        decoded.append(self)
 
-    monkeypatch.setattr(ImageFile.ImageFile, "load", decoded)
+    for each in (ImageFile.ImageFile, WebPImageFile):
+        monkeypatch.setattr(each, "load", noted)
     assert read_header(data, LIMITS) == Header(kind, 96, 60)
+    assert decoded == []
 
 
 # -- orientation -------------------------------------------------------------------------------------------------------
@@ -293,6 +299,46 @@ def test_a_truncated_picture_is_invalid_not_half_shown(kind: str, share: float, 
     with pytest.raises(InvalidImage, match="damaged or incomplete") as caught:
         decode(data[: int(len(data) * share)], LIMITS)
     assert caught.type is InvalidImage
+
+
+@pytest.mark.parametrize("read", READERS)
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("x"),
+        IndexError(),
+        AttributeError("x"),
+        RecursionError(),
+        SyntaxError(),
+        OSError("x"),
+    ],
+)
+def test_whatever_a_decoder_raises_means_an_invalid_picture(
+    error: Exception, read: Callable[[bytes, Limits], object], chelsea: Image.Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*args: object, **kwargs: object) -> None:
+        raise error
+
+    monkeypatch.setattr(Image, "open", broken)
+    with pytest.raises(InvalidImage, match="^the picture is damaged or incomplete and cannot be decoded$"):
+        read(encoded(chelsea), LIMITS)
+
+
+@pytest.mark.parametrize("read", READERS)
+def test_no_decoder_but_the_three_is_ever_tried(
+    read: Callable[[bytes, Limits], object], chelsea: Image.Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[object] = []
+    real = Image.open
+
+    def spied(fp: io.BytesIO, **options: Any) -> Image.Image:
+        tried.append(options.get("formats"))
+        return real(fp, **options)
+
+    monkeypatch.setattr(Image, "open", spied)
+    read(encoded(chelsea), LIMITS)
+    assert tried == [("JPEG", "PNG", "WEBP")]
 
 
 def test_a_picture_with_something_behind_it_is_taken_and_nothing_of_that_is_kept(chelsea: Image.Image) -> None:

@@ -544,6 +544,7 @@ def test_a_question_answered_before_succeeds_at_once(make_store: MakeStore) -> N
 def test_other_questions_other_owners_and_failures_are_not_answered_from_memory(store: JobStore) -> None:
     answered(store, "q", owner="me")
     assert not store.get(store.submit(submission(answer="other", owner="me"))).cached
+    assert store.get(store.submit(submission(answer="q", owner="me"))).cached
     assert not store.get(store.submit(submission(answer="q", owner="you"))).cached
     assert not store.get(store.submit(submission(owner="me"))).cached
     for claim in take(store, 3):
@@ -737,6 +738,21 @@ def test_workers_are_heard_until_they_leave_or_fall_silent(make_store: MakeStore
     wait_for(lambda: impatient.workers_heard() == 0, seconds=5)
 
 
+def test_a_keeper_is_heard_but_counts_for_no_worker(make_store: MakeStore) -> None:
+    store = make_store(heartbeat_seconds=30)
+    assert not store.heard("keeper") and not store.heard("worker")
+    store.heartbeat("keeper", drains=False)
+    store.heartbeat("worker")
+    assert store.heard("keeper") and store.heard("worker")
+    assert not store.heard("stranger")
+    assert store.workers_heard() == 1
+    impatient = make_store(heartbeat_seconds=0.05)
+    wait_for(lambda: not impatient.heard("keeper") and not impatient.heard("worker"), seconds=5)
+    for name in ("keeper", "worker"):
+        store.leave(name)
+        assert not store.heard(name)
+
+
 # -- the server ------------------------------------------------------------------------------------------------------
 
 
@@ -763,6 +779,7 @@ def calls(store: JobStore) -> list[Callable[[], object]]:
         store.server_info,
         lambda: store.heartbeat("w"),
         lambda: store.leave("w"),
+        lambda: store.heard("w"),
         store.workers_heard,
     ]
 

@@ -145,13 +145,14 @@ def decision_path() -> dict[str, Any]:
     def step(name: str, probability: float, path: float, *siblings: tuple[str, float]) -> dict[str, Any]:
         others = [{"node": f"n-{name}", "name": name, "probability": p} for name, p in siblings]
         base = {"node": f"n-{name}", "name": name, "probability": probability, "path_probability": path}
-        return {**base, "entropy": 0.1, "siblings": others}
+        return {**base, "entropy": 0.1, "siblings": others, "map": None}
 
     return {
         "mode": "soft",
         "prediction": {"index": 0, "name": "tabby, tabby cat"},
         "agrees_with_network": True,
         "weakest": 1,
+        "runner_up": None,
         "steps": [step("animal", 0.9934, 0.9934, ("vehicle", 0.0066)), step("tabby", 0.81, 0.8046, ("dog", 0.19))],
     }
 
@@ -222,7 +223,7 @@ def test_empty_fields_mean_the_defaults(house: House) -> None:
     ("data", "fields", "status", "sentence"),
     [
         (b"GIF89a", {}, 415, "The file is not a JPEG, PNG or WebP picture."),
-        (png()[:60], {}, 400, "The picture is damaged or incomplete and cannot be decoded."),
+        (png()[:20], {}, 400, "The picture is damaged or incomplete and cannot be decoded."),
         (None, {"filename": ""}, 400, "Choose a picture first."),
         (None, {"models": []}, 422, "Models: name at least one model."),
         (None, {"models": ["nothing"]}, 422, "Models: 'nothing' is not a model; known are"),

@@ -112,8 +112,9 @@ def test_a_planted_asymmetric_feature_is_found_where_it_was_put() -> None:
     for target, place in ((0, (1, 6)), (1, (7, 0))):
         raw = maps.linear_maps(features, planted.fc.weight.detach()[[target]])[0]
         assert divmod(int(raw.argmax()), raw.shape[1]) == place
-        score = float(maps.logits_of(features, planted.fc.weight, planted.fc.bias)[0, target])
-        assert maps.certify(raw, constant=float(planted.fc.bias[target]), score=score).exact
+        bias = planted.fc.bias.detach()
+        score = float(maps.logits_of(features, planted.fc.weight.detach(), bias)[0, target])
+        assert maps.certify(raw, constant=float(bias[target]), score=score).exact
 
 
 @pytest.mark.parametrize("name", SHIPPED)

@@ -1,0 +1,161 @@
+"""Options: what a job may ask, and what its words mean for each model."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from shared.cards import Registry
+from shared.errors import InvalidOption
+from shared.jobs import JobOptions
+from shared.options import METHODS, RUNNER_UP, TREES, TRUSTS, Plan, check, plan
+from tests.shared.cards import card
+
+PETS = card("pets", "cat, house cat", "dog", "Great Dane, dane")
+ZOO = card("zoo", "lion", "cat")
+UNFETCHED = replace(card("unfetched"), class_count=5)
+REGISTRY = Registry({each.name: each for each in (PETS, ZOO, UNFETCHED)})
+
+
+def planned(target: str = "predicted", contrast: str | None = None, models: str = "pets") -> dict[str, Plan]:
+    return plan(JobOptions(tuple(models.split()), target=target, contrast=contrast), REGISTRY)
+
+
+# -- check -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("option", "allowed"), [("tree", TREES), ("trust", TRUSTS), ("methods", METHODS)])
+def test_every_allowed_value_is_allowed_and_another_is_refused_naming_them(
+    option: str, allowed: tuple[str, ...]
+) -> None:
+    def options(value: str) -> JobOptions:
+        return replace(JobOptions(("pets",)), **{option: (value,) if option == "methods" else value})
+
+    for value in allowed:
+        check(options(value))
+    for value in ("bogus", "", allowed[0].upper()):
+        with pytest.raises(InvalidOption) as caught:
+            check(options(value))
+        assert str(caught.value) == f"{option}: {value!r} is not one of {', '.join(allowed)}"
+        assert caught.value.code == "invalid_option"
+
+
+def test_one_bad_method_among_good_ones_is_refused() -> None:
+    with pytest.raises(InvalidOption, match="^methods: 'bogus' is not one of "):
+        check(JobOptions(("pets",), methods=("cam", "bogus")))
+
+
+def test_no_model_at_all_is_refused() -> None:
+    with pytest.raises(InvalidOption, match="^models: name at least one model$"):
+        check(JobOptions(()))
+
+
+# -- plan ------------------------------------------------------------------------------------------------------------
+
+
+def test_by_default_every_model_explains_its_prediction() -> None:
+    assert planned(models="pets zoo unfetched") == {name: Plan(None, None) for name in ("pets", "zoo", "unfetched")}
+
+
+@pytest.mark.parametrize(
+    ("word", "index"),
+    [
+        ("dog", 1),
+        ("DOG", 1),
+        ("  dog ", 1),
+        ("cat", 0),
+        ("cat, house cat", 0),
+        ("great dane", 2),
+        ("0", 0),
+        ("2", 2),
+        ("002", 2),
+    ],
+)
+def test_a_class_is_named_by_its_whole_name_its_first_name_or_its_index(word: str, index: int) -> None:
+    assert planned(target=word) == {"pets": Plan(index, None)}
+    other = "dog" if index != 1 else "cat"
+    assert planned(target=other, contrast=word)["pets"].contrast == index
+
+
+@pytest.mark.parametrize("option", ["target", "contrast"])
+@pytest.mark.parametrize(
+    "word", ["house cat", "dane", "do", "wolf", "", " ", "-", "--1", "1.0", "1e0", "٣", "²", "predicted "]
+)
+def test_a_word_that_is_no_class_is_refused_naming_what_is_allowed(option: str, word: str) -> None:
+    with pytest.raises(InvalidOption) as caught:
+        planned(**{option: word}, models="pets zoo")
+    keyword = {"target": "predicted", "contrast": "runner-up"}[option]
+    assert str(caught.value) == (
+        f"{option}: {word!r} is not a class of pets, zoo; "
+        f"allowed are {keyword!r}, a class index, or a class name as GET /api/v1/models lists them"
+    )
+
+
+@pytest.mark.parametrize("option", ["target", "contrast"])
+@pytest.mark.parametrize("word", ["3", "-1", "999999999"])
+def test_an_index_out_of_range_is_refused_naming_the_range(option: str, word: str) -> None:
+    with pytest.raises(InvalidOption) as caught:
+        planned(**{option: word})
+    assert str(caught.value) == f"{option}: {word} is not a class of pets; 0 to 2 are"
+
+
+@pytest.mark.parametrize("word", ["9" * 5000, "-" * 50 + "7", "1" * 10])
+def test_a_number_of_any_length_is_refused_not_computed(word: str) -> None:
+    with pytest.raises(InvalidOption, match="^target: "):
+        planned(target=word)
+
+
+@pytest.mark.parametrize("option", ["target", "contrast"])
+def test_an_index_means_nothing_for_two_models_at_once(option: str) -> None:
+    with pytest.raises(InvalidOption) as caught:
+        planned(**{option: "1"}, models="pets zoo")
+    assert str(caught.value) == f"{option}: a class index needs exactly one model; name the class instead"
+
+
+def test_a_class_applies_to_every_model_that_has_it_by_its_own_index() -> None:
+    assert planned(target="cat", models="pets zoo") == {"pets": Plan(0, None), "zoo": Plan(1, None)}
+
+
+def test_a_model_that_lacks_the_class_explains_its_prediction_and_says_so() -> None:
+    plans = planned(target="dog", models="zoo pets")
+    assert plans["pets"] == Plan(1, None)
+    assert plans["zoo"].target is None
+    (warning,) = plans["zoo"].warnings
+    assert warning == {
+        "code": "class_not_in_model",
+        "params": {"model": "zoo", "class": "dog"},
+        "text": "zoo does not know the class 'dog'; it explains its own prediction instead.",
+    }
+
+
+def test_target_and_contrast_are_looked_up_apart() -> None:
+    plans = planned(target="dog", contrast="lion", models="pets zoo")
+    assert (plans["pets"].target, plans["pets"].contrast) == (1, None)
+    assert (plans["zoo"].target, plans["zoo"].contrast) == (None, 0)
+    assert [w["params"]["class"] for w in plans["pets"].warnings] == ["lion"]
+    assert [w["params"]["class"] for w in plans["zoo"].warnings] == ["dog"]
+
+
+def test_a_model_whose_classes_are_not_fetched_yet_lacks_every_name() -> None:
+    assert planned(target="cat", models="pets unfetched")["unfetched"].warnings
+    assert planned(target="4", models="unfetched") == {"unfetched": Plan(4, None)}
+
+
+def test_the_runner_up_is_left_to_each_model() -> None:
+    assert planned(contrast="runner-up", models="pets zoo") == {
+        "pets": Plan(None, RUNNER_UP),
+        "zoo": Plan(None, RUNNER_UP),
+    }
+
+
+@pytest.mark.parametrize(("target", "contrast"), [("cat", "cat"), ("cat", "0"), ("0", "cat, house cat")])
+def test_a_class_is_not_contrasted_with_itself(target: str, contrast: str) -> None:
+    with pytest.raises(InvalidOption, match="^contrast: a class cannot be contrasted with itself$"):
+        planned(target=target, contrast=contrast)
+
+
+def test_an_unknown_model_is_refused_naming_those_that_there_are() -> None:
+    with pytest.raises(InvalidOption) as caught:
+        planned(models="pets zebra")
+    assert str(caught.value) == "models: 'zebra' is not a model; known are pets, zoo, unfetched"

@@ -1,0 +1,75 @@
+"""Exact maps of the decisions on a path: the chosen child against its strongest sibling.
+
+A child's score is a weighted mean of its leaves' logits, plus a constant: in soft and hard mode the weights are equal;
+in marginal mode they are r = softmax over the leaves below, because log-sum-exp(z) = sum r z + H(r). Scores are thus
+linear in the feature map, and the difference of two children has an exact map:
+mean(map) + constant = score of the chosen - score of the sibling. In a binary decision that is the log-odds.
+The entropy term H(r) has no place in the picture; it is part of the constant, and reported.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from worker.tree import NO_EDGE, TreeInference, TreeMatrices, TreeMode
+
+
+@dataclass(frozen=True)
+class DecisionMaps:
+    """For N images and at most S steps: rows past the end of an image's path hold NO_EDGE and zeros."""
+
+    edges: Tensor  # N x S, the edge chosen at each step
+    rivals: Tensor  # N x S, the strongest other edge of the same decision; NO_EDGE where there is none
+    maps: Tensor  # N x S x h x w, in units of the scores
+    constants: Tensor  # N x S, bias difference plus entropy difference
+    entropies: Tensor  # N x S, the entropy difference alone (0 but in marginal mode), in nats
+    margins: Tensor  # N x S, score of the chosen edge minus the rival's
+
+
+def decision_maps(
+    features: Tensor,
+    logits: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    matrices: TreeMatrices,
+    inference: TreeInference,
+) -> DecisionMaps:
+    """Maps of every decision on each image's path.
+
+    features N x D x h x w, logits N x K, head weight K x D and bias K.
+    """
+    edges = matrices.paths[inference.prediction]
+    rivals = _rivals(inference.scores, edges, matrices)
+    wanted = (rivals != NO_EDGE).unsqueeze(2)
+    chosen_shares, chosen_entropy = _leaf_shares(logits, edges, matrices, inference.mode)
+    rival_shares, rival_entropy = _leaf_shares(logits, rivals, matrices, inference.mode)
+    shares = torch.where(wanted, chosen_shares - rival_shares, 0.0)  # N x S x K
+    entropies = torch.where(wanted[..., 0], chosen_entropy - rival_entropy, 0.0)
+    maps = torch.einsum("nsd,ndhw->nshw", shares @ weight, features)
+    scores = inference.scores
+    margins = scores.gather(1, edges.clamp(min=0)) - scores.gather(1, rivals.clamp(min=0))
+    margins = torch.where(wanted[..., 0], margins, 0.0)
+    return DecisionMaps(edges, rivals, maps, shares @ bias + entropies, entropies, margins)
+
+
+def _rivals(scores: Tensor, edges: Tensor, matrices: TreeMatrices) -> Tensor:
+    number = torch.arange(scores.shape[1], device=scores.device)
+    same_decision = matrices.decision[edges.clamp(min=0)].unsqueeze(2) == matrices.decision  # N x S x E
+    others = same_decision & (number != edges.unsqueeze(2)) & (edges != NO_EDGE).unsqueeze(2)
+    best = torch.where(others, scores.unsqueeze(1), -torch.inf).argmax(2)
+    return torch.where(others.any(2), best, NO_EDGE)
+
+
+def _leaf_shares(logits: Tensor, edges: Tensor, matrices: TreeMatrices, mode: TreeMode) -> tuple[Tensor, Tensor]:
+    """Weights of the leaves in each edge's score (N x S x K), and their entropy (N x S; 0 but in marginal mode)."""
+    index = edges.clamp(min=0)
+    if mode is not TreeMode.MARGINAL:
+        shares = matrices.mean[index]
+        return shares, shares.new_zeros(index.shape)
+    below = matrices.membership[index].bool()
+    log_r = torch.where(below, logits.unsqueeze(1), -torch.inf).log_softmax(2)
+    r = log_r.exp()
+    return r, -torch.where(below, r * log_r, 0.0).sum(2)

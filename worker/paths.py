@@ -1,0 +1,146 @@
+"""Decision paths as the contract shows them: every step with its siblings, its map and the map's certificate."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from shared.cards import ModelCard
+from shared.hierarchy import Hierarchy
+from worker import maps
+from worker.decisions import DecisionMaps, decision_maps
+from worker.models import Model
+from worker.tree import NO_EDGE, TreeInference, TreeMode, infer
+
+
+@dataclass(frozen=True)
+class DecisionPaths:
+    """The paths of a batch under one mode."""
+
+    card: ModelCard
+    tree: Hierarchy
+    inference: TreeInference
+    decisions: DecisionMaps
+    edge_p: list[list[float]]  # N x E
+
+    @classmethod
+    def of(cls, model: Model, features: Tensor, logits: Tensor, *, mode: TreeMode) -> DecisionPaths:
+        tree, matrices = model.card.hierarchy, model.matrices
+        assert tree is not None and matrices is not None, "a tree was asked of a model without one"
+        inference = infer(logits, matrices, mode=mode)
+        decisions = decision_maps(features, logits, model.weight, model.bias, matrices, inference)
+        return cls(model.card, tree, inference, decisions, inference.edge_log_p.exp().tolist())
+
+    def document(self, i: int, *, network_class: int) -> dict[str, Any]:
+        """The path of image i."""
+        leaf = int(self.inference.prediction[i])
+        steps = self._steps(i)
+        weakest = min(range(len(steps)), key=lambda step: float(steps[step]["probability"]))
+        return {
+            "mode": self.inference.mode.value,
+            "prediction": {"index": leaf, "name": self.card.classes[leaf]},
+            "agrees_with_network": leaf == network_class,
+            "weakest": weakest,
+            "runner_up": self._runner_up(i, weakest),
+            "steps": steps,
+        }
+
+    def arrays(self, i: int) -> dict[str, NDArray[np.float32]]:
+        """The raw maps of image i's steps, by artifact name."""
+        rivals = self.decisions.rivals[i].tolist()
+        return {
+            self._map_name(step): self.decisions.maps[i, step].cpu().numpy()
+            for step, rival in enumerate(rivals)
+            if rival != NO_EDGE
+        }
+
+    def _steps(self, i: int) -> list[dict[str, Any]]:
+        path_p, steps = 1.0, []
+        for number, edge in enumerate(self.decisions.edges[i].tolist()):
+            if edge == NO_EDGE:
+                break
+            parent, node_id = self.tree.edges[edge]
+            probability = self.edge_p[i][edge]
+            path_p *= probability
+            brothers = [e for e, (of, _) in enumerate(self.tree.edges) if of == parent]
+            steps.append(
+                {
+                    **self._node(i, edge),
+                    "path_probability": path_p,
+                    "entropy": _entropy([self.edge_p[i][brother] for brother in brothers]),
+                    "siblings": [self._node(i, brother) for brother in brothers if brother != edge],
+                    "map": self._map_entry(i, number),
+                }
+            )
+        return steps
+
+    def _node(self, i: int, edge: int) -> dict[str, Any]:
+        node_id = self.tree.edges[edge][1]
+        return {
+            "node": node_id,
+            "name": node_name(self.tree, self.card, node_id),
+            "probability": self.edge_p[i][edge],
+        }
+
+    def _map_entry(self, i: int, step: int) -> dict[str, Any] | None:
+        """The map of one decision; None where there was nothing to decide."""
+        rival = int(self.decisions.rivals[i, step])
+        if rival == NO_EDGE:
+            return None
+        raw = self.decisions.maps[i, step]
+        certificate = maps.certify(
+            raw, constant=float(self.decisions.constants[i, step]), score=float(self.decisions.margins[i, step])
+        )
+        name = self._map_name(step)
+        return {
+            "against": self.tree.edges[rival][1],
+            "grid": list(raw.shape),
+            "artifacts": {"raw": f"{name}.npy", "heatmap": f"{name}.heatmap.png", "overlay": f"{name}.overlay.png"},
+            "range": [float(raw.min()), float(raw.max())],
+            "entropy_term": float(self.decisions.entropies[i, step]),
+            "exactness": certificate.to_dict(),
+        }
+
+    def _map_name(self, step: int) -> str:
+        return f"{self.card.name}.step-{step + 1}"
+
+    def _runner_up(self, i: int, weakest: int) -> dict[str, Any] | None:
+        """The branch that nearly won at the weakest step, and the class to which its best children lead."""
+        rival = int(self.decisions.rivals[i, weakest])
+        if rival == NO_EDGE:
+            return None
+        node = self.tree.by_id[self.tree.edges[rival][1]]
+        number = {child: edge for edge, (_, child) in enumerate(self.tree.edges)}
+        while node.leaf is None:
+            node = self.tree.by_id[max(node.children, key=lambda child: self.edge_p[i][number[child]])]
+        here = self._node(i, rival)
+        return {
+            "at": weakest,
+            "node": here["node"],
+            "name": here["name"],
+            "leads_to": self.card.classes[node.leaf],
+            "probability": here["probability"],
+        }
+
+
+def node_name(tree: Hierarchy, card: ModelCard, node_id: str) -> str:
+    """What a node is called: its class, its label, or what lies below it; never a made-up name."""
+    node = tree.by_id[node_id]
+    if node.leaf is not None:
+        return card.classes[node.leaf]
+    if node.name:
+        return node.name
+    below = [card.classes[leaf] for leaf in tree.leaves_below[node_id]]
+    return " / ".join(below[:3]) + (f" and {len(below) - 3} more" if len(below) > 3 else "")
+
+
+def _entropy(probabilities: Sequence[float]) -> float:
+    """In nats."""
+    p = np.asarray(probabilities)
+    p = p[p > 0]
+    return float(-(p * np.log(p)).sum())
