@@ -23,7 +23,7 @@ _MAGIC = {
     "WEBP": re.compile(rb"RIFF.{4}WEBP", re.DOTALL),
 }
 _ORIENTATION = 0x0112
-_TURNS = {
+_TURNS: dict[object, Image.Transpose] = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,

@@ -221,11 +221,11 @@ class Health(BaseModel):
 
 
 class JobPath(BaseModel):
-    job_id: str = Field(..., max_length=64)
+    job_id: str
 
 
 class ArtifactPath(JobPath):
-    name: str = Field(..., max_length=200)
+    name: str
 
 
 class DrawingQuery(BaseModel):

@@ -17,7 +17,7 @@ from billiard.exceptions import SoftTimeLimitExceeded
 from PIL import Image
 
 from shared.blobs import BlobStore
-from shared.errors import PathlightError, StoreUnavailable
+from shared.errors import InvalidImage, PathlightError, StoreUnavailable
 from shared.images import Limits, decode
 from shared.jobs import Claim, JobError, JobOptions, JobStatus
 from shared.results import Result
@@ -180,5 +180,7 @@ def describe(error: BaseException) -> JobError:
 
 
 def _failure_code(error: PathlightError) -> str:
-    """The contract knows one code for every picture that cannot be explained."""
-    return "invalid_image" if error.code in ("image_too_large", "unsupported_image") else error.code
+    """The contract knows one code for every picture that cannot be explained, and few for the rest."""
+    if isinstance(error, InvalidImage):
+        return InvalidImage.code
+    return error.code if error.code in ("model_unavailable", "storage") else PathlightError.code

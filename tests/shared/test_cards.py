@@ -99,8 +99,9 @@ def test_a_model_of_ours_without_its_weights_says_how_to_get_them_back(folder: P
     assert str(caught.value) == f"pets is not ready: {found.missing}; run: {found.remedy}"
     assert caught.value.code == "model_unavailable"
     found.weights_path.write_bytes(b"")
-    assert (found.missing, found.remedy) == (None, None)
-    assert registry.ready("pets") is found
+    arrived = registry.ready("pets")
+    assert arrived is found
+    assert arrived.missing is None and arrived.remedy is None
 
 
 def test_a_fetched_model_is_ready_when_weights_and_names_have_arrived(folder: Path, cache: Path) -> None:

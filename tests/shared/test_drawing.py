@@ -27,7 +27,8 @@ def pixels(picture: Image.Image) -> Array:
 
 def colour(value: float, name: str) -> Array:
     """The colour of a value in [0, 1], as the colour map has it."""
-    return np.round(np.array(matplotlib.colormaps[name](value)[:3]) * 255).astype(int)
+    rgb: Array = np.round(np.array(matplotlib.colormaps[name](value)[:3]) * 255).astype(int)
+    return rgb
 
 
 def planted(shape: tuple[int, int], cell: tuple[int, int], value: float = 5.0) -> FloatMap:
@@ -38,7 +39,8 @@ def planted(shape: tuple[int, int], cell: tuple[int, int], value: float = 5.0) -
 
 def change(picture: Image.Image, drawn: Image.Image) -> Array:
     """How far each pixel of an overlay is from the picture below."""
-    return np.abs(pixels(drawn) - pixels(picture)).sum(axis=2)
+    distance: Array = np.abs(pixels(drawn) - pixels(picture)).sum(axis=2)
+    return distance
 
 
 def centre_of(weight: Array) -> tuple[float, float]:
@@ -299,4 +301,4 @@ def test_a_bad_style_names_the_option_and_what_is_allowed(values: dict[str, Any]
 
 def test_the_bounds_of_a_style_are_allowed() -> None:
     for values in ({"alpha": 0.0}, {"alpha": 1.0}, {"width": 16}, {"width": 1024}):
-        Style(**values)  # type: ignore[arg-type]
+        Style(**values)

@@ -30,7 +30,8 @@ def test_every_allowed_value_is_allowed_and_another_is_refused_naming_them(
     option: str, allowed: tuple[str, ...]
 ) -> None:
     def options(value: str) -> JobOptions:
-        return replace(JobOptions(("pets",)), **{option: (value,) if option == "methods" else value})
+        given = JobOptions(("pets",)).to_dict()
+        return JobOptions.from_dict(given | {option: [value] if option == "methods" else value})
 
     for value in allowed:
         check(options(value))

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pytest
 import redis
-from kombu import Connection
 
 from cli import embedded
+from shared.broker import make_celery
 from shared.errors import JobConflict, QueueFull, StoreUnavailable, UnknownJob
 from shared.jobs import Claim, ImageRecord, Job, JobError, JobOptions, JobStatus, Lane
 from shared.settings import Settings
@@ -602,7 +602,7 @@ def test_an_ended_job_is_forgotten_after_its_retention_and_leaves_a_tombstone(
     counts = store.counts()
     assert (counts["accepted"], counts["collected"], counts[status]) == (1, 1, 0)
     assert not store.succeed(claim, RESULT, compute_ms=1.0)
-    left = {key.removeprefix(PREFIX).split(":")[0] for key in raw.keys("*")}
+    left = {str(key).removeprefix(PREFIX).split(":")[0] for key in raw.keys("*")}
     assert left <= {"counts", "tombstone", "sequence", "claims", "claim", "pace"}, left
 
 
@@ -878,6 +878,6 @@ def test_a_full_server_takes_nothing_new_but_what_it_has_runs_ends_and_makes_roo
 )
 def test_store_and_broker_find_the_server_whatever_its_folder_is_called(store: JobStore, settings: Settings) -> None:
     store.submit(submission())
-    with Connection(settings.broker_url) as connection:
+    with make_celery(settings).connection_for_write() as connection:
         connection.ensure_connection(max_retries=1, timeout=2)
         assert connection.default_channel.client.info("clients")["connected_clients"] >= 2

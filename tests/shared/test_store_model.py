@@ -14,6 +14,7 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     Bundle,
+    MultipleResults,
     RuleBasedStateMachine,
     consumes,
     initialize,
@@ -128,7 +129,7 @@ class StoreMachine(RuleBasedStateMachine):
         body=st.sampled_from("xy"),
         answer=st.sampled_from(["", "", "q"]),
     )
-    def submit(self, lane: Lane, key: str, body: str, answer: str) -> object:
+    def submit(self, lane: Lane, key: str, body: str, answer: str) -> str | MultipleResults[str]:
         model = self.model
         wanted = submission(lane=lane, key=key, body=body, answer=answer)
         if key in model.keys:
@@ -156,7 +157,7 @@ class StoreMachine(RuleBasedStateMachine):
         return job_id
 
     @rule(target=held, most=st.integers(1, 3), again=st.booleans())
-    def claim(self, most: int, again: bool) -> object:
+    def claim(self, most: int, again: bool) -> MultipleResults[Held]:
         claim_id = secrets.token_hex(8)
         claims = self.store.claim(most, claim_id=claim_id)
         assert [claim.id for claim in claims] == self.model.claim(most)
@@ -307,8 +308,13 @@ def test_the_store_equals_its_model_whatever_happens_in_whatever_order(
 ) -> None:
     store = make_store(max_attempts=ATTEMPTS, queue_limit=LIMIT)
     with raw_client(settings) as raw:
-        run_state_machine_as_test(  # type: ignore[no-untyped-call]
-            lambda: StoreMachine(store, raw),
+
+        class Machine(StoreMachine):
+            def __init__(self) -> None:
+                super().__init__(store, raw)
+
+        run_state_machine_as_test(
+            Machine,
             settings=examples(
                 max_examples=30,
                 stateful_step_count=40,

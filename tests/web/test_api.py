@@ -261,7 +261,7 @@ def test_a_request_of_another_form_is_refused(client: FlaskClient) -> None:
     refused(client.put(JOBS), 405, "method_not_allowed")
 
 
-@pytest.mark.parametrize("job_id", ["unknown", "a" * 22, "..%2F..%2Fetc%2Fpasswd", "%00", "ü"])
+@pytest.mark.parametrize("job_id", ["unknown", "a" * 22, "a" * 2000, "..%2F..%2Fetc%2Fpasswd", "%00", "ü"])
 def test_an_unknown_id_is_not_found(client: FlaskClient, job_id: str) -> None:
     for path in ("", "/artifacts/picture.jpg"):
         refused(client.get(f"{JOBS}/{job_id}{path}"), 404, "not_found")
