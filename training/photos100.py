@@ -19,7 +19,7 @@ from training.fit import Recipe, fit, predict
 from training.pictures import ARCHIVES, photos100
 from worker.networks import resnet18_fine
 
-SIZES = (48,) * 7 + (64,) * 5 + (96,) * 3  # pixels of a view, by epoch
+SIZES = (48,) * 7 + (64,) * 5 + (96,) * 2  # pixels of a view, by epoch
 RECIPE = Recipe(
     epochs=len(SIZES),
     batch=128,
