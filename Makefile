@@ -2,7 +2,9 @@
 
 VENV := .venv
 BIN := $(VENV)/bin
-PYTHON ?= $(shell for p in python3.12 python3.11 python3; do command -v $$p && break; done)
+# The first that runs and fits; a version manager's stand-in for a Python that is not there does not run.
+FITS := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))
+PYTHON ?= $(shell for p in python3.12 python3.11 python3; do $$p -c '$(FITS)' 2>/dev/null && echo $$p && break; done)
 
 .DEFAULT_GOAL := help
 .PHONY: help run test check format
@@ -26,7 +28,7 @@ format: $(VENV)/.test  ## Format the code
 	$(BIN)/ruff check --fix .
 
 $(VENV)/bin/python:
-	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' || \
+	@$(or $(PYTHON),false) -c '$(FITS)' || \
 		{ echo "Python 3.11 or 3.12 is needed; name it with PYTHON=" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 

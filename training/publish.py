@@ -31,8 +31,8 @@ TITLES = {
 }
 # What the command as it stands would do differently; goes with the next training.
 PHOTOS100_NOTE = (
-    ". Of these weights, epochs 1 to 12 were trained at the rates of a 15-epoch schedule and resumed as 14: the command "
-    "repeats the recipe, not these very weights"
+    ". Of these weights, epochs 1 to 12 were trained at the rates of a 15-epoch schedule and resumed as 14: "
+    "the command repeats the recipe, not these very weights"
 )
 
 
