@@ -13,6 +13,8 @@ import warnings
 import numpy as np
 import torch
 
+import worker.vision  # noqa: F401 - nbdt imports torchvision, which must find its operators
+
 warnings.simplefilter("ignore")
 
 
@@ -20,8 +22,6 @@ def main(dataset: str, hierarchy: str, logits_path: str, out_path: str) -> None:
     from nbdt.analysis import HardEmbeddedDecisionRules, SoftEmbeddedDecisionRules
     from nbdt.data.custom import dataset_to_dummy_classes
     from nbdt.utils import dataset_to_default_path_wnids, hierarchy_to_path_graph
-
-    import worker.vision  # noqa: F401 - nbdt imports torchvision, which must find its operators
 
     arguments = (
         dataset,
