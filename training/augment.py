@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Generator, Tensor
 from torch.nn import functional
@@ -22,6 +24,29 @@ def shift(pictures: Tensor, *, pixels: int, generator: Generator) -> Tensor:
     columns = dx[:, None] + torch.arange(width)
     picture = torch.arange(count)[:, None, None]
     return padded.permute(0, 2, 3, 1)[picture, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+
+
+def cut_out(pictures: Tensor, *, pixels: int, generator: Generator) -> Tensor:
+    """Set a random square of each normalised picture, `pixels` on a side, to the mean colour (1708.04552)."""
+    count, _, height, width = pictures.shape
+    top = torch.randint(0, height - pixels + 1, (count, 1), generator=generator)
+    left = torch.randint(0, width - pixels + 1, (count, 1), generator=generator)
+    rows, columns = torch.arange(height), torch.arange(width)
+    inside_rows = (rows >= top) & (rows < top + pixels)
+    inside_columns = (columns >= left) & (columns < left + pixels)
+    return pictures.masked_fill((inside_rows[:, :, None] & inside_columns[:, None, :])[:, None], 0.0)
+
+
+def shrink(pictures: Tensor, *, size: int) -> Tensor:
+    """Resize square pictures to `size` pixels, low-passed; those of that size already come back as they are."""
+    if pictures.shape[-1] == size:
+        return pictures
+    return functional.interpolate(pictures, size=size, mode="bilinear", align_corners=False, antialias=True)
+
+
+def epochs_by_size(sizes: Sequence[int]) -> str:
+    """A schedule of view sizes in words: "7 x 48 px, 5 x 64 px"."""
+    return ", ".join(f"{sizes.count(size)} x {size} px" for size in dict.fromkeys(sizes))
 
 
 def crop_and_resize(pictures: Tensor, *, size: int, area: tuple[float, float], generator: Generator) -> Tensor:

@@ -74,10 +74,9 @@ def main(data: Path, run: Path) -> None:
 
 def describe() -> str:
     """The recipe in one sentence, for the model card."""
-    sizes = ", ".join(f"{SIZES.count(size)} x {size} px" for size in dict.fromkeys(SIZES))
     return (
         f"cross-entropy (label smoothing {LABEL_SMOOTHING}); alternating flips, random crops of "
-        f"{CROP_AREA[0]:.0%} to {CROP_AREA[1]:.0%} of the area; epochs by size of view: {sizes}"
+        f"{CROP_AREA[0]:.0%} to {CROP_AREA[1]:.0%} of the area; epochs by size of view: {augment.epochs_by_size(SIZES)}"
     )
 
 

@@ -187,3 +187,19 @@ def test_the_training_commands_teach_themselves(name: str) -> None:
     command = [sys.executable, "-m", f"training.{name}", "--help"]
     shown = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
     assert "--data" in shown and "--run" in shown
+
+
+def test_one_square_of_each_picture_is_cut_out_within_its_borders() -> None:
+    cut = augment.cut_out(torch.ones(64, 3, 16, 16), pixels=8, generator=Generator().manual_seed(0)) == 0
+    assert (cut.sum((1, 2, 3)) == 3 * 8 * 8).all()
+    rows, columns = cut[:, 0].any(2), cut[:, 0].any(1)
+    assert (rows.sum(1) == 8).all() and (columns.sum(1) == 8).all()
+    assert len({tuple(row.tolist()) for row in rows}) > 1
+
+
+def test_a_small_view_keeps_the_mean_and_loses_the_finest_detail() -> None:
+    stripes = torch.arange(32).remainder(2).float().mul(2).sub(1).expand(1, 3, 32, 32)
+    small = augment.shrink(stripes, size=16)
+    assert small.shape[-2:] == (16, 16)
+    assert small[..., 2:-2].abs().max() < 0.3
+    assert augment.shrink(stripes, size=32) is stripes

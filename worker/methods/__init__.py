@@ -1,0 +1,1 @@
+"""Attribution methods: pure functions from inputs and scores to raw maps."""
