@@ -6,11 +6,12 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import Generator, Tensor, nn
+
+from training.muon import Muon
 
 Loss = Callable[[Tensor, Tensor, float], Tensor]  # logits N x K, labels N, share of training done -> scalar
 View = Callable[[Tensor, Tensor, int, Generator], Tensor]  # normalised batch, indices, epoch, rng -> network input
@@ -29,6 +30,9 @@ class Recipe:
     momentum: float = 0.9
     warm_up: float = 0.2  # share of all steps in which the rate rises to its peak
     norm_bias_rate: float = 1.0  # rate of batch-norm biases relative to the others
+    filter_rate: float | None = None  # where given, convolutions are trained by Muon, from this rate down to 0
+    filter_momentum: float = 0.6
+    chunk: int | None = None  # pictures in one pass (its batch norm sees these); None: the whole batch
     seed: int = 0
 
     def rate(self, share: float) -> float:
@@ -40,6 +44,14 @@ class Recipe:
 
 def device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def computes_bf16(target: torch.device) -> bool:
+    """Whether the hardware multiplies in bf16; where it does not, bf16 is many times slower than fp32."""
+    if target.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    capabilities = torch.cpu.get_capabilities()
+    return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
 def normalise(images: Tensor, recipe: Recipe) -> Tensor:
@@ -63,10 +75,9 @@ def fit(
     """Train `network` in place. Picks up at `checkpoint` where there is one and writes it after every epoch."""
     target = device()
     network.to(target).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
-    optimizer = torch.optim.SGD(
-        _groups(network, recipe), lr=recipe.peak_rate, momentum=recipe.momentum, nesterov=True, foreach=True
-    )
-    first = _resume(checkpoint, network, optimizer, recipe)
+    optimizers = _optimizers(network, recipe)
+    bf16 = computes_bf16(target)
+    first = _resume(checkpoint, network, optimizers, recipe)
     steps = len(labels) // recipe.batch
     with _progress() as progress:
         for epoch in range(first, recipe.epochs):
@@ -75,18 +86,24 @@ def fit(
             mean_loss = 0.0
             for step, (batch, indices, rng) in enumerate(_batches(images, recipe, steps, epoch)):
                 share = (epoch * steps + step) / (recipe.epochs * steps)
-                for group in optimizer.param_groups:
-                    group["lr"] = recipe.rate(share) * group["relative_rate"]
-                x = view(batch, indices, epoch, rng).to(target).contiguous(memory_format=torch.channels_last)
-                with torch.autocast(target.type, torch.bfloat16):
-                    logits = network(x)
-                value = loss(logits.float(), labels[indices].to(target), share)
-                optimizer.zero_grad(set_to_none=True)
-                value.backward()
-                optimizer.step()
-                mean_loss += (value.item() - mean_loss) / (step + 1)
+                _set_rates(optimizers, recipe, share)
+                x = view(batch, indices, epoch, rng)
+                batch_loss = 0.0
+                for part, known in zip(
+                    x.split(recipe.chunk or len(x)), labels[indices].split(recipe.chunk or len(x)), strict=True
+                ):
+                    seen = part.to(target).contiguous(memory_format=torch.channels_last)
+                    with torch.autocast(target.type, torch.bfloat16, enabled=bf16):
+                        logits = network(seen)
+                    value = loss(logits.float(), known.to(target), share) * (len(part) / len(x))
+                    value.backward()
+                    batch_loss += value.item()
+                for optimizer in optimizers:
+                    optimizer.step()
+                    optimizer.zero_grad(set_to_none=True)
+                mean_loss += (batch_loss - mean_loss) / (step + 1)
                 progress.advance(bar)
-            _save(checkpoint, network, optimizer, recipe, epoch + 1)
+            _save(checkpoint, network, optimizers, recipe, epoch + 1)
             report = after_epoch(epoch + 1) if after_epoch else ""
             progress.console.print(f"epoch {epoch + 1}: loss {mean_loss:.4f} {report}", highlight=False)
             progress.remove_task(bar)
@@ -106,17 +123,32 @@ def predict(network: nn.Module, images: Tensor, recipe: Recipe, *, size: int, ba
     return torch.cat(logits)
 
 
-def _groups(network: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
-    matrices = [p for p in network.parameters() if p.requires_grad and p.ndim > 1]
-    norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
-    norm_biases = [m.bias for m in norms]
-    listed = {id(p) for p in [*matrices, *norm_biases]}
-    others = [p for p in network.parameters() if p.requires_grad and id(p) not in listed]
-    return [
+def _optimizers(network: nn.Module, recipe: Recipe) -> list[torch.optim.Optimizer]:
+    """SGD, and Muon for the convolutions where the recipe asks for it."""
+    trained = [p for p in network.parameters() if p.requires_grad]
+    filters = [p for p in trained if p.ndim == 4 and recipe.filter_rate is not None]
+    norm_biases = [m.bias for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
+    listed = {id(p) for p in [*filters, *norm_biases]}
+    matrices = [p for p in trained if p.ndim > 1 and id(p) not in listed]
+    others = [p for p in trained if p.ndim == 1 and id(p) not in listed]
+    groups = [
         {"params": matrices, "weight_decay": recipe.weight_decay, "relative_rate": 1.0},
         {"params": norm_biases, "weight_decay": 0.0, "relative_rate": recipe.norm_bias_rate},
         {"params": others, "weight_decay": 0.0, "relative_rate": 1.0},
     ]
+    sgd = torch.optim.SGD(groups, lr=recipe.peak_rate, momentum=recipe.momentum, nesterov=True, foreach=True)
+    if recipe.filter_rate is None:
+        return [sgd]
+    return [sgd, Muon(filters, lr=recipe.filter_rate, momentum=recipe.filter_momentum)]
+
+
+def _set_rates(optimizers: list[torch.optim.Optimizer], recipe: Recipe, share: float) -> None:
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            if isinstance(optimizer, Muon):
+                group["lr"] = (recipe.filter_rate or 0.0) * (1 - share)
+            else:
+                group["lr"] = recipe.rate(share) * group["relative_rate"]
 
 
 def _batches(images: Tensor, recipe: Recipe, steps: int, epoch: int) -> Iterator[tuple[Tensor, Tensor, Generator]]:
@@ -128,21 +160,25 @@ def _batches(images: Tensor, recipe: Recipe, steps: int, epoch: int) -> Iterator
         yield normalise(images[indices], recipe), indices, rng
 
 
-def _resume(checkpoint: Path, network: nn.Module, optimizer: torch.optim.Optimizer, recipe: Recipe) -> int:
+def _resume(checkpoint: Path, network: nn.Module, optimizers: list[torch.optim.Optimizer], recipe: Recipe) -> int:
     if not checkpoint.exists():
         return 0
     state = torch.load(checkpoint, weights_only=True, map_location=device())
     if state["recipe"] != repr(recipe):
         raise SystemExit(f"{checkpoint} belongs to another recipe; move it away to start anew")
     network.load_state_dict(state["network"])
-    optimizer.load_state_dict(state["optimizer"])
+    for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
+        optimizer.load_state_dict(saved)
     return int(state["epoch"])
 
 
-def _save(checkpoint: Path, network: nn.Module, optimizer: torch.optim.Optimizer, recipe: Recipe, epoch: int) -> None:
+def _save(
+    checkpoint: Path, network: nn.Module, optimizers: list[torch.optim.Optimizer], recipe: Recipe, epoch: int
+) -> None:
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
     partial = checkpoint.with_suffix(".partial")
-    state = {"network": network.state_dict(), "optimizer": optimizer.state_dict(), "epoch": epoch}
+    states = [optimizer.state_dict() for optimizer in optimizers]
+    state = {"network": network.state_dict(), "optimizers": states, "epoch": epoch}
     torch.save(state | {"recipe": repr(recipe)}, partial)
     os.replace(partial, checkpoint)
 

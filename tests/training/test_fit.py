@@ -15,11 +15,14 @@ from torch.nn import functional
 
 from shared.settings import REPOSITORY
 from training import augment
-from training.fit import Recipe, fit, predict
+from training.fit import Recipe, computes_bf16, fit, predict
+from training.muon import orthogonal
 from training.pictures import photos100, read_archive, read_tiny_imagenet
 from worker.networks import whitening_filters
 
 RECIPE = Recipe(epochs=3, batch=16, peak_rate=0.1, weight_decay=1e-3, mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.2))
+RECIPES = {"sgd": RECIPE, "muon in chunks": replace(RECIPE, filter_rate=0.1, chunk=8)}
+each_recipe = pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
 
 
 def data() -> tuple[Tensor, Tensor]:
@@ -36,7 +39,7 @@ def small_network() -> nn.Module:
     return nn.Sequential(*layers, nn.Flatten(), nn.Linear(8, 2))
 
 
-def train(network: nn.Module, checkpoint: Path, *, stop_after: int | None = None) -> None:
+def train(network: nn.Module, checkpoint: Path, *, recipe: Recipe = RECIPE, stop_after: int | None = None) -> None:
     images, labels = data()
 
     def view(batch: Tensor, indices: Tensor, epoch: int, rng: Generator) -> Tensor:
@@ -49,7 +52,7 @@ def train(network: nn.Module, checkpoint: Path, *, stop_after: int | None = None
 
     fit(
         network,
-        RECIPE,
+        recipe,
         images,
         labels,
         loss=lambda logits, wanted, share: functional.cross_entropy(logits, wanted),
@@ -59,22 +62,50 @@ def train(network: nn.Module, checkpoint: Path, *, stop_after: int | None = None
     )
 
 
-def test_a_training_that_was_interrupted_ends_with_the_weights_of_one_that_was_not(tmp_path: Path) -> None:
+@each_recipe
+def test_a_training_that_was_interrupted_ends_with_the_weights_of_one_that_was_not(
+    recipe: Recipe, tmp_path: Path
+) -> None:
     whole, resumed = small_network(), small_network()
-    train(whole, tmp_path / "whole.pt")
+    train(whole, tmp_path / "whole.pt", recipe=recipe)
     with pytest.raises(KeyboardInterrupt):
-        train(resumed, tmp_path / "resumed.pt", stop_after=2)
+        train(resumed, tmp_path / "resumed.pt", recipe=recipe, stop_after=2)
     resumed = small_network()
-    train(resumed, tmp_path / "resumed.pt")
+    train(resumed, tmp_path / "resumed.pt", recipe=recipe)
     for name, value in whole.state_dict().items():
         assert torch.equal(value, resumed.state_dict()[name]), name
 
 
-def test_the_loop_learns(tmp_path: Path) -> None:
+@each_recipe
+def test_the_loop_learns(recipe: Recipe, tmp_path: Path) -> None:
     network = small_network()
-    train(network, tmp_path / "run.pt")
+    train(network, tmp_path / "run.pt", recipe=recipe)
     images, labels = data()
     assert (predict(network, images, RECIPE, size=8).argmax(1) == labels).all()
+
+
+def test_a_batch_in_chunks_gives_the_gradient_of_the_whole(tmp_path: Path) -> None:
+    weights = []
+    for chunk in (None, 5):
+        torch.manual_seed(1)
+        network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
+        train(network, tmp_path / f"{chunk}.pt", recipe=replace(RECIPE, chunk=chunk))
+        weights.append(torch.cat([p.flatten() for p in network.parameters()]))
+    assert torch.allclose(weights[0], weights[1], atol=2e-3)
+
+
+@pytest.mark.parametrize("shape", [(16, 8, 3, 3), (64, 2, 3, 3)])
+def test_an_orthogonal_update_gives_all_directions_nearly_the_same_length(shape: tuple[int, ...]) -> None:
+    update = torch.randn(shape, generator=Generator().manual_seed(0))
+    before, after = (torch.linalg.svdvals(u.reshape(shape[0], -1)) for u in (update, orthogonal(update)))
+    assert after.min() > 0.5 and after.max() < 1.3
+    assert after.max() / after.min() < before.max() / before.min()
+
+
+def test_bf16_is_used_only_where_the_processor_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    for flags, used in (({"avx512_bf16": True}, True), ({"avx2": True, "avx512_bf16": False}, False)):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda flags=flags: flags)
+        assert computes_bf16(torch.device("cpu")) is used
 
 
 def test_a_checkpoint_of_another_recipe_is_refused(tmp_path: Path) -> None:
