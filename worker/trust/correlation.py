@@ -26,4 +26,5 @@ def spearman(first: Tensor, second: Tensor) -> list[float | None]:
 
 def _standardised(ranks: Tensor) -> Tensor:
     centred = ranks - ranks.mean(1, keepdim=True)
-    return centred / torch.linalg.vector_norm(centred, dim=1, keepdim=True).clamp(min=1e-300)
+    length = centred.square().sum(1, keepdim=True).sqrt()
+    return centred / length.clamp(min=1e-300)
