@@ -11,6 +11,7 @@ from typing import Any
 
 from shared.errors import InvalidOption, ModelUnavailable
 from shared.hierarchy import Hierarchy
+from shared.reliability import Reliability
 from shared.settings import REPOSITORY, Settings
 
 
@@ -51,6 +52,7 @@ class ModelCard:
     folder: Path
     weights_path: Path
     facts: Mapping[str, Any] = field(default_factory=dict)  # data, recipe, seed, accuracy, licence: shown, not used
+    reliability: Reliability | None = None  # None where it was not measured, as for upstream models
 
     @classmethod
     def load(cls, path: Path, *, cache: Path) -> ModelCard:
@@ -60,6 +62,7 @@ class ModelCard:
             weights = WeightsSpec(**data["weights"])
             spec = data["input"]
             place = cache / data["name"] if weights.url else path.parent
+            reliability = data.get("reliability")
             return cls(
                 name=data["name"],
                 title=data["title"],
@@ -74,6 +77,7 @@ class ModelCard:
                 folder=path.parent,
                 weights_path=place / weights.file,
                 facts=data.get("facts", {}),
+                reliability=None if reliability is None else Reliability.from_dict(reliability),
             )
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ModelUnavailable(f"the model card {path.parent.name}/card.json is not readable: {error!r}") from error

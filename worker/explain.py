@@ -21,6 +21,7 @@ from worker.inputs import crop_box, to_tensor
 from worker.models import Model
 from worker.paths import DecisionPaths
 from worker.tree import TreeMode
+from worker.trust.warnings import map_warnings
 
 TOP = 5
 RUNNER_UP = "runner-up"
@@ -89,7 +90,7 @@ def explain_features(
             "maps": [_map_entry(model.card, name, raw[i], targets[i], contrast, certificate)],
             "decision_path": None,
             "input": {"box": list(boxes[i]), "size": model.card.input.size},
-            "warnings": [*question.warnings, *_map_warnings(raw[i])],
+            "warnings": [*question.warnings, *map_warnings(raw[i])],
         }
         arrays = {name: raw[i].cpu().numpy()}
         if question.tree is not None:
@@ -156,16 +157,3 @@ def _map_entry(
         "exactness": certificate.to_dict(),
         "warnings": [],
     }
-
-
-def _map_warnings(raw: Tensor) -> list[dict[str, Any]]:
-    if not torch.isfinite(raw).all():
-        return [warning("map_not_finite", "The map holds values that are not numbers; do not read it.")]
-    if not (raw > 0).any():
-        return [warning("map_without_positive", "No part of the picture speaks for this class.")]
-    return []
-
-
-def warning(code: str, text: str, **params: Any) -> dict[str, Any]:
-    """One warning of the contract: a code, its parameters, and the English sentence."""
-    return {"code": code, "params": params, "text": text}

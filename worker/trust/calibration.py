@@ -15,7 +15,7 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional
 
-from worker.tree import TreeMatrices, TreeMode, infer
+from worker.tree import NO_EDGE, TreeInference, TreeMatrices, TreeMode, infer
 
 BINS = 15
 SIMULATIONS = 1000
@@ -102,6 +102,17 @@ def node_calibration(edge_p: Tensor, labels: Tensor, matrices: TreeMatrices, *, 
         there = below[:, siblings].any(1)
         out.append(calibration_error(edge_p[there, edge], below[there, edge], seed=seed))
     return out
+
+
+def decisions_on_paths(inference: TreeInference, labels: Tensor, matrices: TreeMatrices) -> tuple[Tensor, Tensor]:
+    """Probability of every decision on the paths of N images, and whether it was right, end to end. A decision counts
+    where the true leaf lies below its parent: past a wrong turn there is nothing right to choose."""
+    edges = matrices.paths[inference.prediction]  # N x S
+    right = (matrices.membership[edges.clamp(min=0), labels.unsqueeze(1)] > 0) & (edges != NO_EDGE)
+    before = functional.pad(right[:, :-1].long(), (1, 0), value=1).bool()
+    counted = before & (edges != NO_EDGE)
+    probability = inference.edge_log_p.exp().gather(1, edges.clamp(min=0))
+    return probability[counted], right[counted]
 
 
 def accuracy_threshold(confidence: Tensor, correct: Tensor, *, level: float) -> float:

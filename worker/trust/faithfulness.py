@@ -27,7 +27,9 @@ STEPS = 16  # shares of the pixels taken: 0, 1/16, ... 1
 CHUNK = 64  # most inputs in one forward pass
 RANDOM_MAPS = 20
 RANDOM_GRID = 7  # cells a side of a random map before it is enlarged: about those of the shipped networks' maps
-BLUR = 1 / 4  # standard deviation of the blurred baseline, as a share of the side
+# Standard deviation of the blurred baseline, as a share of the side. On held-out pictures of both shipped models the
+# confidence falls about as low as with the mean colour; a stronger blur takes hardly more, half of it hardly less.
+BLUR = 1 / 4
 BLOB = 1 / 4  # standard deviation of the centre blob, as a share of the side
 TIE = 1e-6  # differences of areas this near are equal
 

@@ -18,6 +18,7 @@ from worker.trust.calibration import (
     calibration_bound,
     calibration_error,
     confidences,
+    decisions_on_paths,
     expected_calibration_error,
     fit_temperature,
     fit_tree_temperature,
@@ -136,6 +137,15 @@ def test_a_node_is_measured_on_the_images_that_stand_before_its_decision() -> No
     )
     assert not worse["a"].within and not worse["b"].within
     assert worse["c"] == found["c"]
+
+
+def test_the_decisions_on_a_path_count_up_to_the_first_wrong_turn() -> None:
+    matrices = TreeMatrices.of(TREE, dtype=torch.float64)
+    inference = infer(torch.tensor([[5.0, 0, 0, 0]], dtype=torch.float64).expand(3, 4), matrices, mode=TreeMode.SOFT)
+    probability, right = decisions_on_paths(inference, torch.tensor([0, 1, 2]), matrices)
+    assert right.tolist() == [True, True, True, False, False]  # a: both right; b: then wrong; c: wrong at once
+    left, a = (float(inference.edge_log_p[0, edge].exp()) for edge in (0, 2))
+    assert probability.tolist() == pytest.approx([left, a, left, a, left])
 
 
 def test_the_threshold_is_where_accuracy_crosses_the_level() -> None:

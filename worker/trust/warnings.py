@@ -1,0 +1,134 @@
+"""Warnings beside an explanation: what a reader must know before believing it, as documents of the contract.
+
+Each is {"code", "params", "text"}: the text is one plain English sentence, the parameters let a page say it in its
+reader's own language. Every function answers a list, empty where all is well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from shared.cards import short_name
+from shared.reliability import FamiliarityLimit
+from worker.trust.defect import SENTENCES, Defect, defect
+from worker.trust.stability import UNSTABLE, Stability
+
+Document = dict[str, Any]
+
+BORDER_WIDTH = 1 / 8  # of the side; at least one cell
+BORDER_SHARE = 0.95  # of the positive evidence; maps of held-out pictures have about 0.2 to 0.4, at most 0.6
+SMALLEST_GRID = 5  # cells a side; on a smaller grid the border is nearly everything
+WEAK_DECISION = 0.6  # of a decision's probability, where the model's card states no measured threshold
+
+
+def warning(code: str, text: str, **params: Any) -> Document:
+    """One warning of the contract: a code, its parameters, and the English sentence."""
+    return {"code": code, "params": params, "text": text}
+
+
+def map_warnings(raw: Tensor) -> list[Document]:
+    """Of an h x w map: not finite, the same everywhere, without positive evidence, all evidence at the border."""
+    flaw = defect(raw)
+    if flaw is Defect.NOT_FINITE:
+        return [warning(flaw.value, SENTENCES[flaw])]
+    found = [] if flaw is None else [warning(flaw.value, SENTENCES[flaw])]
+    if not (raw > 0).any():
+        return [*found, warning("map_without_positive", "No part of the picture speaks for this class.")]
+    if flaw is None and border_share(raw) >= BORDER_SHARE:
+        text = "All evidence for this class lies at the border of the picture."
+        found.append(warning("map_at_border", text, share=BORDER_SHARE))
+    return found
+
+
+def border_share(raw: Tensor) -> float:
+    """Share, 0..1, of the positive evidence of an h x w map in the outer BORDER_WIDTH. 0 where none is positive or the
+    grid is too small to tell."""
+    positive = raw.double().clamp(min=0)
+    total = float(positive.sum())
+    if min(raw.shape) < SMALLEST_GRID or total == 0:
+        return 0.0
+    rows, columns = (max(1, round(side * BORDER_WIDTH)) for side in raw.shape)
+    return 1 - float(positive[rows:-rows, columns:-columns].sum()) / total
+
+
+def confidence_warnings(confidence: float, *, threshold: float | None) -> list[Document]:
+    """Of a calibrated confidence below the card's threshold; silent for a model whose threshold was not measured."""
+    if threshold is None or confidence >= threshold:
+        return []
+    text = (
+        f"The model is unsure: its confidence is {_percent(confidence)}, and of its answers below "
+        f"{_percent(threshold)} more were wrong than right when this was measured."
+    )
+    return [warning("low_confidence", text, confidence=confidence, threshold=threshold)]
+
+
+def familiarity_warnings(score: float, *, limit: FamiliarityLimit | None) -> list[Document]:
+    """Of a picture far from the training classes; silent for a model whose threshold was not measured."""
+    if limit is None or score >= limit.threshold:
+        return []
+    text = (
+        "The picture is unlike those that the model knows, so its answer may mean nothing; "
+        f"about {_percent(limit.false_alarm)} of the pictures of known kinds get this warning too."
+    )
+    return [
+        warning(
+            "unfamiliar_picture",
+            text,
+            kind=limit.kind,
+            score=score,
+            threshold=limit.threshold,
+            false_alarm=limit.false_alarm,
+        )
+    ]
+
+
+def path_warnings(path: Mapping[str, Any], *, network: str, weak_below: float | None) -> list[Document]:
+    """Of a decision path as the contract shows it: its weakest decision, and an end that is not the `network`'s class.
+
+    `weak_below` is the card's threshold for the path's mode; None: WEAK_DECISION.
+    """
+    found = []
+    limit = WEAK_DECISION if weak_below is None else weak_below
+    weakest = path["weakest"]
+    step = path["steps"][weakest]
+    if step["probability"] < limit:
+        name = step["name"]
+        text = (
+            f"The decision for '{name}' on the path is weak: its probability is {_percent(step['probability'])}, "
+            f"and below {_percent(limit)} a decision counts as weak."
+        )
+        found.append(
+            warning(
+                "weak_decision",
+                text,
+                at=weakest,
+                node=step["node"],
+                name=name,
+                probability=step["probability"],
+                threshold=limit,
+            )
+        )
+    if not path["agrees_with_network"]:
+        leaf = short_name(path["prediction"]["name"])
+        text = f"The tree ends at '{leaf}', but the network itself answers '{short_name(network)}'."
+        found.append(warning("tree_disagrees", text, tree=leaf, network=short_name(network)))
+    return found
+
+
+def stability_warnings(stability: Stability) -> list[Document]:
+    """Of a map that changes when its picture changes in a way that no one would notice."""
+    lowest = stability.lowest
+    if lowest is None or lowest >= UNSTABLE:
+        return []
+    text = (
+        "The map is unstable: under faint noise, a shift by one pixel or mirroring, "
+        f"its rank correlation falls to {lowest:.2f}, below {UNSTABLE}."
+    )
+    return [warning("map_unstable", text, lowest=lowest, threshold=UNSTABLE)]
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
