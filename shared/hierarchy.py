@@ -2,6 +2,8 @@
 
 The file format is JSON: {"origin", "licence", "nodes": [{"id", "name", "children": [ids]} ...]}, leaves without
 "children" and with "class", the index of the class they stand for. Every node but the root has exactly one parent.
+A decision may say where its name is from, in "name_source": a person or another project who wrote it into the "file"
+(so where nothing is said), "wordnet", or nothing but the "leaves" below, in which case the name is null.
 """
 
 from __future__ import annotations
@@ -15,6 +17,8 @@ from typing import Any
 
 from shared.errors import InvalidHierarchy
 
+NAME_SOURCES = ("file", "wordnet", "leaves")
+
 
 @dataclass(frozen=True)
 class Node:
@@ -24,6 +28,7 @@ class Node:
     name: str | None
     children: tuple[str, ...] = ()
     leaf: int | None = None
+    name_source: str | None = None  # one of NAME_SOURCES; None where the file does not say
 
 
 @dataclass(frozen=True)
@@ -41,7 +46,13 @@ class Hierarchy:
     def from_dict(cls, data: Mapping[str, Any]) -> Hierarchy:
         try:
             nodes = tuple(
-                Node(str(n["id"]), n.get("name"), tuple(map(str, n.get("children", ()))), n.get("class"))
+                Node(
+                    str(n["id"]),
+                    n.get("name"),
+                    tuple(map(str, n.get("children", ()))),
+                    n.get("class"),
+                    n.get("name_source"),
+                )
                 for n in data["nodes"]
             )
         except (KeyError, TypeError) as error:
@@ -101,14 +112,18 @@ class Hierarchy:
             below[node_id] = tuple(sorted([*own, *(leaf for child in node.children for leaf in below[child])]))
         return below
 
+    @cached_property
+    def leaf_ids(self) -> dict[int, str]:
+        """Node id of each class's leaf."""
+        return {node.leaf: node.id for node in self.nodes if node.leaf is not None}
+
     @property
     def class_count(self) -> int:
-        return len(self.leaves_below[self.root.id])
+        return len(self.leaf_ids)
 
     def path_to(self, leaf: int) -> tuple[str, ...]:
         """Node ids from the root's child down to the leaf of a class."""
-        node_id = next(node.id for node in self.nodes if node.leaf == leaf)
-        path = [node_id]
+        path = [self.leaf_ids[leaf]]
         while path[-1] in self.parent_of:
             path.append(self.parent_of[path[-1]])
         return tuple(reversed(path[:-1]))
@@ -125,7 +140,8 @@ class Hierarchy:
 def _node_to_dict(node: Node) -> dict[str, Any]:
     if node.leaf is not None:
         return {"id": node.id, "name": node.name, "class": node.leaf}
-    return {"id": node.id, "name": node.name, "children": list(node.children)}
+    source = {} if node.name_source is None else {"name_source": node.name_source}
+    return {"id": node.id, "name": node.name, **source, "children": list(node.children)}
 
 
 def _check(tree: Hierarchy) -> None:
@@ -150,6 +166,8 @@ def _check(tree: Hierarchy) -> None:
             raise InvalidHierarchy(f"node {node.id!r} must have either children or a class")
         if node.leaf is not None and type(node.leaf) is not int:
             raise InvalidHierarchy(f"node {node.id!r} has a class that is not a whole number")
+        if node.name_source not in (None, *NAME_SOURCES):
+            raise InvalidHierarchy(f"node {node.id!r} has a name_source that is none of {', '.join(NAME_SOURCES)}")
     leaves = tree.leaves_below[tree.root.id]
     if leaves != tuple(range(len(leaves))):
         raise InvalidHierarchy("the leaves of the hierarchy must cover the classes 0..K-1, each once")

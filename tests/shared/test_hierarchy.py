@@ -62,6 +62,12 @@ def test_the_hierarchies_of_our_models_are_trees_over_their_classes(path: Path) 
         assert tree.by_id[tree.path_to(leaf)[-1]].leaf == leaf
 
 
+def test_a_decision_may_say_where_its_name_is_from() -> None:
+    tree = Hierarchy.from_dict({"nodes": changed("animal", name_source="wordnet")})
+    assert tree.by_id["animal"].name_source == "wordnet"
+    assert Hierarchy.from_dict(tree.to_dict()) == tree
+
+
 def test_ids_may_be_numbers_in_the_file() -> None:
     nodes = [{"id": 1, "children": [2, 3]}, {"id": 2, "class": 0}, {"id": 3, "class": 1}]
     assert Hierarchy.from_dict({"nodes": nodes}).path_to(1) == ("3",)
@@ -191,6 +197,10 @@ BROKEN = {
     "a class left out": (changed("deer", **{"class": 4}), "must cover the classes 0..K-1, each once"),
     "a class below zero": (changed("cat", **{"class": -1}), "must cover the classes 0..K-1, each once"),
     "a class in words": (changed("cat", **{"class": "0"}), "node 'cat' has a class that is not a whole number"),
+    "a name from elsewhere": (
+        changed("pet", name_source="rumour"),
+        "name_source that is none of file, wordnet, leaves",
+    ),
     "half a class": (changed("cat", **{"class": 0.0}), "node 'cat' has a class that is not a whole number"),
     "a truth for a class": (changed("dog", **{"class": True}), "node 'dog' has a class that is not a whole number"),
 }

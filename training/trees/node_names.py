@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
-from typing import Literal
 
 from shared.cards import short_name
 from shared.hierarchy import Hierarchy, Node
-from training.wordnet import WordNet
+from training.trees.wordnet import WordNet
 
 GENERIC = {  # synsets so general that, as a name, they say little
     "n00001740": "entity",
@@ -42,21 +41,19 @@ class NodeName:
 
     node: str
     name: str | None
-    source: Literal["file", "wordnet", "leaves"]
+    source: str  # one of shared.hierarchy.NAME_SOURCES
     wnid: str | None  # the synset of the name, where it is known
 
     @property
     def generic(self) -> bool:
-        return self.wnid in GENERIC
+        return is_generic(self.name)
 
 
 def name_nodes(hierarchy: Hierarchy, wnids: Sequence[str], wordnet: WordNet) -> tuple[NodeName, ...]:
     """One record for each inner node, in the tree's order. `wnids[k]` is the synset of class k."""
     below = hierarchy.leaves_below
-    lineages = [wordnet.lineage(wnid) for wnid in wnids]
-    synsets = {
-        node.id: _synset(node, [lineages[leaf] for leaf in below[node.id]], wordnet) for node in hierarchy.decisions
-    }
+    shared = shared_synsets(hierarchy, wnids, wordnet)
+    synsets = {node.id: _synset(node, shared[node.id], wordnet) for node in hierarchy.decisions}
     leaf_names = _leaf_names(hierarchy, wnids, wordnet)
     names = unique_names(
         {
@@ -70,10 +67,43 @@ def name_nodes(hierarchy: Hierarchy, wnids: Sequence[str], wordnet: WordNet) -> 
     return tuple(_record(node, names.get(node.id), synsets[node.id], wordnet) for node in hierarchy.decisions)
 
 
+def shared_synsets(hierarchy: Hierarchy, wnids: Sequence[str], wordnet: WordNet) -> dict[str, frozenset[str]]:
+    """By inner node, all that every leaf below is a kind of."""
+    lineages = [wordnet.lineage(wnid) for wnid in wnids]
+    below = hierarchy.leaves_below
+    return {n.id: frozenset.intersection(*(lineages[k] for k in below[n.id])) for n in hierarchy.decisions}
+
+
 def with_names(hierarchy: Hierarchy, names: Iterable[NodeName]) -> Hierarchy:
     """The tree with its inner nodes called by `names`."""
-    name_of = {record.node: record.name for record in names}
-    return replace(hierarchy, nodes=tuple(replace(n, name=name_of.get(n.id, n.name)) for n in hierarchy.nodes))
+    record_of = {record.node: record for record in names}
+
+    def named(node: Node) -> Node:
+        record = record_of.get(node.id)
+        return node if record is None else replace(node, name=record.name, name_source=record.source)
+
+    return replace(hierarchy, nodes=tuple(map(named, hierarchy.nodes)))
+
+
+def with_labels_of(hierarchy: Hierarchy, old: Hierarchy) -> Hierarchy:
+    """The tree with the labels that `old` carries for the same classes, other than those this module gave."""
+    labels = {
+        old.leaves_below[node.id]: node.name
+        for node in old.decisions
+        if node.name is not None and node.name_source in (None, "file")
+    }
+    names = ((node, labels.get(hierarchy.leaves_below[node.id])) for node in hierarchy.decisions)
+    return with_names(hierarchy, [NodeName(node.id, name, "file", None) for node, name in names if name is not None])
+
+
+def plain_name(name: str) -> str:
+    """A name without the leaf that was added to make it unique."""
+    return name.partition(" (")[0]
+
+
+def is_generic(name: str | None) -> bool:
+    """Whether a name is that of a very general synset."""
+    return name is not None and plain_name(name) in GENERIC.values()
 
 
 def unique_names(
@@ -97,11 +127,11 @@ def _qualified(name: str, leaves: Sequence[str]) -> Iterator[str]:
     yield from (f"{name} ({leaves[0]} {number})" for number in count(2))  # where leaves share their names
 
 
-def _synset(node: Node, lineages: Sequence[frozenset[str]], wordnet: WordNet) -> str | None:
-    """That of a label which the file carries, otherwise the deepest in all the lineages of the leaves below."""
+def _synset(node: Node, shared: frozenset[str], wordnet: WordNet) -> str | None:
+    """That of a label which the file carries, otherwise the deepest of those that all leaves below share."""
     if node.name is not None:
         return node.id if node.id in wordnet.synsets else None
-    return wordnet.deepest(frozenset.intersection(*lineages))
+    return wordnet.deepest(shared)
 
 
 def _leaf_names(hierarchy: Hierarchy, wnids: Sequence[str], wordnet: WordNet) -> dict[int, str]:
@@ -111,5 +141,5 @@ def _leaf_names(hierarchy: Hierarchy, wnids: Sequence[str], wordnet: WordNet) ->
 
 def _record(node: Node, name: str | None, wnid: str | None, wordnet: WordNet) -> NodeName:
     if node.name is not None:
-        return NodeName(node.id, node.name, "file", wnid)
+        return NodeName(node.id, node.name, node.name_source or "file", wnid)
     return NodeName(node.id, name, "leaves" if name is None else "wordnet", wnid)

@@ -16,6 +16,7 @@ from shared.errors import InvalidHierarchy, MissingWordNet
 FOLDER = Path("/usr/share/wordnet")  # where Debian's wordnet-base puts it
 REMEDY = "install it with `apt-get install wordnet-base` or name its folder with --wordnet"
 VERSION = "WordNet 3.0"
+LICENCE = "WordNet 3.0 license, Copyright 2006 by Princeton University, all rights reserved"
 HYPERNYM_POINTERS = ("@", "@i")  # a kind of; an instance of
 
 
