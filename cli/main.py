@@ -12,6 +12,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from cli.tree import KINDS as TREE_KINDS
 from shared.cards import Registry
 from shared.errors import PathlightError
 from shared.options import METHODS, TREES
@@ -153,6 +154,58 @@ def fetch(names: tuple[str, ...]) -> None:
     from cli.fetch import fetch_models
 
     fetch_models(names, Settings.load(), console)
+
+
+@main.group()
+def tree() -> None:
+    """The trees over the models' classes, by which decisions are explained."""
+
+
+@tree.command("build")
+@click.argument("model")
+@click.option(
+    "--kind", type=click.Choice(TREE_KINDS), default="induced", show_default=True, help="Where the tree comes from."
+)
+@click.option(
+    "--normalise/--raw",
+    default=None,
+    help="Induced: cluster the head's rows divided by their lengths, or as they are.  [default: normalise]",
+)
+@click.option(
+    "--wordnet",
+    "dictionary",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder of WordNet 3.0's data.noun.  [default: /usr/share/wordnet]",
+)
+@click.option("--force", is_flag=True, help="Replace the tree that the model has.")
+@sentences
+def build(model: str, kind: str, normalise: bool | None, dictionary: Path | None, force: bool) -> None:
+    """Build a tree over the classes of MODEL and store it beside its card, as hierarchy.json.
+
+    An induced tree follows what the network learned: Ward clustering of the rows of its linear head, always binary. It
+    needs the weights. A wordnet tree follows what the classes are, and needs their WordNet ids in the card.
+
+    Decisions are named by the deepest WordNet noun that all classes below are kinds of; without WordNet ids they have
+    no name. Labels that somebody wrote into the replaced file stay with nodes over the same classes. The same weights
+    and the same WordNet always give the same file.
+
+    \b
+    Try:
+      pathlight tree build resnet18-imagenet --kind wordnet --force
+      pathlight tree build resnet18-photos100 --raw --force
+    """
+    from cli.tree import build_tree
+
+    settings = Settings.load()
+    build_tree(
+        model,
+        kind=kind,
+        normalise=normalise,
+        dictionary=dictionary,
+        force=force,
+        settings=settings,
+        console=console,
+    )
 
 
 @main.command()

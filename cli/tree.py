@@ -1,0 +1,72 @@
+"""`pathlight tree`: build the tree over a model's classes."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from pathlib import Path
+
+from rich.console import Console
+
+from shared.cards import ModelCard, Registry
+from shared.errors import InvalidHierarchy, InvalidOption
+from shared.hierarchy import Hierarchy
+from shared.settings import Settings
+
+KINDS = ("induced", "wordnet")
+
+
+def build_tree(
+    name: str,
+    *,
+    kind: str,
+    normalise: bool | None,
+    dictionary: Path | None,
+    force: bool,
+    settings: Settings,
+    console: Console,
+) -> None:
+    """Build a tree of one of KINDS and store it in the model's folder; `normalise` None means: as the paper."""
+    if kind == "wordnet" and normalise is not None:
+        raise InvalidOption("--normalise and --raw say how the head's rows are clustered; --kind wordnet has none")
+    registry = Registry.load(settings)
+    card = registry.get(name)
+    old = _stored(card)
+    if not force:
+        _refuse_to_replace(card, old)
+    if kind == "induced":
+        registry.ready(name)
+    with console.status("loading…") if console.is_terminal else nullcontext():
+        from training.trees.model_tree import induced_tree, wordnet_tree
+        from training.trees.tree_file import describe, write_tree
+        from training.trees.wordnet import FOLDER
+
+        dictionary = dictionary or FOLDER
+        if kind == "induced":
+            tree = induced_tree(card, normalise=normalise is not False, dictionary=dictionary, labels=old)
+        else:
+            tree = wordnet_tree(card, dictionary=dictionary)
+        path = write_tree(tree, card.folder)
+    console.print(f"{path}: {tree.origin}\n{describe(tree)}", soft_wrap=True)
+    if card.tree_supervised:
+        console.print(f"{name} {_SUPERVISED}", soft_wrap=True)
+
+
+_SUPERVISED = "was trained on another tree: its soft and hard decisions need that one, marginal works with any"
+
+
+def _stored(card: ModelCard) -> Hierarchy | None:
+    """The tree that the model has; None too where the file is damaged, for then it can only be replaced."""
+    try:
+        return card.hierarchy
+    except InvalidHierarchy:
+        return None
+
+
+def _refuse_to_replace(card: ModelCard, old: Hierarchy | None) -> None:
+    if not (card.folder / "hierarchy.json").exists():
+        return
+    what = "one that cannot be read" if old is None else f"{len(old.decisions)} decisions from {old.origin}"
+    warning = (
+        f"; {card.name} was trained on it, and its soft and hard decisions need it" if card.tree_supervised else ""
+    )
+    raise InvalidOption(f"{card.name} has a tree already ({what}); --force replaces it{warning}")
