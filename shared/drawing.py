@@ -1,36 +1,52 @@
 """Pictures of maps: heat maps and overlays drawn from raw maps when somebody asks. No torch.
 
-A raw map is in logit units on the network's own grid. What is drawn is stated, never silent: negative evidence is
-clipped to zero and the scale runs from 0 to the map's own maximum, unless the map is a contrast, whose diverging
-scale is symmetric about zero.
+A raw map is in its own unit (logit units for a class activation map) on its own grid. What is drawn is stated, never
+silent: negative evidence is clipped to zero and the scale runs from 0 to the map's own maximum, unless the map is a
+contrast, whose diverging scale is symmetric about zero, or a scale is asked for. A colour bar says so in the picture.
 """
 
 from __future__ import annotations
 
 import io
+import math
 from dataclasses import dataclass
+from functools import cache
 
 import matplotlib
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from shared.errors import InvalidOption
+from shared.legend import Bar, with_legend
+from shared.phrases import number
+from shared.regions import Box, enlarge, region
+from shared.scales import FloatMap, Scale
 
 COLORMAPS = ("inferno", "viridis", "jet")
 DIVERGING = "RdBu_r"
 LONGEST_SIDE = 1024
+LOGIT = "logit"
 
-FloatMap = NDArray[np.float32]
+GREY = (128, 128, 128)  # what the bar of an overlay is laid over: neither of a bright picture nor of a dark one
+_STEPS = 257  # an odd number of colours, so that one of them is the middle of a diverging table
 
 
 @dataclass(frozen=True)
 class Style:
-    """How a map is drawn. `alpha` is the opacity of the strongest evidence in an overlay, `width` in pixels."""
+    """How a map is drawn.
+
+    `alpha` is the opacity of the strongest evidence in an overlay, `width` that of the picture in pixels. `bar` adds a
+    colour bar below. `scale` is the value at the top of the scale, in the map's unit; by default the map's own maximum.
+    `box` outlines the strongest region: where the map is at least that share of its maximum.
+    """
 
     colormap: str = "inferno"
     alpha: float = 0.6
     width: int | None = None
+    bar: bool = False
+    scale: float | None = None
+    box: float | None = None
 
     def __post_init__(self) -> None:
         if self.colormap not in COLORMAPS:
@@ -39,60 +55,112 @@ class Style:
             raise InvalidOption(f"alpha: {self.alpha} is not between 0 and 1")
         if self.width is not None and not 16 <= self.width <= LONGEST_SIDE:
             raise InvalidOption(f"width: {self.width} is not between 16 and {LONGEST_SIDE}")
+        if self.scale is not None and not (math.isfinite(self.scale) and self.scale > 0):
+            raise InvalidOption(f"scale: {self.scale} is not a number above 0")
+        if self.box is not None and not 0 < self.box <= 1:
+            raise InvalidOption(f"box: {self.box} is not above 0 and at most 1")
 
 
-def heatmap(raw: FloatMap, *, style: Style, contrast: bool = False, side: int = 448) -> Image.Image:
-    """The map alone, as a square of `style.width` (or `side`) pixels."""
+def heatmap(raw: FloatMap, *, style: Style, contrast: bool = False, side: int = 448, unit: str = LOGIT) -> Image.Image:
+    """The map alone, as a square of `style.width` (or `side`) pixels; bar and box as the style asks."""
     size = style.width or side
-    colours = _colours(_enlarge(_scaled(raw, contrast=contrast), (size, size)), style=style, contrast=contrast)
-    return Image.fromarray(colours)
+    scale = Scale.of(raw, contrast=contrast, top=style.scale)
+    picture = Image.fromarray(_colours(enlarge(scale.shares(raw), (size, size)), style, contrast=contrast))
+    ramp = _colours(_bar_values(), style, contrast=contrast)
+    return _explained(picture, raw, (0, 0, size, size), style=style, bar=_bar(ramp, scale), scale=scale, unit=unit)
 
 
 def overlay(
-    picture: Image.Image, raw: FloatMap, box: tuple[int, int, int, int], *, style: Style, contrast: bool = False
+    picture: Image.Image, raw: FloatMap, box: Box, *, style: Style, contrast: bool = False, unit: str = LOGIT
 ) -> Image.Image:
     """The picture with the map laid over `box`, the part of it that the network saw (x0 y0 x1 y1 in pixels).
 
     Opacity grows with the strength of the evidence, so that what did not matter stays visible; what the network did
-    not see is dimmed.
+    not see is dimmed. Bar and box as the style asks.
     """
     factor = min(1.0, (style.width or LONGEST_SIDE) / (picture.width if style.width else max(picture.size)))
     size = (max(1, round(picture.width * factor)), max(1, round(picture.height * factor)))
-    canvas = np.asarray(picture.resize(size, Image.Resampling.LANCZOS) if factor < 1 else picture).astype(np.float32)
-    x0, y0, x1, y1 = (round(edge * factor) for edge in box)
-    values = _enlarge(_scaled(raw, contrast=contrast), (max(1, x1 - x0), max(1, y1 - y0)))
-    strength = np.abs(values * 2 - 1) if contrast else values
-    colours = _colours(values, style=style, contrast=contrast).astype(np.float32)
-    opacity = (style.alpha * strength)[..., None]
+    small = picture.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0) if factor < 1 else picture
+    canvas = np.asarray(small).astype(np.float32)
+    x0, y0, x1, y1 = drawn_box = _drawn_box(box, factor, size)
+    scale = Scale.of(raw, contrast=contrast, top=style.scale)
+    values = enlarge(scale.shares(raw), (x1 - x0, y1 - y0))
     out = canvas * 0.4
-    seen = canvas[y0 : y0 + values.shape[0], x0 : x0 + values.shape[1]]
-    out[y0 : y0 + values.shape[0], x0 : x0 + values.shape[1]] = seen * (1 - opacity) + colours * opacity
-    return Image.fromarray(out.round().clip(0, 255).astype(np.uint8))
+    out[y0:y1, x0:x1] = _laid(values, canvas[y0:y1, x0:x1], style, contrast=contrast)
+    ramp = _laid(_bar_values(), np.array(GREY, np.float32), style, contrast=contrast)
+    bar = _bar(_bytes(ramp), scale)
+    return _explained(Image.fromarray(_bytes(out)), raw, drawn_box, style=style, bar=bar, scale=scale, unit=unit)
 
 
 def png_bytes(image: Image.Image) -> bytes:
     buffer = io.BytesIO()
-    image.save(buffer, "PNG", compress_level=3)
+    image.save(buffer, "PNG", compress_level=1)  # 3 % larger than at level 3, in two thirds of the time
     return buffer.getvalue()
 
 
-def _scaled(raw: FloatMap, *, contrast: bool) -> FloatMap:
-    """To [0, 1]: from 0 to the maximum, or symmetric about zero at 0.5 for a contrast. A map without any is flat."""
-    if contrast:
-        limit = float(np.abs(raw).max()) or 1.0
-        return ((raw / limit + 1) / 2).astype(np.float32)
-    top = float(raw.max())
-    positive: FloatMap = np.clip(raw, 0, None)
-    return positive / top if top > 0 else np.zeros_like(raw)
+def _drawn_box(box: Box, factor: float, size: tuple[int, int]) -> Box:
+    """The box in a picture that was scaled by `factor` to `size`; at least one pixel of it."""
+    x0, y0, x1, y1 = (round(edge * factor) for edge in box)
+    x0, y0 = min(x0, size[0] - 1), min(y0, size[1] - 1)
+    return x0, y0, min(max(x1, x0 + 1), size[0]), min(max(y1, y0 + 1), size[1])
 
 
-def _enlarge(values: FloatMap, size: tuple[int, int]) -> FloatMap:
-    """Bilinear between cell centres, to (width, height)."""
-    image = Image.fromarray(values.astype(np.float32)).resize(size, Image.Resampling.BILINEAR)
-    return np.asarray(image).clip(0, 1)
+def _laid(values: FloatMap, below: FloatMap, style: Style, *, contrast: bool) -> FloatMap:
+    """The colours of values in [0, 1] over what is below them, as strongly as the evidence speaks."""
+    strength = np.abs(values * 2 - 1) if contrast else values
+    opacity = (style.alpha * strength)[..., None]
+    laid: FloatMap = _colours(values, style, contrast=contrast).astype(np.float32)
+    laid -= below
+    laid *= opacity
+    laid += below
+    return laid
 
 
-def _colours(values: FloatMap, *, style: Style, contrast: bool) -> NDArray[np.uint8]:
-    table = matplotlib.colormaps[DIVERGING if contrast else style.colormap]
-    rgb: NDArray[np.uint8] = (np.asarray(table(values))[..., :3] * 255).round().astype(np.uint8)
-    return rgb
+def _explained(
+    picture: Image.Image, raw: FloatMap, box: Box, *, style: Style, bar: Bar, scale: Scale, unit: str
+) -> Image.Image:
+    """The picture with what the style asks for beside the map: the box in it, the bar and the sentences below."""
+    sentences = [f"Unit: {unit}; {scale.note}."] if style.bar else []
+    if style.box is not None:
+        found = region(raw, box, threshold=style.box)
+        if found is not None:
+            _outline(picture, found)
+            sentences.append(f"Box: the map is at least {style.box * 100:.3g}% of its maximum.")
+        else:
+            sentences.append("No box: no evidence is positive.")
+    if not sentences:
+        return picture
+    return with_legend(picture, bar=bar if style.bar else None, sentences=sentences)
+
+
+def _outline(picture: Image.Image, box: Box) -> None:
+    """A white line between two dark ones, to be seen on any ground."""
+    draw = ImageDraw.Draw(picture)
+    x0, y0, x1, y1 = box[0], box[1], box[2] - 1, box[3] - 1
+    draw.rectangle((x0 - 1, y0 - 1, x1 + 1, y1 + 1), outline=(0, 0, 0), width=3)
+    draw.rectangle((x0, y0, x1, y1), outline=(255, 255, 255))
+
+
+def _bar(ramp: NDArray[np.uint8], scale: Scale) -> Bar:
+    return Bar(ramp, [(place, number(value)) for place, value in scale.ticks])
+
+
+def _bar_values() -> FloatMap:
+    return np.linspace(0, 1, _STEPS, dtype=np.float32)
+
+
+def _colours(values: FloatMap, style: Style, *, contrast: bool) -> NDArray[np.uint8]:
+    table = _table(DIVERGING if contrast else style.colormap)
+    return table.take(np.rint(values * (_STEPS - 1)).astype(np.uint16), axis=0)
+
+
+@cache
+def _table(name: str) -> NDArray[np.uint8]:
+    """The colours of a map of matplotlib's, from 0 to 1 in even steps."""
+    rgba = matplotlib.colormaps[name].resampled(_STEPS)(np.arange(_STEPS))
+    return _bytes(rgba[:, :3] * 255)
+
+
+def _bytes(values: NDArray[np.floating]) -> NDArray[np.uint8]:
+    """Values in [0, 255], rounded."""
+    return (values + 0.5).astype(np.uint8)

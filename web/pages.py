@@ -22,6 +22,7 @@ from shared.drawing import LONGEST_SIDE
 from shared.errors import InvalidOption, PathlightError
 from shared.jobs import Job, JobStatus
 from shared.options import TREES
+from shared.phrases import number, percent
 from shared.settings import Settings
 from shared.store import JobStore
 from web import csrf
@@ -187,21 +188,6 @@ def place(raw: NDArray[Any]) -> str:
     row, column = divmod(int(raw.argmax()), raw.shape[1])
     rows, columns = raw.shape
     return _PLACES[3 * (2 * row + 1) // (2 * rows)][3 * (2 * column + 1) // (2 * columns)]
-
-
-def percent(probability: float) -> str:
-    """With one digit; certainty and impossibility are written only where they are exact."""
-    if 0 < probability < 0.0005:
-        return "<0.1%"
-    if 0.9995 <= probability < 1:
-        return ">99.9%"
-    return f"{probability * 100:.1f}%"
-
-
-def number(value: float) -> str:
-    """Three significant digits: 7.10, 12.4, -0.0213, 1234."""
-    text = f"{value:.0f}" if abs(value) >= 100 else f"{value:#.3g}"
-    return text.replace("-", "\N{MINUS SIGN}") if "e" not in text else text
 
 
 def residual(value: float) -> str:

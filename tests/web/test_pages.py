@@ -543,21 +543,6 @@ def test_files_are_kept_by_browsers_only_under_the_address_of_their_content(hous
 # -- phrases -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [(0, "0.0%"), (0.0004, "<0.1%"), (0.812, "81.2%"), (0.9994, "99.9%"), (0.99999, ">99.9%"), (1, "100.0%")],
-)
-def test_percentages_claim_certainty_only_where_it_is_exact(value: float, text: str) -> None:
-    assert pages.percent(value) == text
-
-
-@pytest.mark.parametrize(
-    ("value", "text"), [(7.1, "7.10"), (12.41, "12.4"), (-0.0213, "−0.0213"), (1234.5, "1234"), (2e-9, "2.00e-09")]
-)
-def test_numbers_have_three_digits(value: float, text: str) -> None:
-    assert pages.number(value) == text
-
-
 @pytest.mark.parametrize(("value", "text"), [(3.04e-7, "3e-7"), (0, "0"), (0.5, "5e-1")])
 def test_residuals_have_one_digit(value: float, text: str) -> None:
     assert pages.residual(value) == text
