@@ -130,7 +130,9 @@ def blueprint(
         responses={
             "200": {
                 "description": "The file",
-                "content": {kind: {} for kind in ("image/png", "image/jpeg", "application/octet-stream")},
+                "content": {
+                    kind: {} for kind in ("image/png", "image/jpeg", "image/svg+xml", "application/octet-stream")
+                },
             },
             "304": {"description": "Not modified"},
             **_problems(HTTPStatus.NOT_FOUND, HTTPStatus.GONE, HTTPStatus.UNPROCESSABLE_ENTITY),
@@ -139,7 +141,7 @@ def blueprint(
     def get_artifact(path: ArtifactPath, query: DrawingQuery) -> Response:
         job = jobs.get(path.job_id)
         result = jobs.result(job) if path.name != PICTURE or job.status is JobStatus.SUCCEEDED else None
-        style = Style(query.colormap, query.alpha, query.width)
+        style = Style(**query.model_dump())
         artifact = artifacts.get(job, result, path.name, style)
         fresh = request.if_none_match.contains(artifact.etag)
         response = Response(status=HTTPStatus.NOT_MODIFIED) if fresh else Response(artifact.make())
@@ -147,7 +149,7 @@ def blueprint(
         response.set_etag(artifact.etag)
         response.headers["Cache-Control"] = "private, max-age=31536000, immutable"
         response.headers["Content-Disposition"] = f'inline; filename="{path.name}"'
-        response.headers["Content-Security-Policy"] = "sandbox; default-src 'none'"
+        response.headers["Content-Security-Policy"] = "sandbox; default-src 'none'; img-src data:"  # of a tree
         return response
 
     @api.get("/models", summary="All models, ready or not", responses={"200": ModelList})

@@ -11,12 +11,13 @@ from typing import Any
 from PIL import Image
 
 from shared.blobs import BlobStore
-from shared.drawing import LONGEST_SIDE, Style, heatmap, overlay, png_bytes
+from shared.drawing import LOGIT, LONGEST_SIDE, Style, heatmap, overlay, png_bytes
 from shared.errors import UnknownJob
 from shared.images import Limits, decode
 from shared.jobs import Job
 from shared.results import Result, npy_bytes
 from shared.settings import Settings
+from shared.tree_picture import draw_tree
 
 PICTURE = "picture.jpg"
 
@@ -46,6 +47,8 @@ class Artifacts:
         if name.endswith(".npy") and (raw := result.maps.get(name[:-4])) is not None:
             return self._artifact("application/octet-stream", job.result_ref, name, lambda: npy_bytes(raw))
         for explanation in result.document["explanations"]:
+            if name == _tree_name(explanation):
+                return self._tree(job, result, explanation, name, style)
             for entry, contrast in _drawable(explanation):
                 if name in entry["artifacts"].values():
                     return self._drawn(job, result, explanation, entry, name, style, contrast=contrast)
@@ -62,15 +65,24 @@ class Artifacts:
         *,
         contrast: bool,
     ) -> Artifact:
+        """The heat map or the overlay of one map."""
+        unit = entry.get("unit", LOGIT)
         raw = result.maps[entry["artifacts"]["raw"].removesuffix(".npy")]
 
         def make() -> bytes:
             if name == entry["artifacts"]["heatmap"]:
-                return png_bytes(heatmap(raw, style=style, contrast=contrast))
+                return png_bytes(heatmap(raw, style=style, contrast=contrast, unit=unit))
             x0, y0, x1, y1 = explanation["input"]["box"]
-            return png_bytes(overlay(self._decode(job), raw, (x0, y0, x1, y1), style=style, contrast=contrast))
+            picture = self._decode(job)
+            return png_bytes(overlay(picture, raw, (x0, y0, x1, y1), style=style, contrast=contrast, unit=unit))
 
         return self._artifact("image/png", job.result_ref, f"{name}{style}", make)
+
+    def _tree(self, job: Job, result: Result, explanation: dict[str, Any], name: str, style: Style) -> Artifact:
+        def make() -> bytes:
+            return draw_tree(explanation, result.maps, self._decode(job), style=style).encode()
+
+        return self._artifact("image/svg+xml", job.result_ref, f"{name}{style}", make)
 
     def _picture(self, job: Job) -> bytes:
         """The uploaded picture, re-encoded without its metadata and bounded for display."""
@@ -86,6 +98,13 @@ class Artifacts:
     @staticmethod
     def _artifact(content_type: str, ref: str | None, name: str, make: Callable[[], bytes]) -> Artifact:
         return Artifact(content_type, hashlib.sha256(f"{ref}/{name}".encode()).hexdigest()[:32], make)
+
+
+def _tree_name(explanation: dict[str, Any]) -> str | None:
+    """The name of the tree picture; none without a decision path, or where an earlier version stored it."""
+    path = explanation["decision_path"] or {}
+    name: str | None = path.get("artifacts", {}).get("tree")
+    return name
 
 
 def _drawable(explanation: dict[str, Any]) -> Iterator[tuple[dict[str, Any], bool]]:

@@ -71,12 +71,12 @@ class Jobs:
         def addressed(entry: Mapping[str, Any] | None) -> dict[str, Any] | None:
             if entry is None:
                 return None
-            names = entry["artifacts"].items()
-            links = {kind: url_for("api.get_artifact", job_id=job.id, name=name) for kind, name in names}
+            names = entry.get("artifacts", {})  # a path that an earlier version stored has none
+            links = {kind: url_for("api.get_artifact", job_id=job.id, name=name) for kind, name in names.items()}
             return {**entry, "artifacts": links}
 
         out = {**explanation, "maps": [addressed(entry) for entry in explanation["maps"]]}
         if path := explanation["decision_path"]:
             steps = [{**step, "map": addressed(step["map"])} for step in path["steps"]]
-            out["decision_path"] = {**path, "steps": steps}
+            out["decision_path"] = addressed({**path, "steps": steps})
         return out

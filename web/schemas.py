@@ -152,12 +152,17 @@ class RunnerUp(NodeOut):
     leads_to: str
 
 
+class TreeArtifacts(BaseModel):
+    tree: str
+
+
 class DecisionPath(BaseModel):
     mode: str
     prediction: ClassOut
     agrees_with_network: bool
     weakest: int
     runner_up: RunnerUp | None
+    artifacts: TreeArtifacts
     steps: list[Step]
 
 
@@ -231,6 +236,15 @@ class ArtifactPath(JobPath):
 class DrawingQuery(BaseModel):
     """How a picture is drawn; ignored for raw maps."""
 
-    colormap: str = "inferno"
-    alpha: float = 0.6
-    width: int | None = None
+    colormap: str = Field("inferno", description="`inferno`, `viridis` or `jet`; contrasts have colours of their own.")
+    alpha: float = Field(0.6, description="Opacity of the strongest evidence in an overlay, 0 to 1.")
+    width: int | None = Field(None, description="Width of the picture in pixels, 16 to 1024.")
+    bar: bool = Field(False, description="Adds a colour bar below: its numbers, their unit, and whose scale it is.")
+    scale: float | None = Field(
+        None,
+        description="The value at the top of the scale, in the map's unit, for pictures that shall share one scale. "
+        "By default each map is scaled to its own maximum.",
+    )
+    box: float | None = Field(
+        None, description="Outlines the strongest region: where the map is at least this share of its maximum, 0 to 1."
+    )

@@ -47,6 +47,7 @@ class DecisionPaths:
             "agrees_with_network": leaf == network_class,
             "weakest": weakest,
             "runner_up": self._runner_up(i, weakest),
+            "artifacts": {"tree": f"{self.card.name}.tree.svg"},
             "steps": steps,
         }
 

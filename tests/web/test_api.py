@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -63,8 +64,8 @@ def refused(response: TestResponse, status: int, code: str) -> str:
     return str(body["detail"])
 
 
-def run_one(store: JobStore, blobs: BlobStore) -> Result:
-    """Stand in for a worker: claim one job and finish it with a small asymmetric map."""
+def run_one(store: JobStore, blobs: BlobStore, *, path: dict[str, Any] | None = None) -> Result:
+    """Stand in for a worker: claim one job and finish it with a small asymmetric map, and a decision path if given."""
     claim = store.claim(1, claim_id="test")[0]
     raw = np.zeros((8, 8), np.float32)
     raw[1, 6] = 3.0
@@ -85,13 +86,35 @@ def run_one(store: JobStore, blobs: BlobStore) -> Result:
         "model": TREE_MODEL,
         "prediction": {**best, "top": [best]},
         "maps": [entry],
-        "decision_path": None,
+        "decision_path": path,
         "input": {"box": [75, 0, 375, 300], "size": 32},
     }
     document = {"explanations": [explanation], "provenance": {}, "timings": {"compute_ms": 1.0}, "warnings": []}
     result = Result(document, {name: raw})
     assert store.succeed(claim, blobs.put(result.pack()), compute_ms=1.0)
     return result
+
+
+def decision_path() -> dict[str, Any]:
+    """One decision, whose map is that of the class."""
+    raw = f"{TREE_MODEL}.cam.npy"
+    names = {"raw": raw, "heatmap": "step-1.heatmap.png", "overlay": "step-1.overlay.png"}
+    step = {"node": "n1", "name": "cat", "probability": 0.9, "path_probability": 0.9, "entropy": 0.3}
+    return {
+        "mode": "soft",
+        "prediction": {"index": 3, "name": "cat"},
+        "agrees_with_network": True,
+        "weakest": 0,
+        "runner_up": None,
+        "artifacts": {"tree": f"{TREE_MODEL}.tree.svg"},
+        "steps": [
+            {
+                **step,
+                "siblings": [{"node": "n2", "name": "<dog> & co", "probability": 0.1}],
+                "map": {"against": "n2", "artifacts": names},
+            }
+        ],
+    }
 
 
 def png_header(width: int, height: int) -> bytes:
@@ -151,6 +174,62 @@ def test_a_job_is_polled_until_its_result_and_its_files_are_there(
         headers={"If-None-Match": overlay.headers["ETag"]},
     )
     assert again.status_code == 304
+
+
+def test_a_bar_a_box_and_a_shared_scale_are_drawn_on_request(
+    client: FlaskClient, send: Callable[..., TestResponse], store: JobStore, blobs: BlobStore
+) -> None:
+    job = send().get_json()
+    run_one(store, blobs)
+    heatmap = f"{JOBS}/{job['id']}/artifacts/{TREE_MODEL}.cam.heatmap.png?width=240"
+
+    def drawn(query: str) -> tuple[str, np.ndarray[Any, Any]]:
+        response = client.get(heatmap + query)
+        assert response.status_code == 200
+        return response.headers["ETag"], np.asarray(Image.open(io.BytesIO(response.data)))
+
+    answers = {query: drawn(query) for query in ("", "&bar=1", "&bar=0", "&box=0.5", "&scale=6", "&bar=1&scale=6")}
+    plain = answers[""][1]
+    assert plain.shape == (240, 240, 3) and np.array_equal(answers["&bar=0"][1], plain)
+    for query in ("&bar=1", "&box=0.5"):
+        assert answers[query][1].shape[0] > 240
+    assert np.array_equal(answers["&bar=1"][1][:240], plain)
+    assert answers["&scale=6"][1].sum() < plain.sum()
+    assert np.array_equal(answers["&bar=1&scale=6"][1][:240], answers["&scale=6"][1])
+    assert len({etag for etag, _ in answers.values()}) == len(answers) - 1, "bar=0 is the default"
+
+
+def test_the_tree_is_served_as_a_picture_that_can_do_nothing(
+    client: FlaskClient, send: Callable[..., TestResponse], store: JobStore, blobs: BlobStore
+) -> None:
+    job = send().get_json()
+    run_one(store, blobs, path=decision_path())
+    done = client.get(job["links"]["self"]).get_json()["result"]["explanations"][0]["decision_path"]
+    address = done["artifacts"]["tree"]
+    tree = client.get(address)
+    assert tree.status_code == 200
+    assert tree.content_type == "image/svg+xml"
+    assert tree.headers["X-Content-Type-Options"] == "nosniff"
+    assert tree.headers["Content-Security-Policy"] == "sandbox; default-src 'none'; img-src data:"
+    svg = ElementTree.fromstring(tree.data)
+    assert "<dog> & co 10.0%" in " ".join(" ".join(svg.itertext()).split())
+    (small,) = svg.iter("{http://www.w3.org/2000/svg}image")
+    assert small.attrib["href"].startswith("data:image/png;base64,")
+    again = client.get(address, headers={"If-None-Match": tree.headers["ETag"]})
+    other = client.get(f"{address}?scale=9", headers={"If-None-Match": tree.headers["ETag"]})
+    assert (again.status_code, other.status_code) == (304, 200)
+    assert other.headers["ETag"] != tree.headers["ETag"] and "all share one scale" in other.text
+
+
+def test_the_map_of_a_decision_is_drawn_as_a_contrast(
+    client: FlaskClient, send: Callable[..., TestResponse], store: JobStore, blobs: BlobStore
+) -> None:
+    job = send().get_json()
+    run_one(store, blobs, path=decision_path())
+    drawn = client.get(f"{JOBS}/{job['id']}/artifacts/step-1.heatmap.png?width=80")
+    pixels = np.asarray(Image.open(io.BytesIO(drawn.data))).astype(int)
+    assert np.ptp(pixels[70, 10]) == 0 and pixels[70, 10, 0] > 240
+    assert pixels[15, 65, 0] > pixels[15, 65, 2] + 50
 
 
 def test_the_picture_is_served_back_without_its_metadata(
@@ -277,7 +356,8 @@ def test_an_unknown_file_or_style_is_refused(
     run_one(store, blobs)
     refused(client.get(f"{base}/result.json"), 404, "not_found")
     refused(client.get(f"{base}/..%2Fresult.json"), 404, "not_found")
-    for bad in ("colormap=rainbow", "alpha=2", "alpha=nan", "width=100000", "width=x"):
+    worse = ("bar=perhaps", "scale=0", "scale=-1", "scale=inf", "scale=x", "box=0", "box=1.5", "box=nan")
+    for bad in ("colormap=rainbow", "alpha=2", "alpha=nan", "width=100000", "width=x", *worse):
         refused(client.get(f"{base}/{TREE_MODEL}.cam.overlay.png?{bad}"), 422, "invalid_option")
 
 

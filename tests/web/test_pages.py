@@ -153,6 +153,7 @@ def decision_path() -> dict[str, Any]:
         "agrees_with_network": True,
         "weakest": 1,
         "runner_up": None,
+        "artifacts": {"tree": "animals.tree.svg"},
         "steps": [step("animal", 0.9934, 0.9934, ("vehicle", 0.0066)), step("tabby", 0.81, 0.8046, ("dog", 0.19))],
     }
 
@@ -411,7 +412,8 @@ def test_a_map_is_told_in_words(house: House) -> None:
     alt = 'alt="Map of the evidence for tabby; it is strongest in the upper left of what the network saw."'
     assert alt in page.text and 'alt="The picture cat.png"' in page.text
     seen = words(page)
-    assert "0 to 12.4 logit units, dark to bright; negative evidence (down to −3.10) is not shown." in seen
+    assert "0 to 12.4 logit units, dark to bright, scaled to this map’s maximum; negative evidence (down" in seen
+    assert "(down to −3.10) is not shown." in seen
     assert "Strongest in the upper left; the network did not see the dimmed edges" in seen
     assert "the mean of its cells plus the bias is 7.10, off by 3e-7; rounding may reach 7e-5." in seen
 
@@ -424,7 +426,7 @@ def test_a_contrast_names_both_classes_and_its_diverging_scale(house: House) -> 
     )
     seen = words(house.client.get(f"/jobs/{house.answered(document(entry))}"))
     assert "the evidence for dog rather than tabby asked for; not the prediction" in seen
-    assert "−12.4 to 12.4 logit units: red speaks for dog, blue for tabby." in seen
+    assert "−12.4 to 12.4 logit units, scaled to this map’s largest value: red speaks for dog, blue for tabby." in seen
     assert "score difference: the mean of its cells plus the difference of the biases" in seen
 
 
@@ -452,6 +454,42 @@ def test_the_path_goes_from_the_root_to_the_leaf_and_marks_its_weakest_step(hous
     seen = words(house.client.get(f"/jobs/{house.answered(document())}"))
     steps = "any class animal 99.3% rather than vehicle 0.7% tabby 81.0% weakest step rather than dog 19.0%"
     assert f"the path to tabby {steps} Tree and network agree on tabby. All steps together: 80.5%." in seen
+
+
+def test_a_map_in_another_unit_is_told_in_it(house: House) -> None:
+    entry = explanation()
+    entry["maps"][0]["unit"] = "probability"
+    seen = words(house.client.get(f"/jobs/{house.answered(document(entry))}"))
+    assert "0 to 12.4 (probability), dark to bright" in seen
+
+
+def test_pictures_that_are_taken_along_carry_their_scale(house: House) -> None:
+    page = house.client.get(f"/jobs/{house.answered(document())}").text
+    assert len(re.findall(r'href="[^"]+\.png\?bar=1" download', page)) == 2
+
+
+def test_the_path_is_shown_as_a_tree_whose_address_can_be_opened(house: House) -> None:
+    page = house.client.get(f"/jobs/{house.answered(document())}").text
+    address = re.search(r'<a href="([^"]+/animals\.tree\.svg)"><img src="\1"', page)
+    assert address is not None
+    assert house.client.get(address[1]).mimetype == "image/svg+xml"
+
+
+def test_every_decision_with_a_map_leads_to_it(house: House) -> None:
+    entry = explanation()
+    names = {"raw": "animals.cam.npy", "heatmap": "step-1.h.png", "overlay": "step-1.o.png"}
+    entry["decision_path"]["steps"][0]["map"] = {"against": "n-vehicle", "artifacts": names}
+    page = house.client.get(f"/jobs/{house.answered(document(entry))}")
+    assert "The map of this decision : animal rather than vehicle" in words(page)
+    address = re.search(r'href="([^"]+step-1\.o\.png\?bar=1)"', page.text)
+    assert address is not None and house.client.get(address[1]).status_code == 200
+
+
+def test_a_path_that_an_earlier_version_stored_is_shown_without_its_tree(house: House) -> None:
+    entry = explanation()
+    del entry["decision_path"]["artifacts"]
+    page = house.client.get(f"/jobs/{house.answered(document(entry))}")
+    assert "the path to tabby" in words(page) and ".tree.svg" not in page.text
 
 
 def test_a_disagreement_of_tree_and_network_is_said(house: House) -> None:
@@ -493,7 +531,7 @@ def test_an_answer_says_how_it_was_made(house: House) -> None:
 def test_pictures_and_downloads_of_an_answer_are_there(house: House) -> None:
     page = house.client.get(f"/jobs/{house.answered(document())}").text
     addresses = {unescape(address) for address in re.findall(r'(?:src|href)="(/[^"]+)"', page)}
-    assert len([address for address in addresses if "/artifacts/" in address]) == 5
+    assert len([address for address in addresses if "/artifacts/" in address]) == 6
     assert {house.client.get(address, follow_redirects=True, buffered=True).status_code for address in addresses} == {
         200
     }
