@@ -1,0 +1,44 @@
+"""Integrated gradients: complete, and exact where the network is linear."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from captum.attr import IntegratedGradients
+from torch import nn
+
+from tests.worker.methods.subjects import SIDE, Small, noise, silent, subject_of
+from worker.methods.attribution import Subject
+from worker.methods.gradients import STEPS, integrated_gradients
+from worker.models import Model
+
+
+def test_of_a_linear_network_the_map_is_weight_times_pixel() -> None:
+    weight = torch.tensor([[1.0, -2, 3], [0.5, 0, -1]])
+    subject = subject_of(Small(nn.Identity(), weight, torch.tensor([0.25, -4.0])), noise(2), [0, 1])
+    answer = integrated_gradients(subject, seed=0, watch=silent)
+    assert answer.constants is not None
+    assert answer.constants.tolist() == [0.25, -4.0]
+    expected = torch.einsum("nd,ndhw->nhw", weight, subject.inputs)
+    assert answer.maps.shape == (2, SIDE, SIDE)
+    assert torch.allclose(answer.maps, expected, atol=1e-5)
+
+
+def test_of_a_photograph_the_map_is_complete_within_captums_delta(
+    load: Callable[[str], Model], ask: Callable[..., Subject]
+) -> None:
+    model = load("nbdt-cifar10")
+    subject = ask(model, "chelsea")
+    answer = integrated_gradients(subject, seed=0, watch=silent)
+    assert answer.constants is not None
+    _, delta = IntegratedGradients(lambda inputs: model.logits(model.trunk(inputs))).attribute(
+        subject.inputs,
+        target=int(subject.direction.argmax()),
+        n_steps=STEPS,
+        method="riemann_middle",
+        return_convergence_delta=True,
+    )
+    error = answer.maps.mean((1, 2)) + answer.constants - subject.scores
+    assert torch.allclose(error, delta.float(), atol=1e-3)
+    assert abs(float(error)) <= 0.05 * max(1, abs(float(subject.scores - answer.constants)))
