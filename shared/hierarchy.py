@@ -103,6 +103,11 @@ class Hierarchy:
         return tuple((node.id, child) for node in self.decisions for child in node.children)
 
     @cached_property
+    def edge_into(self) -> dict[str, int]:
+        """Number of the edge that leads to each node but the root."""
+        return {child: number for number, (_, child) in enumerate(self.edges)}
+
+    @cached_property
     def leaves_below(self) -> dict[str, tuple[int, ...]]:
         """Class indices under each node, sorted."""
         below: dict[str, tuple[int, ...]] = {}

@@ -68,7 +68,7 @@ class DecisionPaths:
             parent, node_id = self.tree.edges[edge]
             probability = self.edge_p[i][edge]
             path_p *= probability
-            brothers = [e for e, (of, _) in enumerate(self.tree.edges) if of == parent]
+            brothers = [self.tree.edge_into[child] for child in self.tree.by_id[parent].children]
             steps.append(
                 {
                     **self._node(i, edge),
@@ -116,9 +116,8 @@ class DecisionPaths:
         if rival == NO_EDGE:
             return None
         node = self.tree.by_id[self.tree.edges[rival][1]]
-        number = {child: edge for edge, (_, child) in enumerate(self.tree.edges)}
         while node.leaf is None:
-            node = self.tree.by_id[max(node.children, key=lambda child: self.edge_p[i][number[child]])]
+            node = self.tree.by_id[max(node.children, key=lambda child: self.edge_p[i][self.tree.edge_into[child]])]
         here = self._node(i, rival)
         return {
             "at": weakest,

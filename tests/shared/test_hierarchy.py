@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import pytest
 from shared.errors import InvalidHierarchy
 from shared.hierarchy import Hierarchy, Node
 from shared.settings import REPOSITORY
+from training.trees.nbdt_files import nbdt_hierarchy
 
 NODES: list[dict[str, Any]] = [
     {"id": "dog", "name": "dog", "class": 1},
@@ -102,13 +102,8 @@ def test_a_node_link_graph_must_end_in_just_the_classes(leaf_ids: list[str]) -> 
 
 
 def test_nbdts_own_file_reads_as_the_hierarchy_that_we_ship() -> None:
-    spec = find_spec("nbdt")  # its path alone: importing it runs commands
-    assert spec is not None and spec.origin is not None
-    folder = Path(spec.origin).parent
-    graph = json.loads((folder / "hierarchies/CIFAR10/graph-induced-wrn28_10_cifar10.json").read_text("utf-8"))
-    wnids = (folder / "wnids/CIFAR10.txt").read_text("utf-8").split()
     ours = Hierarchy.load(REPOSITORY / "models/wrn28-10-cifar10/hierarchy.json")
-    theirs = Hierarchy.from_node_link(graph, leaf_ids=wnids, origin="", licence="")
+    theirs = nbdt_hierarchy("CIFAR10", "induced-wrn28_10_cifar10")
 
     def shape(tree: Hierarchy, node_id: str) -> object:
         node = tree.by_id[node_id]
@@ -134,6 +129,8 @@ def test_root_parents_decisions_and_edges_are_those_of_the_graph(tree: Hierarchy
         ("pet", "cat"),
         ("pet", "dog"),
     )
+    assert [tree.edge_into[child] for _, child in tree.edges] == list(range(6))
+    assert tree.leaf_ids == {0: "cat", 1: "dog", 2: "ship", 3: "deer"}
     assert tree.class_count == 4
 
 

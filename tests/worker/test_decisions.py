@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -86,3 +87,19 @@ def test_a_decision_without_an_alternative_has_no_rival_and_an_empty_map() -> No
     found = decision_maps(features, logits, weight, bias, matrices, infer(logits, matrices, mode=TreeMode.SOFT))
     assert found.rivals[0, 0] == NO_EDGE
     assert (found.maps[0, 0] == 0).all()
+
+
+@pytest.mark.parametrize("mode", TreeMode)
+def test_every_decision_to_every_imagenet_class_has_an_exact_map(mode: TreeMode) -> None:
+    rng = torch.Generator().manual_seed(1)
+    tree = Hierarchy.load(Path(__file__).parents[2] / "models" / "resnet18-imagenet" / "hierarchy.json")
+    matrices = TreeMatrices.of(tree, dtype=torch.float64)
+    features = torch.rand(1, 8, 2, 2, generator=rng, dtype=torch.float64).expand(1000, -1, -1, -1)
+    weight = torch.randn(1000, 8, generator=rng, dtype=torch.float64)
+    bias = torch.randn(1000, generator=rng, dtype=torch.float64)
+    logits = features.mean((2, 3)) @ weight.T + bias
+    inference = replace(infer(logits, matrices, mode=mode), prediction=torch.arange(1000))
+    found = decision_maps(features, logits, weight, bias, matrices, inference)
+    difference = (found.maps.mean((2, 3)) + found.constants - found.margins).abs()
+    assert (difference / found.margins.abs().clamp(min=1)).max() <= 1e-12
+    assert ((found.edges != NO_EDGE) == (found.rivals != NO_EDGE)).all()

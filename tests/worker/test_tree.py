@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +12,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.profiler import ProfilerActivity, profile
 
 from shared.cards import Registry
 from shared.hierarchy import Hierarchy, Node
 from shared.settings import REPOSITORY
 from training.pictures import cifar10
+from training.trees.nbdt_files import nbdt_hierarchy
 from worker.models import Model
-from worker.tree import TreeMatrices, TreeMode, infer, soft_leaf_log_p
+from worker.tree import TreeMatrices, TreeMode, edge_scores, infer, soft_leaf_log_p
 
 TREES = {
     "CIFAR10": "induced-wrn28_10_cifar10",
@@ -30,12 +30,7 @@ TREES = {
 
 
 def nbdt_tree(dataset: str) -> Hierarchy:
-    spec = find_spec("nbdt")
-    assert spec is not None and spec.origin is not None
-    folder = Path(spec.origin).parent
-    graph = json.loads((folder / "hierarchies" / dataset / f"graph-{TREES[dataset]}.json").read_text("utf-8"))
-    leaf_ids = (folder / "wnids" / f"{dataset}.txt").read_text("utf-8").split()
-    return Hierarchy.from_node_link(graph, leaf_ids=leaf_ids, origin="nbdt", licence="MIT")
+    return nbdt_hierarchy(dataset, TREES[dataset])
 
 
 def oracle(dataset: str, logits: Tensor, folder: Path) -> tuple[Tensor, Tensor]:
@@ -176,3 +171,34 @@ def _walk_best(tree: Hierarchy, logits: Tensor) -> int:
     while node.leaf is None:
         node = tree.by_id[node.children[int(_child_scores(tree, node, logits).argmax())]]
     return node.leaf
+
+
+@pytest.fixture(scope="module")
+def imagenet_tree() -> Hierarchy:
+    return Hierarchy.load(REPOSITORY / "models" / "resnet18-imagenet" / "hierarchy.json")
+
+
+def test_on_imagenets_thousand_classes_every_mode_says_what_its_definition_says(imagenet_tree: Hierarchy) -> None:
+    logits = torch.randn(4, 1000, dtype=torch.float64, generator=torch.Generator().manual_seed(4)) * 4
+    matrices = TreeMatrices.of(imagenet_tree, dtype=torch.float64)
+    soft = infer(logits, matrices, mode=TreeMode.SOFT)
+    hard = infer(logits, matrices, mode=TreeMode.HARD)
+    marginal = infer(logits, matrices, mode=TreeMode.MARGINAL)
+    for i in range(len(logits)):
+        assert torch.allclose(soft.leaf_log_p[i], _walk_all(imagenet_tree, logits[i]), atol=1e-12)
+        assert hard.prediction[i].item() == _walk_best(imagenet_tree, logits[i])
+    assert torch.equal(soft.prediction, soft.leaf_log_p.argmax(1))
+    assert torch.allclose(marginal.leaf_log_p, logits.log_softmax(1), atol=1e-12)
+    assert torch.equal(marginal.prediction, logits.argmax(1))
+
+
+def test_the_marginal_mode_takes_little_room_for_many_pictures_and_classes(imagenet_tree: Hierarchy) -> None:
+    """With N x E x K numbers at once, this batch would take 2.8 GB."""
+    logits = torch.randn(512, 1000, generator=torch.Generator().manual_seed(5))
+    matrices = TreeMatrices.of(imagenet_tree)
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
+        scores = edge_scores(logits, matrices, mode=TreeMode.MARGINAL)
+    largest = max(event.cpu_memory_usage for event in seen.events())
+    assert largest < 8 * 512 * matrices.pairs.shape[1] < 30e6
+    below = list(imagenet_tree.leaves_below[imagenet_tree.edges[0][1]])
+    assert torch.allclose(scores[:, 0], logits[:, below].logsumexp(1), atol=1e-5)
