@@ -480,8 +480,9 @@ def test_every_decision_with_a_map_leads_to_it(house: House) -> None:
     names = {"raw": "animals.cam.npy", "heatmap": "step-1.h.png", "overlay": "step-1.o.png"}
     entry["decision_path"]["steps"][0]["map"] = {"against": "n-vehicle", "artifacts": names}
     page = house.client.get(f"/jobs/{house.answered(document(entry))}")
-    assert "The map of this decision : animal rather than vehicle" in words(page)
-    address = re.search(r'href="([^"]+step-1\.o\.png\?bar=1)"', page.text)
+    assert "animal 99.3% rather than vehicle 0.7% · its map tabby" in words(page)
+    link = r'<a href="([^"]+step-1\.o\.png\?bar=1)" aria-label="its map: animal rather than vehicle">'
+    address = re.search(link, page.text)
     assert address is not None and house.client.get(address[1]).status_code == 200
 
 
