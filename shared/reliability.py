@@ -33,14 +33,18 @@ class FamiliarityLimit:
 
 @dataclass(frozen=True)
 class TreeReliability:
-    """The tree's own probabilities. `weak_below` gives for each mode the (raw) probability of a decision below which
-    fewer than `weak_accuracy` of the decisions on held-out paths are right."""
+    """The tree's own probabilities.
 
-    mode: str  # in which nodes were measured: the one that `tree=auto` takes
-    temperature: float
+    `temperatures` divide the scores of a decision's children, by node id; they are None in marginal mode, where the
+    network's temperature, which divides the logits, calibrates the nodes too. `weak_below` gives for each mode the raw
+    probability of a decision below which fewer than `weak_accuracy` of the decisions on held-out paths are right.
+    """
+
+    mode: str  # in which nodes and temperatures were measured: the one that `tree=auto` takes
+    temperatures: Mapping[str, float] | None
     nodes: int
     nodes_within_bound: int  # whose calibration error is below their bound; 95 of 100 would be if all were calibrated
-    nodes_within_bound_raw: int  # the same before the temperature
+    nodes_within_bound_raw: int  # the same before the temperatures
     weak_accuracy: float
     weak_below: Mapping[str, float]
 

@@ -28,14 +28,15 @@ from training.pictures import ARCHIVES, Pictures
 from worker.explain import tree_mode
 from worker.inputs import to_tensor
 from worker.models import Model
-from worker.tree import TreeMatrices, TreeMode, infer
+from worker.tree import TreeMatrices, TreeMode, edge_scores, infer, log_softmax_by_decision
 from worker.trust.calibration import (
     accuracy_threshold,
+    calibrated_edges,
     calibration_error,
     confidences,
     decisions_on_paths,
+    fit_decision_temperatures,
     fit_temperature,
-    fit_tree_temperature,
     node_calibration,
 )
 from worker.trust.familiarity import FamiliarityKind, familiarity, familiarity_threshold, separation
@@ -147,33 +148,47 @@ def familiarity_limit(fit: Tensor, rest: Tensor, foreign: Mapping[str, Tensor]) 
 def tree_reliability(
     logits: Tensor, labels: Tensor, fit: Tensor, rest: Tensor, *, card: ModelCard, temperature: float, seed: int
 ) -> TreeReliability | None:
-    """Of the tree in the mode that `tree=auto` takes; the weak decision's threshold in every mode. In marginal mode the
-    path product is the network's softmax, so the network's temperature is the tree's."""
+    """Of the tree in the mode that `tree=auto` takes; the weak decision's threshold in every mode."""
     mode = tree_mode(card, "auto")
     if card.hierarchy is None or mode is None:
         return None
     matrices = TreeMatrices.of(card.hierarchy, dtype=torch.float64)
-    if mode is not TreeMode.MARGINAL:
-        temperature = fit_tree_temperature(logits[fit], labels[fit], matrices, mode=mode)
-    errors = {
-        t: node_calibration(
-            infer(logits[rest] / t, matrices, mode=mode).edge_log_p.exp(), labels[rest], matrices, seed=seed
-        )
-        for t in (1.0, temperature)
-    }
-    weak = {}
-    for each in TreeMode:
-        probability, right = decisions_on_paths(infer(logits[fit], matrices, mode=each), labels[fit], matrices)
-        weak[each.value] = accuracy_threshold(probability, right, level=DECISION_ACCURACY)
+    scores = all_edge_scores(logits, matrices, mode=mode)
+    if mode is TreeMode.MARGINAL:
+        temperatures = None
+        probabilities = log_softmax_by_decision(
+            all_edge_scores(logits / temperature, matrices, mode=mode), matrices
+        ).exp()
+    else:
+        found = fit_decision_temperatures(scores[fit], labels[fit], matrices)
+        temperatures = dict(zip((node.id for node in card.hierarchy.decisions), found.tolist(), strict=True))
+        probabilities = calibrated_edges(scores, found, matrices)
+    raw = log_softmax_by_decision(scores, matrices).exp()
+    before, after = (node_calibration(p[rest], labels[rest], matrices, seed=seed) for p in (raw, probabilities))
     return TreeReliability(
         mode=mode.value,
-        temperature=temperature,
-        nodes=len(errors[temperature]),
-        nodes_within_bound=sum(error.within for error in errors[temperature]),
-        nodes_within_bound_raw=sum(error.within for error in errors[1.0]),
+        temperatures=temperatures,
+        nodes=len(after),
+        nodes_within_bound=sum(error.within for error in after),
+        nodes_within_bound_raw=sum(error.within for error in before),
         weak_accuracy=DECISION_ACCURACY,
-        weak_below=weak,
+        weak_below={each.value: weak_below(logits[fit], labels[fit], matrices, mode=each) for each in TreeMode},
     )
+
+
+def all_edge_scores(logits: Tensor, matrices: TreeMatrices, *, mode: TreeMode) -> Tensor:
+    """Scores in small batches: those of marginal mode take room for every leaf of every edge."""
+    return torch.cat([edge_scores(part, matrices, mode=mode) for part in logits.split(BATCH)])
+
+
+def weak_below(logits: Tensor, labels: Tensor, matrices: TreeMatrices, *, mode: TreeMode) -> float:
+    """The probability of a decision below which fewer than DECISION_ACCURACY of those on the paths are right."""
+    probabilities, rights = [], []
+    for part, truth in zip(logits.split(BATCH), labels.split(BATCH), strict=True):
+        probability, right = decisions_on_paths(infer(part, matrices, mode=mode), truth, matrices)
+        probabilities.append(probability)
+        rights.append(right)
+    return accuracy_threshold(torch.cat(probabilities), torch.cat(rights), level=DECISION_ACCURACY)
 
 
 def write(path: Path, found: Reliability) -> None:

@@ -26,7 +26,7 @@ RELIABILITY: dict[str, Any] = {
     },
     "tree": {
         "mode": "soft",
-        "temperature": 0.9,
+        "temperatures": {"root": 0.9},
         "nodes": 4,
         "nodes_within_bound": 4,
         "nodes_within_bound_raw": 1,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -70,11 +71,21 @@ def test_the_tree_is_measured_in_its_own_mode_and_a_model_without_one_is_not(
 ) -> None:
     assert found.tree is not None and nbdt.hierarchy is not None
     assert (found.tree.mode, found.tree.nodes) == ("soft", len(nbdt.hierarchy.edges))
+    assert found.tree.temperatures is not None
+    assert set(found.tree.temperatures) == {node.id for node in nbdt.hierarchy.decisions}
     assert set(found.tree.weak_below) == {"soft", "hard", "marginal"}
     assert all(0 <= value <= 1 for value in found.tree.weak_below.values())
     logits, labels = calibrated(200, 3, seed=2)
     bare = measure(logits, labels, {"like": logits}, card=card("pets", "a", "b", "c"), description="", seed=0)
     assert bare.tree is None
+
+
+def test_in_marginal_mode_the_networks_temperature_calibrates_the_nodes(nbdt: ModelCard) -> None:
+    logits, labels = calibrated(4000, 10, seed=0)
+    unsupervised = replace(nbdt, tree_supervised=False)
+    tree = measure(2 * logits, labels, {"like": logits}, card=unsupervised, description="", seed=0).tree
+    assert tree is not None and (tree.mode, tree.temperatures) == ("marginal", None)
+    assert tree.nodes_within_bound >= 14 > tree.nodes_within_bound_raw
 
 
 def test_one_class_is_measured_without_a_nan() -> None:
@@ -98,6 +109,15 @@ def test_a_card_keeps_its_format_and_all_else_it_says(name: str, tmp_path: Path)
     assert after.pop("reliability") == RELIABILITY
     assert after == {key: value for key, value in json.loads(before).items() if key != "reliability"}
     assert path.read_text("utf-8").startswith(before[:200])
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_the_shipped_models_state_their_reliability(name: str, registry: Registry) -> None:
+    found = registry.get(name).reliability
+    assert found is not None and found.tree is not None
+    assert found.ece_calibrated < found.ece_raw
+    assert found.temperature > 0 and 0 < found.confidence_threshold < 1
+    assert found.familiarity.false_alarm_measured == pytest.approx(found.familiarity.false_alarm, abs=0.03)
 
 
 def test_logits_are_those_of_the_pictures_as_they_are_served(registry: Registry) -> None:

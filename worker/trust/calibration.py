@@ -10,16 +10,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Generator, Tensor
 from torch.nn import functional
 
-from worker.tree import NO_EDGE, TreeInference, TreeMatrices, TreeMode, infer
+from worker.tree import NO_EDGE, TreeInference, TreeMatrices, log_softmax_by_decision
 
 BINS = 15
 SIMULATIONS = 1000
 QUANTILE = 0.95
+PRIOR = 0.15  # of the logarithm of a decision's temperature
 HOTTEST, COLDEST = 20.0, 0.05  # temperatures outside of this say that fitting failed
 _GOLDEN = (math.sqrt(5) - 1) / 2
 
@@ -43,10 +45,37 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> float:
     return best_temperature(lambda t: float(functional.cross_entropy(z / t, labels)))
 
 
-def fit_tree_temperature(logits: Tensor, labels: Tensor, matrices: TreeMatrices, *, mode: TreeMode) -> float:
-    """The same for the path probabilities of a tree whose matrices are in double precision."""
-    z = logits.double()
-    return best_temperature(lambda t: float(functional.nll_loss(infer(z / t, matrices, mode=mode).leaf_log_p, labels)))
+def fit_decision_temperatures(scores: Tensor, labels: Tensor, matrices: TreeMatrices) -> Tensor:
+    """One temperature for each of M decisions of a tree, from the N x E scores of its children and N labels.
+
+    For soft and hard mode: a score that is the mean of many logits is flatter than one of few, so that no single
+    temperature fits them all. In marginal mode the network's temperature, on the logits, calibrates the nodes too.
+    Each is fitted on the images whose true leaf lies below the decision, and held to the temperature common to all by
+    a normal prior on its logarithm, of standard deviation PRIOR: with few images it is the common one.
+    """
+    below = matrices.membership.bool().T[labels]  # N x E
+    stands = []
+    for decision in range(matrices.decision_count):
+        edges = (matrices.decision == decision).nonzero()[:, 0]
+        there = below[:, edges].any(1)
+        stands.append((scores.double()[there][:, edges], below[there][:, edges].long().argmax(1)))
+
+    def loss(decision: int, t: float) -> float:
+        z, child = stands[decision]
+        return float(functional.cross_entropy(z / t, child, reduction="sum"))
+
+    def held(decision: int, t: float) -> float:
+        return loss(decision, t) + math.log(t / common) ** 2 / (2 * PRIOR**2)
+
+    decisions = range(matrices.decision_count)
+    common = best_temperature(lambda t: sum(loss(decision, t) for decision in decisions))
+    return torch.tensor([best_temperature(partial(held, decision)) for decision in decisions], dtype=torch.float64)
+
+
+def calibrated_edges(scores: Tensor, temperatures: Tensor, matrices: TreeMatrices) -> Tensor:
+    """N x E probabilities of the children given their decisions, from their scores and M temperatures."""
+    z = scores.double() / temperatures.to(scores.device)[matrices.decision]
+    return log_softmax_by_decision(z, matrices).exp()
 
 
 def best_temperature(loss: Callable[[float], float]) -> float:

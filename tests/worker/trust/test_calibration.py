@@ -11,17 +11,18 @@ from torch import Tensor
 from torch.nn import functional
 
 from shared.hierarchy import Hierarchy, Node
-from worker.tree import TreeMatrices, TreeMode, infer
+from worker.tree import TreeMatrices, TreeMode, edge_scores, infer
 from worker.trust.calibration import (
     BINS,
     accuracy_threshold,
+    calibrated_edges,
     calibration_bound,
     calibration_error,
     confidences,
     decisions_on_paths,
     expected_calibration_error,
+    fit_decision_temperatures,
     fit_temperature,
-    fit_tree_temperature,
     node_calibration,
 )
 
@@ -56,11 +57,23 @@ def test_the_fit_is_the_minimum_of_the_likelihood() -> None:
     assert losses[1] == min(losses)
 
 
-def test_in_marginal_mode_the_trees_temperature_is_the_networks() -> None:
-    logits, labels = sample(500, 4, seed=3, temperature=2.0)
+def test_each_decision_gets_its_own_planted_temperature() -> None:
     matrices = TreeMatrices.of(TREE, dtype=torch.float64)
-    found = fit_tree_temperature(logits, labels, matrices, mode=TreeMode.MARGINAL)
-    assert found == pytest.approx(fit_temperature(logits, labels), rel=1e-4)
+    logits, labels = sample(8000, 4, seed=3)
+    planted = torch.tensor([0.7, 1.0, 1.4], dtype=torch.float64)
+    truth = edge_scores(logits, matrices, mode=TreeMode.MARGINAL)
+    found = fit_decision_temperatures(truth * planted[matrices.decision], labels, matrices)
+    assert found.tolist() == pytest.approx(planted.tolist(), rel=0.1)
+    back = calibrated_edges(truth * planted[matrices.decision], planted, matrices)
+    assert torch.allclose(back, infer(logits, matrices, mode=TreeMode.MARGINAL).edge_log_p.exp())
+
+
+def test_a_decision_before_which_no_image_stands_gets_the_common_temperature() -> None:
+    matrices = TreeMatrices.of(TREE, dtype=torch.float64)
+    logits, labels = sample(8000, 4, seed=3, temperature=1.5)
+    few = labels < 2
+    found = fit_decision_temperatures(edge_scores(logits[few], matrices, mode=TreeMode.MARGINAL), labels[few], matrices)
+    assert min(found[0], found[1]) < found[2] < max(found[0], found[1])
 
 
 @settings(max_examples=30)
