@@ -153,18 +153,20 @@ def tree_reliability(
     if card.hierarchy is None or mode is None:
         return None
     matrices = TreeMatrices.of(card.hierarchy, dtype=torch.float64)
-    scores = all_edge_scores(logits, matrices, mode=mode)
+    scores = edge_scores(logits, matrices, mode=mode)
+    raw = log_softmax_by_decision(scores, matrices).exp()
     if mode is TreeMode.MARGINAL:
         temperatures = None
-        probabilities = log_softmax_by_decision(
-            all_edge_scores(logits / temperature, matrices, mode=mode), matrices
-        ).exp()
+        calibrated = infer(logits / temperature, matrices, mode=mode).edge_log_p.exp()
     else:
         found = fit_decision_temperatures(scores[fit], labels[fit], matrices)
         temperatures = dict(zip((node.id for node in card.hierarchy.decisions), found.tolist(), strict=True))
-        probabilities = calibrated_edges(scores, found, matrices)
-    raw = log_softmax_by_decision(scores, matrices).exp()
-    before, after = (node_calibration(p[rest], labels[rest], matrices, seed=seed) for p in (raw, probabilities))
+        calibrated = calibrated_edges(scores, found, matrices)
+    before, after = (node_calibration(p[rest], labels[rest], matrices, seed=seed) for p in (raw, calibrated))
+    weak_below = {}
+    for each in TreeMode:
+        probability, right = decisions_on_paths(infer(logits[fit], matrices, mode=each), labels[fit], matrices)
+        weak_below[each.value] = accuracy_threshold(probability, right, level=DECISION_ACCURACY)
     return TreeReliability(
         mode=mode.value,
         temperatures=temperatures,
@@ -172,23 +174,8 @@ def tree_reliability(
         nodes_within_bound=sum(error.within for error in after),
         nodes_within_bound_raw=sum(error.within for error in before),
         weak_accuracy=DECISION_ACCURACY,
-        weak_below={each.value: weak_below(logits[fit], labels[fit], matrices, mode=each) for each in TreeMode},
+        weak_below=weak_below,
     )
-
-
-def all_edge_scores(logits: Tensor, matrices: TreeMatrices, *, mode: TreeMode) -> Tensor:
-    """Scores in small batches: those of marginal mode take room for every leaf of every edge."""
-    return torch.cat([edge_scores(part, matrices, mode=mode) for part in logits.split(BATCH)])
-
-
-def weak_below(logits: Tensor, labels: Tensor, matrices: TreeMatrices, *, mode: TreeMode) -> float:
-    """The probability of a decision below which fewer than DECISION_ACCURACY of those on the paths are right."""
-    probabilities, rights = [], []
-    for part, truth in zip(logits.split(BATCH), labels.split(BATCH), strict=True):
-        probability, right = decisions_on_paths(infer(part, matrices, mode=mode), truth, matrices)
-        probabilities.append(probability)
-        rights.append(right)
-    return accuracy_threshold(torch.cat(probabilities), torch.cat(rights), level=DECISION_ACCURACY)
 
 
 def write(path: Path, found: Reliability) -> None:
