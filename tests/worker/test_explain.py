@@ -144,6 +144,7 @@ def test_the_cat_is_a_cat_and_the_coffee_an_espresso(
     tree, classifier = load("nbdt-cifar10"), load("resnet18-photos100")
     path = explain(tree, [photos["chelsea"]], [question(tree)])[0].document["decision_path"]
     assert [step["name"] for step in path["steps"]] == ["animal", "chordate", "carnivore", "cat"]
+    assert path["artifacts"] == {"tree": "nbdt-cifar10.tree.svg"}
     cat, coffee = explain(classifier, [photos["chelsea"], photos["coffee"]], [question(classifier)] * 2)
     cats = {"tabby, tabby cat", "Persian cat", "Egyptian cat"}
     assert cats & {entry["name"] for entry in cat.document["prediction"]["top"]}
