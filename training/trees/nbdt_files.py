@@ -1,6 +1,10 @@
 """The data files of nbdt 0.0.4 (MIT, Copyright (c) 2020 Alvin Wan): WordNet ids of data sets and trees over them.
 
 They are read from the installed package. None of its code is: importing it runs a shell command and needs NLTK.
+
+The induced trees of TinyImagenet200 put classes together as if their leaves stood in the order of sorted wnids, while
+their leaves have the ids in the order of the wnids file: where orange and lemon ought to be, they say obelisk and
+beaker. They are good for comparing rules, not for reading.
 """
 
 from __future__ import annotations
