@@ -13,6 +13,7 @@ from shared.hierarchy import Hierarchy
 from shared.settings import Settings
 
 KINDS = ("induced", "wordnet")
+SUPERVISED = "was trained on another tree: its soft and hard decisions need that one, marginal works with any"
 
 
 def build_tree(
@@ -35,7 +36,7 @@ def build_tree(
         _refuse_to_replace(card, old)
     if kind == "induced":
         registry.ready(name)
-    with console.status("loading…") if console.is_terminal else nullcontext():
+    with console.status(f"building the {kind} tree of {name}…") if console.is_terminal else nullcontext():
         from training.trees.model_tree import induced_tree, wordnet_tree
         from training.trees.tree_file import describe, write_tree
         from training.trees.wordnet import FOLDER
@@ -48,10 +49,7 @@ def build_tree(
         path = write_tree(tree, card.folder)
     console.print(f"{path}: {tree.origin}\n{describe(tree)}", soft_wrap=True)
     if card.tree_supervised:
-        console.print(f"{name} {_SUPERVISED}", soft_wrap=True)
-
-
-_SUPERVISED = "was trained on another tree: its soft and hard decisions need that one, marginal works with any"
+        console.print(f"{name} {SUPERVISED}", soft_wrap=True)
 
 
 def _stored(card: ModelCard) -> Hierarchy | None:
