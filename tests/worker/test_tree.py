@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -14,57 +11,33 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
+from bench.quality import nbdt_oracle
 from shared.cards import Registry
 from shared.hierarchy import Hierarchy, Node
 from shared.settings import REPOSITORY
 from training.pictures import cifar10
-from training.trees.nbdt_files import nbdt_hierarchy
 from worker.models import Model
 from worker.tree import TreeMatrices, TreeMode, edge_scores, infer, soft_leaf_log_p
 
-TREES = {
-    "CIFAR10": "induced-wrn28_10_cifar10",
-    "CIFAR100": "induced-wrn28_10_cifar100",
-    "TinyImagenet200": "induced-ResNet18",
-}
 
-
-def nbdt_tree(dataset: str) -> Hierarchy:
-    return nbdt_hierarchy(dataset, TREES[dataset])
-
-
-def oracle(dataset: str, logits: Tensor, folder: Path) -> tuple[Tensor, Tensor]:
-    """nbdt's hard predictions and soft probabilities."""
-    np.save(folder / "logits.npy", logits.numpy())
-    command = [sys.executable, "-m", "tests.worker.nbdt_oracle", dataset, TREES[dataset]]
-    subprocess.run(
-        [*command, str(folder / "logits.npy"), str(folder / "out.npz")],
-        cwd=REPOSITORY,
-        check=True,
-        capture_output=True,
-    )
-    with np.load(folder / "out.npz") as out:
-        return torch.from_numpy(out["hard"]), torch.from_numpy(out["soft"])
-
-
-def decides_alike(logits: Tensor, dataset: str, folder: Path) -> None:
-    matrices = TreeMatrices.of(nbdt_tree(dataset))
-    hard, soft = oracle(dataset, logits, folder)
-    assert torch.equal(infer(logits, matrices, mode=TreeMode.HARD).prediction, hard)
+def decides_alike(logits: Tensor, dataset: str) -> None:
+    matrices = TreeMatrices.of(nbdt_oracle.tree(dataset))
+    theirs = nbdt_oracle.ask(dataset, logits)
+    assert torch.equal(infer(logits, matrices, mode=TreeMode.HARD).prediction, theirs.hard)
     ours = infer(logits, matrices, mode=TreeMode.SOFT).leaf_log_p.exp()
-    assert (ours - soft).abs().max().item() <= 1e-6
+    assert (ours - theirs.soft).abs().max().item() <= 1e-6
 
 
-@pytest.mark.parametrize("dataset", sorted(TREES))
-def test_hard_and_soft_rules_equal_nbdt_on_random_logits(dataset: str, tmp_path: Path) -> None:
-    classes = nbdt_tree(dataset).class_count
+@pytest.mark.parametrize("dataset", sorted(nbdt_oracle.TREES))
+def test_hard_and_soft_rules_equal_nbdt_on_random_logits(dataset: str) -> None:
+    classes = nbdt_oracle.tree(dataset).class_count
     count = 512 if classes == 10 else 64  # nbdt's walk grows with the square of the batch
     logits = torch.randn(count, classes, generator=torch.Generator().manual_seed(7)) * 4
-    decides_alike(logits, dataset, tmp_path)
+    decides_alike(logits, dataset)
 
 
 def test_hard_and_soft_rules_equal_nbdt_on_the_logits_of_all_cifar10_test_pictures(
-    registry: Registry, shared_data: Path, tmp_path: Path
+    registry: Registry, shared_data: Path
 ) -> None:
     from training.cifar10 import RECIPE
     from training.fit import normalise
@@ -73,12 +46,12 @@ def test_hard_and_soft_rules_equal_nbdt_on_the_logits_of_all_cifar10_test_pictur
     test = cifar10("test", shared_data)
     logits = torch.cat([model.logits(model.features(normalise(part, RECIPE))) for part in test.images.split(500)])
     assert len(logits) == 10_000
-    decides_alike(logits, "CIFAR10", tmp_path)
+    decides_alike(logits, "CIFAR10")
 
 
 def test_marginal_mode_gives_back_the_softmax_of_the_network() -> None:
     logits = torch.randn(256, 100, dtype=torch.float64, generator=torch.Generator().manual_seed(1)) * 8
-    matrices = TreeMatrices.of(nbdt_tree("CIFAR100"), dtype=torch.float64)
+    matrices = TreeMatrices.of(nbdt_oracle.tree("CIFAR100"), dtype=torch.float64)
     inference = infer(logits, matrices, mode=TreeMode.MARGINAL)
     assert torch.allclose(inference.leaf_log_p, logits.log_softmax(1), atol=1e-12)
     assert torch.equal(inference.prediction, logits.argmax(1))
@@ -87,7 +60,7 @@ def test_marginal_mode_gives_back_the_softmax_of_the_network() -> None:
 @pytest.mark.parametrize("mode", TreeMode)
 def test_an_image_gets_in_a_batch_what_it_gets_alone(mode: TreeMode) -> None:
     logits = torch.randn(33, 10, generator=torch.Generator().manual_seed(2)) * 3
-    matrices = TreeMatrices.of(nbdt_tree("CIFAR10"))
+    matrices = TreeMatrices.of(nbdt_oracle.tree("CIFAR10"))
     together = infer(logits, matrices, mode=mode)
     for i in range(len(logits)):
         alone = infer(logits[i : i + 1], matrices, mode=mode)
@@ -97,7 +70,7 @@ def test_an_image_gets_in_a_batch_what_it_gets_alone(mode: TreeMode) -> None:
 
 @pytest.mark.parametrize("mode", TreeMode)
 def test_saturated_and_equal_logits_give_numbers(mode: TreeMode) -> None:
-    matrices = TreeMatrices.of(nbdt_tree("CIFAR10"))
+    matrices = TreeMatrices.of(nbdt_oracle.tree("CIFAR10"))
     extreme = torch.tensor([[0.0] * 10, [1e4] + [-1e4] * 9, [-1e30] * 9 + [1e30]])
     inference = infer(extreme, matrices, mode=mode)
     assert not inference.leaf_log_p.isnan().any()
@@ -115,7 +88,7 @@ def test_ties_go_to_the_first_child() -> None:
 
 def test_the_supervision_loss_has_a_gradient_everywhere() -> None:
     logits = (torch.randn(4, 10, generator=torch.Generator().manual_seed(3)) * 50).requires_grad_()
-    matrices = TreeMatrices.of(nbdt_tree("CIFAR10"))
+    matrices = TreeMatrices.of(nbdt_oracle.tree("CIFAR10"))
     (-soft_leaf_log_p(logits, matrices)[:, 3].sum()).backward()
     assert logits.grad is not None
     assert logits.grad.isfinite().all()
