@@ -1,0 +1,46 @@
+"""The bars by number: what each is called, what measures it, and on how many pictures, in full and in a quick trial."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from bench.figures import Figure
+from bench.quality import cost, exactness, mosaics, naming, trees
+from bench.quality.context import Context, Sizes
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One quality bar. The sizes are chosen so that all bars together take about 25 minutes on two cores."""
+
+    title: str
+    measure: Callable[[Context, Sizes], list[Figure]]
+    full: Sizes
+    quick: Sizes
+
+
+BARS: Mapping[str, Bar] = {
+    "Q1": Bar("CAM exactness", exactness.classes, {"pictures": 1000}, {"pictures": 4}),
+    "Q2": Bar(
+        "Decision exactness",
+        exactness.decisions,
+        {"pictures": 200, "imagenet pictures": 4},
+        {"pictures": 2, "imagenet pictures": 1},
+    ),
+    "Q3": Bar("Parity with nbdt", trees.parity, {"pictures": 10_000, "random": 512}, {"pictures": 8, "random": 8}),
+    "Q4": Bar("Accuracy of the tree", trees.accuracy, {"pictures": 10_000}, {"pictures": 16}),
+    "Q7": Bar(
+        "Grid pointing",
+        mosaics.grid_pointing,
+        {"mosaics": 250, "guided mosaics": 50},
+        {"mosaics": 1, "guided mosaics": 1},
+    ),
+    "Q12": Bar("Names of decisions", naming.naming, {"hash seeds": 10}, {"hash seeds": 1}),
+    "Q13": Bar(
+        "Cost",
+        cost.cost,
+        {"batch": 32, "rounds": 7, "rows": 1024, "walks": 3, "scorecam side": 224, "scorecams": 2},
+        {"batch": 2, "rounds": 1, "rows": 8, "walks": 1, "scorecam side": 32, "scorecams": 1},
+    ),
+}

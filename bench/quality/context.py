@@ -1,0 +1,118 @@
+"""What the bars share: the shipped models with held-out pictures, their features and logits, each made once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import torch
+from PIL import Image
+from rich.progress import track
+from torch import Tensor
+
+from shared.cards import Registry
+from training.pictures import Pictures, cifar10, photos100
+from worker.inputs import to_tensor
+from worker.models import Model
+from worker.shelf import Shelf
+
+T = TypeVar("T")
+Sizes = Mapping[str, int]  # how many pictures, seeds, ... a bar takes, by what they are called in its module
+
+CIFAR, PHOTOS = "nbdt-cifar10", "resnet18-photos100"
+SHIPPED = (CIFAR, PHOTOS)
+BATCH = 50
+HELD_OUT = {CIFAR: ("test", cifar10), PHOTOS: ("val", photos100)}
+
+
+class HeldOut:
+    """A model and the held-out pictures of its data set, in a seeded order, so that the first n are a random sample."""
+
+    def __init__(self, model: Model, pictures: Pictures, *, store: Path) -> None:
+        self.model = model
+        self.pictures = pictures
+        self._store = store
+        self._features = torch.empty(0)
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def picture(self, index: int) -> Image.Image:
+        return Image.fromarray(self.pictures.images[index].permute(1, 2, 0).numpy())
+
+    def inputs(self, indices: Iterable[int]) -> Tensor:
+        """Network inputs of some pictures, N x 3 x S x S, made the way that a served picture goes."""
+        return torch.stack([to_tensor(self.picture(index), self.model.card.input) for index in indices])
+
+    def features(self, count: int) -> Tensor:
+        """Feature maps of the first `count` pictures, N x D x h x w; kept in memory."""
+        have = len(self._features)
+        if have < min(count, len(self)):
+            added = [self.model.features(x) for x in self._batches(have, count)]
+            self._features = torch.cat([self._features, *added] if have else added)
+        return self._features[:count]
+
+    @cached_property
+    def logits(self) -> Tensor:
+        """Of all pictures, N x K; kept on disk."""
+        if self._store.exists():
+            return torch.from_numpy(np.load(self._store))
+        parts = [self.model.logits(part) for part in self._features.split(BATCH)] if len(self._features) else []
+        parts += [self.model.logits(self.model.features(x)) for x in self._batches(len(self._features), len(self))]
+        logits = torch.cat(parts)
+        self._store.parent.mkdir(parents=True, exist_ok=True)
+        np.save(self._store, logits.numpy())
+        return logits
+
+    @property
+    def labels(self) -> Tensor:
+        return self.pictures.labels
+
+    def _batches(self, start: int, stop: int) -> Iterator[Tensor]:
+        stop = min(stop, len(self))
+        for first in progress(range(start, stop, BATCH), f"{self.model.card.name}, {stop - start} pictures"):
+            yield self.inputs(range(first, min(first + BATCH, stop)))
+
+
+class Context:
+    """One run of the rig. `limit` bounds the held-out pictures of each model."""
+
+    def __init__(self, registry: Registry, *, data: Path, store: Path, seed: int = 0, limit: int | None = None) -> None:
+        self.registry = registry
+        self.seed = seed
+        self._data = data
+        self._store = store
+        self._limit = limit
+        self._shelf = Shelf(registry)
+        self._held_out: dict[str, HeldOut] = {}
+
+    def model(self, name: str) -> Model:
+        return self._shelf.get(name)
+
+    def held_out(self, name: str) -> HeldOut:
+        """Raises FileNotFoundError where the pictures are not at hand."""
+        if name not in self._held_out:
+            split, read = HELD_OUT[name]
+            if not self._data.is_dir():
+                raise FileNotFoundError(f"{self._data.name}/ with the held-out pictures is not beside the project")
+            pictures = _shuffled(read(split, self._data), seed=self.seed, limit=self._limit)
+            key = f"{self.model(name).card.weights.sha256[:16]}-{self.seed}-{len(pictures)}"
+            self._held_out[name] = HeldOut(self.model(name), pictures, store=self._store / f"logits-{name}-{key}.npy")
+        return self._held_out[name]
+
+    def generator(self) -> torch.Generator:
+        return torch.Generator().manual_seed(self.seed)
+
+
+def progress(items: Iterable[T], description: str) -> Iterable[T]:
+    """Show on the terminal how far a loop is."""
+    return track(items, f"  {description}", transient=True)
+
+
+def _shuffled(pictures: Pictures, *, seed: int, limit: int | None) -> Pictures:
+    order = torch.randperm(len(pictures), generator=torch.Generator().manual_seed(seed))[:limit]
+    boxes = None if pictures.boxes is None else pictures.boxes[order]
+    return Pictures(pictures.images[order], pictures.labels[order], pictures.names, pictures.wnids, boxes)

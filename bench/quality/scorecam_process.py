@@ -1,0 +1,64 @@
+"""One Score-CAM map in a process of its own, so that its memory can be measured: time and peak resident size as JSON.
+
+    python -m bench.quality.scorecam_process ours|torchcam SIDE
+
+The network is torchvision's resnet18 with random weights: the cost does not depend on them.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from shared.cards import Registry
+from shared.settings import Settings
+from worker.models import Model
+from worker.networks import ARCHITECTURES
+
+TARGET = 0
+BATCH = 32  # of torchcam, its own default
+
+
+def ours(inputs: Tensor) -> None:
+    from worker.methods import METHODS
+    from worker.methods.attribution import Subject
+
+    card = replace(Registry.load(Settings()).get("resnet18-photos100"), architecture="resnet18")
+    model = Model.of(ARCHITECTURES["resnet18"].build(card.class_count), card)
+    direction = torch.zeros(1, card.class_count)
+    direction[0, TARGET] = 1
+    with torch.no_grad():
+        subject = Subject(model, inputs, model.trunk(inputs), direction)
+    METHODS["scorecam"](subject, seed=0, watch=lambda done, total: None)
+
+
+def torchcam(inputs: Tensor) -> None:
+    network = ARCHITECTURES["resnet18"].build(100).eval()
+    from torchcam.methods import ScoreCAM
+
+    with ScoreCAM(network, "layer4", batch_size=BATCH) as method:
+        method(TARGET, network(inputs))
+
+
+def main(which: str, side: str) -> None:
+    inputs = torch.randn(1, 3, int(side), int(side), generator=torch.Generator().manual_seed(0))
+    started = time.perf_counter()
+    {"ours": ours, "torchcam": torchcam}[which](inputs)
+    seconds = time.perf_counter() - started
+    print(json.dumps({"seconds": seconds, "peak_mib": peak_mib()}))
+
+
+def peak_mib() -> float:
+    """Largest resident size of this program. getrusage would count that of the process which started it, too."""
+    status = Path("/proc/self/status").read_text("ascii")
+    return float(status.split("VmHWM:")[1].split()[0]) / 1024
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
