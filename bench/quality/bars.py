@@ -6,7 +6,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from bench.figures import Figure
-from bench.quality import cost, exactness, mosaics, naming, trees
+from bench.quality import (
+    contrast,
+    cost,
+    exactness,
+    faithfulness,
+    localisation,
+    mosaics,
+    naming,
+    randomisation,
+    stability,
+    trees,
+)
 from bench.quality.context import Context, Sizes
 
 
@@ -30,12 +41,27 @@ BARS: Mapping[str, Bar] = {
     ),
     "Q3": Bar("Parity with nbdt", trees.parity, {"pictures": 10_000, "random": 512}, {"pictures": 8, "random": 8}),
     "Q4": Bar("Accuracy of the tree", trees.accuracy, {"pictures": 10_000}, {"pictures": 16}),
+    "Q5": Bar(
+        "Faithfulness",
+        faithfulness.faithfulness,
+        {"photos": 60, "cifar pictures": 120},
+        {"photos": 1, "cifar pictures": 1},
+    ),
+    "Q6": Bar("Localisation", localisation.localisation, {"pictures": 2000}, {"pictures": 8}),
     "Q7": Bar(
         "Grid pointing",
         mosaics.grid_pointing,
         {"mosaics": 250, "guided mosaics": 50},
         {"mosaics": 1, "guided mosaics": 1},
     ),
+    "Q8": Bar(
+        "Randomisation",
+        randomisation.randomisation,
+        {"pictures": 200, "guided pictures": 40, "seeds": 5},
+        {"pictures": 2, "guided pictures": 2, "seeds": 1},
+    ),
+    "Q9": Bar("Stability", stability.robustness, {"pictures": 500}, {"pictures": 4}),
+    "Q11": Bar("Contrast maps", contrast.contrast, {"pictures": 500}, {"pictures": 4}),
     "Q12": Bar("Names of decisions", naming.naming, {"hash seeds": 10}, {"hash seeds": 1}),
     "Q13": Bar(
         "Cost",

@@ -13,7 +13,7 @@ from bench.quality.__main__ import main
 from bench.quality.bars import BARS
 
 PICTURES = 24
-IN_PROCESS = "Q1,Q4,Q7"  # others start processes of their own or walk through ImageNet's tree, which takes long
+IN_PROCESS = "Q1,Q4,Q6,Q8"  # others start processes of their own or look at many changed pictures, which takes long
 
 
 @pytest.fixture(scope="session")
@@ -63,22 +63,22 @@ def test_a_quick_run_measures_every_bar_and_writes_page_and_json(kept: Path) -> 
         assert f"## {number} {BARS[number].title}" in page
 
 
-def test_exactness_holds_and_the_control_that_must_fail_does(kept: Path) -> None:
+def test_exactness_holds_and_the_controls_that_must_fail_do(kept: Path) -> None:
     document = json.loads((kept / "quality.json").read_text("utf-8"))
-    exact = [figure for figure in document["figures"] if figure["name"].startswith("Q1 ")]
-    assert len(exact) == 6
-    assert all(figure["met"] for figure in exact)
+    sure = [f for f in document["figures"] if f["name"].startswith("Q1 ") or "flagged: edge detector" in f["name"]]
+    assert len(sure) == 8
+    assert all(figure["met"] for figure in sure)
 
 
 def test_a_bar_that_was_measured_is_not_measured_again_but_by_order(kept: Path, few: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in kept.glob("Q*.json")}
-    again = rig("--only", "Q7", data=few, keep=kept)
+    again = rig("--only", "Q6", data=few, keep=kept)
     assert again.exit_code == 0
     assert {path: path.stat().st_mtime_ns for path in kept.glob("Q*.json")} == before
-    assert {"Q1", "Q7"} <= {f["name"].split()[0] for f in json.loads((kept / "quality.json").read_text())["figures"]}
-    assert rig("--only", "Q7", "--fresh", data=few, keep=kept).exit_code == 0
+    assert {"Q1", "Q6"} <= {f["name"].split()[0] for f in json.loads((kept / "quality.json").read_text())["figures"]}
+    assert rig("--only", "Q6", "--fresh", data=few, keep=kept).exit_code == 0
     changed = [path.name for path in before if path.stat().st_mtime_ns != before[path]]
-    assert [name.split("-")[0] for name in changed] == ["Q7"]
+    assert [name.split("-")[0] for name in changed] == ["Q6"]
 
 
 def test_without_the_pictures_every_figure_says_why_it_is_missing(tmp_path: Path) -> None:
@@ -92,8 +92,8 @@ def test_without_the_pictures_every_figure_says_why_it_is_missing(tmp_path: Path
 def test_a_missed_target_is_an_error_only_where_asked(kept: Path, few: Path) -> None:
     figures = json.loads((kept / "quality.json").read_text("utf-8"))["figures"]
     assert any(figure["met"] is False for figure in figures)  # so few pictures leave wide intervals
-    assert rig("--only", "Q7", data=few, keep=kept).exit_code == 0
-    strict = rig("--only", "Q7", "--strict", data=few, keep=kept)
+    assert rig("--only", "Q6", data=few, keep=kept).exit_code == 0
+    strict = rig("--only", "Q6", "--strict", data=few, keep=kept)
     assert strict.exit_code == 1
     assert "missed" in strict.output
 
