@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from bench.figures import Figure
 from bench.quality import (
+    calibration,
     contrast,
     cost,
     exactness,
@@ -61,6 +62,7 @@ BARS: Mapping[str, Bar] = {
         {"pictures": 2, "guided pictures": 2, "seeds": 1},
     ),
     "Q9": Bar("Stability", stability.robustness, {"pictures": 500}, {"pictures": 4}),
+    "Q10": Bar("Calibration", calibration.calibration, {"pictures": 10_000}, {"pictures": 32}),
     "Q11": Bar("Contrast maps", contrast.contrast, {"pictures": 500}, {"pictures": 4}),
     "Q12": Bar("Names of decisions", naming.naming, {"hash seeds": 10}, {"hash seeds": 1}),
     "Q13": Bar(

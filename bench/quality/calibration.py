@@ -1,0 +1,88 @@
+"""Q10: whether a confidence means what it says, after a temperature fitted on one half of the held-out pictures and
+measured on the other."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from bench.figures import Figure, estimate, mean
+from bench.quality.context import BATCH, SHIPPED, Context, HeldOut, Sizes
+from worker.explain import tree_mode
+from worker.tree import TreeMatrices, TreeMode, edge_scores
+from worker.trust.calibration import (
+    calibrated_edges,
+    calibration_bound,
+    confidences,
+    expected_calibration_error,
+    fit_decision_temperatures,
+    fit_temperature,
+    node_calibration,
+)
+
+
+def calibration(context: Context, n: Sizes) -> list[Figure]:
+    """Q10, on both shipped models: of the network and of the decisions of its tree."""
+    return [figure for name in SHIPPED for figure in _figures(context.held_out(name), n["pictures"], seed=context.seed)]
+
+
+def _figures(held: HeldOut, count: int, *, seed: int) -> list[Figure]:
+    logits, labels = held.logits[:count], held.labels[:count]
+    half = len(logits) // 2
+    fitted, measured = (logits[:half], labels[:half]), (logits[half:], labels[half:])
+    return [_overall(held, fitted, measured, seed=seed), _nodes(held, fitted, measured, seed=seed)]
+
+
+def _overall(held: HeldOut, fitted: tuple[Tensor, Tensor], measured: tuple[Tensor, Tensor], *, seed: int) -> Figure:
+    temperature = fit_temperature(*fitted)
+    confidence, answer = confidences(measured[0], temperature=temperature)
+    raw, _ = confidences(measured[0], temperature=1.0)
+    correct = (answer == measured[1]).double()
+    bound = calibration_bound(confidence, seed=seed)
+    return estimate(
+        f"Q10 calibration error of the confidence, {held.model.card.name}",
+        torch.stack([confidence, correct], 1).numpy(),
+        unit="ECE",
+        statistic=calibration_error,
+        target=f"<= {bound:.4g}",
+        controls={
+            "95th percentile of a perfect model": bound,
+            "without temperature": expected_calibration_error(raw, correct),
+            "temperature": temperature,
+        },
+        meaning="Mean gap between confidence and the share of right answers; the bound is what chance alone makes of a "
+        "perfectly calibrated model at the same n.",
+    )
+
+
+def calibration_error(samples: NDArray[np.float64]) -> float:
+    """Expected calibration error of (confidence, correct) rows."""
+    confidence, correct = torch.from_numpy(samples).unbind(1)
+    return expected_calibration_error(confidence, correct)
+
+
+def _nodes(held: HeldOut, fitted: tuple[Tensor, Tensor], measured: tuple[Tensor, Tensor], *, seed: int) -> Figure:
+    card = held.model.card
+    mode = tree_mode(card, "auto")
+    assert card.hierarchy is not None and mode is not None, f"{card.name} ships without a tree"
+    matrices = TreeMatrices.of(card.hierarchy, dtype=torch.float64)
+    temperatures = fit_decision_temperatures(_scores(fitted[0], matrices, mode), fitted[1], matrices)
+    edge_p = calibrated_edges(_scores(measured[0], matrices, mode), temperatures, matrices)
+    nodes = [node for node in node_calibration(edge_p, measured[1], matrices, seed=seed) if node.n]
+    worst = max(nodes, key=lambda node: node.ece - node.bound)
+    return Figure(
+        f"Q10 calibrated nodes, {card.name}",
+        100 * mean(np.array([node.within for node in nodes], dtype=np.float64)),
+        "%",
+        n=len(nodes),
+        target=">= 95",
+        controls={"pictures": len(measured[0]), "worst error": worst.ece, "its bound": worst.bound},
+        meaning=f"Share of the tree's nodes ({mode} mode) whose calibration error is within what chance makes of a "
+        "perfectly calibrated node; of perfect nodes, 95 % would be.",
+    )
+
+
+def _scores(logits: Tensor, matrices: TreeMatrices, mode: TreeMode) -> Tensor:
+    return torch.cat([edge_scores(part.double(), matrices, mode=mode) for part in logits.split(BATCH)])
