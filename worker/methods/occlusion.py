@@ -27,7 +27,6 @@ def occlusion(subject: Subject, *, seed: int, watch: Watch) -> Attribution:
     patch = PATCH * stride
     squares = (-(-(side - patch) // stride) + 1) ** 2
     passes = Passes(subject.network, total=len(subject.inputs) * (1 + squares), watch=watch)
-
     drops = [
         Occlusion(passes.scores).attribute(
             image[None],
