@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -22,7 +22,9 @@ from shared.results import Result, npy_bytes
 from shared.settings import Settings
 
 
-def explain_source(source: str, options: JobOptions, settings: Settings) -> tuple[Image.Image, Result]:
+def explain_source(
+    source: str, options: JobOptions, settings: Settings, *, progress: Callable[[str, int, int], None]
+) -> tuple[Image.Image, Result]:
     """Read a file or http(s) address, explain it, and return the picture with the result."""
     from worker.answers import Asked, answer
     from worker.shelf import Shelf
@@ -34,7 +36,7 @@ def explain_source(source: str, options: JobOptions, settings: Settings) -> tupl
     job_options.plan(options, registry)
     data = download(source, settings) if urlsplit(source).scheme in ("http", "https") else read_file(Path(source))
     picture = decode(data, Limits.of(settings))
-    return picture, answer(Shelf(registry), [Asked(picture, options)])[0]
+    return picture, answer(Shelf(registry), [Asked(picture, options)], progress=progress)[0]
 
 
 def read_file(path: Path) -> bytes:
@@ -62,7 +64,7 @@ def download(url: str, settings: Settings) -> bytes:
 def print_result(result: Result, console: Console, registry: Registry) -> None:
     print_explanations(result.document["explanations"], console)
     for warning in result.document["warnings"]:
-        console.print(f"\nnote: {warning['text']}")
+        console.print(f"\nnote on {warning['model']}: {warning['text']}", markup=False, soft_wrap=True)
 
 
 def print_explanations(explanations: Sequence[dict[str, Any]], console: Console) -> None:
@@ -77,6 +79,9 @@ def print_explanations(explanations: Sequence[dict[str, Any]], console: Console)
             console.print(f"  {entry['probability']:7.2%}  {short_name(entry['name'])}", markup=False)
         for entry in explanation["maps"]:
             console.print(f"Map: {map_line(entry)}", markup=False, soft_wrap=True)
+            for figure in ("faithfulness", "stability", "agreement"):
+                if entry[figure]:
+                    console.print(f"  {entry[figure]['text']}", markup=False, soft_wrap=True)
 
 
 def prediction_lines(explanation: dict[str, Any]) -> list[str]:
@@ -95,33 +100,46 @@ def prediction_lines(explanation: dict[str, Any]) -> list[str]:
 def map_line(entry: dict[str, Any]) -> str:
     """Which class the map is of, and whether it adds up to the network's score."""
     against = f" rather than {short_name(entry['contrast']['name'])}" if entry["contrast"] else ""
-    exact = entry["exactness"]
-    verdict = "exact" if exact["exact"] else "NOT exact"
     rows, columns = entry["grid"]
-    return (
-        f"{short_name(entry['target']['name'])}{against}, {rows} x {columns} cells, "
-        f"{verdict} (residual {exact['residual']:.1e}, tolerance {exact['tolerance']:.0e})"
-    )
+    question = f"{short_name(entry['target']['name'])}{against} by {entry['method']}"
+    return f"{question}, {rows} x {columns} cells, {_verdict(entry)}"
+
+
+def _verdict(entry: dict[str, Any]) -> str:
+    """What the method claims of the map, and whether it was found to hold."""
+    check = entry["exactness"]
+    if check is None:
+        return str(entry["claim"])
+    holds = entry["claim"] if check["exact"] else f"NOT {entry['claim']}"
+    return f"{holds} (residual {check['residual']:.1e}, tolerance {check['tolerance']:.0e})"
 
 
 def write_result(result: Result, picture: Image.Image, out: Path) -> int:
-    """Write the pictures, the raw map and the document of each model; how many files."""
+    """Write the pictures, the raw maps and the document of each model; how many files."""
     written = 0
     for number, explanation in enumerate(result.document["explanations"]):
         folder = out if number == 0 else out / explanation["model"]
         folder.mkdir(parents=True, exist_ok=True)
-        entry = explanation["maps"][0]
-        raw = result.maps[entry["artifacts"]["raw"].removesuffix(".npy")]
-        contrast = entry["contrast"] is not None
-        x0, y0, x1, y1 = explanation["input"]["box"]
         document = {**explanation, "provenance": result.document["provenance"]}
-        files = {
-            "heatmap.png": png_bytes(heatmap(raw, style=Style(), contrast=contrast)),
-            "overlay.png": png_bytes(overlay(picture, raw, (x0, y0, x1, y1), style=Style(), contrast=contrast)),
-            "cam.npy": npy_bytes(raw),
-            "explanation.json": json.dumps(document, indent=2).encode(),
-        }
+        files = {"explanation.json": json.dumps(document, indent=2).encode()}
+        for place, entry in enumerate(explanation["maps"]):
+            files |= _map_files(result, picture, explanation, entry, first=place == 0)
         for name, data in files.items():
             (folder / name).write_bytes(data)
         written += len(files)
     return written
+
+
+def _map_files(
+    result: Result, picture: Image.Image, explanation: dict[str, Any], entry: dict[str, Any], *, first: bool
+) -> dict[str, bytes]:
+    """The raw map, named by its method, and its pictures; those of further methods bear the method's name too."""
+    raw = result.maps[entry["artifacts"]["raw"].removesuffix(".npy")]
+    contrast = entry["contrast"] is not None
+    x0, y0, x1, y1 = explanation["input"]["box"]
+    prefix = "" if first else f"{entry['method']}."
+    return {
+        f"{entry['method']}.npy": npy_bytes(raw),
+        f"{prefix}heatmap.png": png_bytes(heatmap(raw, style=Style(), contrast=contrast)),
+        f"{prefix}overlay.png": png_bytes(overlay(picture, raw, (x0, y0, x1, y1), style=Style(), contrast=contrast)),
+    }

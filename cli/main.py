@@ -15,7 +15,8 @@ from rich.table import Table
 from cli.tree import KINDS as TREE_KINDS
 from shared.cards import Registry
 from shared.errors import PathlightError
-from shared.options import METHODS, TREES
+from shared.methods import METHODS
+from shared.options import TREES, TRUSTS
 from shared.settings import Settings
 
 console = Console(highlight=False)
@@ -63,24 +64,44 @@ def run() -> None:
 @click.option("--model", "models", multiple=True, help="A model's name; may be given several times.")
 @click.option("--target", default="predicted", show_default=True, help="The class to explain: a name or an index.")
 @click.option("--contrast", help="A second class: why TARGET rather than this one? Or: runner-up.")
+@click.option(
+    "--method",
+    "methods",
+    type=click.Choice(METHODS),
+    multiple=True,
+    default=METHODS[:1],
+    show_default=True,
+    help="How pixels are weighed; may be given several times.",
+)
 @click.option("--tree", type=click.Choice(TREES), default="auto", show_default=True, help="How the tree decides.")
+@click.option("--trust", type=click.Choice(TRUSTS), default="basic", show_default=True, help="How much proof to add.")
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Write maps and pictures here.")
 @sentences
 def explain(
-    source: str, models: tuple[str, ...], target: str, contrast: str | None, tree: str, out: Path | None
+    source: str,
+    models: tuple[str, ...],
+    target: str,
+    contrast: str | None,
+    methods: tuple[str, ...],
+    tree: str,
+    trust: str,
+    out: Path | None,
 ) -> None:
     """Explain one picture in this process, without Redis or a server.
 
     Prints each model's prediction, its five best classes and the decisions of its tree. With --out it writes
-    heatmap.png, overlay.png, cam.npy and explanation.json for the first model, and the same in DIR/MODEL for others.
+    heatmap.png, overlay.png, cam.npy and explanation.json for the first model, and the same in DIR/MODEL for others;
+    the files of a second --method bear its name.
     """
     from cli.explain import explain_source, print_result, write_result
     from shared.jobs import JobOptions
 
     settings = Settings.load()
-    options = JobOptions(models or settings.default_models, METHODS[:1], target, contrast, tree)
-    with console.status("loading…") if console.is_terminal else _nothing():
-        picture, result = explain_source(source, options, settings)
+    options = JobOptions(models or settings.default_models, methods, target, contrast, tree, trust)
+    with console.status("loading…") as status:  # shows nothing where nobody watches
+        picture, result = explain_source(
+            source, options, settings, progress=lambda stage, done, total: status.update(f"{stage} {done}/{total}")
+        )
     print_result(result, console, Registry.load(settings))
     if out is not None:
         written = write_result(result, picture, out)
@@ -234,11 +255,3 @@ def _print_job(job: dict[str, Any]) -> None:
 
 def _server(settings: Settings) -> str:
     return f"http://{settings.host}:{settings.port}"
-
-
-class _nothing:
-    """Stands in for the spinner where nobody watches."""
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, *error: object) -> None: ...

@@ -11,6 +11,7 @@ from typing import Any
 
 from shared.errors import InvalidOption, ModelUnavailable
 from shared.hierarchy import Hierarchy
+from shared.methods import POOLED_LINEAR, methods_for
 from shared.reliability import Reliability
 from shared.settings import REPOSITORY, Settings
 
@@ -37,7 +38,8 @@ class WeightsSpec:
 
 @dataclass(frozen=True)
 class ModelCard:
-    """One model of the registry. `classes` is empty for an upstream model whose names arrive with its weights."""
+    """One model of the registry. `classes` is empty for an upstream model whose names arrive with its weights; `head`
+    is what follows the feature map, which decides what can be explained exactly."""
 
     name: str
     title: str
@@ -51,6 +53,7 @@ class ModelCard:
     tree_supervised: bool
     folder: Path
     weights_path: Path
+    head: str = POOLED_LINEAR
     facts: Mapping[str, Any] = field(default_factory=dict)  # data, recipe, seed, accuracy, licence: shown, not used
     reliability: Reliability | None = None  # None where it was not measured, as for upstream models
 
@@ -76,6 +79,7 @@ class ModelCard:
                 tree_supervised=data.get("tree_supervised", False),
                 folder=path.parent,
                 weights_path=place / weights.file,
+                head=data.get("head", POOLED_LINEAR),
                 facts=data.get("facts", {}),
                 reliability=None if reliability is None else Reliability.from_dict(reliability),
             )
@@ -86,6 +90,11 @@ class ModelCard:
     def hierarchy(self) -> Hierarchy | None:
         path = self.folder / "hierarchy.json"
         return Hierarchy.load(path) if path.exists() else None
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """The attribution methods that can explain it."""
+        return methods_for(self.head)
 
     @property
     def missing(self) -> str | None:

@@ -124,7 +124,7 @@ class Claim:
     options: JobOptions
     image: ImageRecord
     created_ms: int
-    solo: bool = field(default=False)  # runs in a batch of one, after a lost lease or a fault in a larger batch
+    solo: bool = field(default=False)  # runs in a batch of one: a long job, or one that was in trouble before
 
 
 def rfc3339(milliseconds: int | None) -> str | None:

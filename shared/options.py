@@ -10,10 +10,10 @@ from typing import Any
 from shared.cards import ModelCard, Registry
 from shared.errors import InvalidOption
 from shared.jobs import JobOptions
+from shared.methods import LONG_METHODS, METHODS
 
-METHODS = ("cam",)
 TREES = ("auto", "soft", "hard", "marginal", "off")
-TRUSTS = ("basic",)
+TRUSTS = ("basic", "full")
 PREDICTED = "predicted"
 RUNNER_UP = "runner-up"
 _INDEX = re.compile(r"-?[0-9]{1,9}")
@@ -25,6 +25,7 @@ class Plan:
 
     target: int | None
     contrast: int | str | None
+    methods: tuple[str, ...] = METHODS[:1]
     warnings: tuple[dict[str, Any], ...] = ()
 
 
@@ -38,10 +39,16 @@ def check(options: JobOptions) -> None:
         raise InvalidOption("models: name at least one model")
 
 
+def is_long(options: JobOptions) -> bool:
+    """Whether a job takes many passes through a network, and so is better not batched with others."""
+    return options.trust == "full" or any(method in LONG_METHODS for method in options.methods)
+
+
 def plan(options: JobOptions, registry: Registry) -> dict[str, Plan]:
-    """Resolve classes for every named model. A class that some models lack is theirs to warn of; one that all lack,
+    """Resolve classes and methods for every named model. What some models lack is theirs to warn of; what all lack,
     or an index with more than one model, raises InvalidOption."""
     cards = [registry.get(name) for name in options.models]
+    _some_model_can(options.methods, cards)
     targets = _resolve("target", options.target, cards, keyword=PREDICTED)
     contrasts = _resolve("contrast", options.contrast, cards, keyword=RUNNER_UP)
     plans = {}
@@ -59,8 +66,21 @@ def plan(options: JobOptions, registry: Registry) -> dict[str, Plan]:
         if target is not None and target == contrast:
             raise InvalidOption("contrast: a class cannot be contrasted with itself")
         wanted: int | str | None = RUNNER_UP if options.contrast == RUNNER_UP else contrast
-        plans[card.name] = Plan(target, wanted, tuple(_not_in_model(card, word) for word in missing))
+        methods = tuple(method for method in options.methods if method in card.methods)
+        lacking = [_method_not_in_model(card, method) for method in options.methods if method not in methods]
+        warnings = (*(_class_not_in_model(card, word) for word in missing), *lacking)
+        plans[card.name] = Plan(target, wanted, methods, warnings)
     return plans
+
+
+def _some_model_can(methods: Sequence[str], cards: Sequence[ModelCard]) -> None:
+    for method in methods:
+        if not any(method in card.methods for card in cards):
+            names, able = (
+                ", ".join(card.name for card in cards),
+                ", ".join(sorted({m for c in cards for m in c.methods})),
+            )
+            raise InvalidOption(f"methods: {method!r} cannot be computed for {names}; allowed are {able}")
 
 
 def _resolve(option: str, word: str | None, cards: Sequence[ModelCard], *, keyword: str) -> dict[str, int]:
@@ -85,9 +105,14 @@ def _resolve(option: str, word: str | None, cards: Sequence[ModelCard], *, keywo
     return found
 
 
-def _not_in_model(card: ModelCard, word: str) -> dict[str, Any]:
+def _class_not_in_model(card: ModelCard, word: str) -> dict[str, Any]:
     text = f"{card.name} does not know the class {word!r}; it explains its own prediction instead."
     return {"code": "class_not_in_model", "params": {"model": card.name, "class": word}, "text": text}
+
+
+def _method_not_in_model(card: ModelCard, method: str) -> dict[str, Any]:
+    text = f"{card.name} cannot be explained by {method}, which needs global average pooling and a linear head."
+    return {"code": "method_not_in_model", "params": {"model": card.name, "method": method}, "text": text}
 
 
 def _one_of(option: str, value: str, allowed: Sequence[str]) -> None:

@@ -22,7 +22,7 @@ def region(raw: FloatMap, box: Box, *, threshold: float) -> Box | None:
     The region is the connected part (4 neighbours), around the strongest pixel, of where the enlarged positive evidence
     is at least `threshold` (above 0, at most 1) of its maximum. None where no evidence is positive.
     """
-    from scipy import ndimage  # type: ignore[import-untyped]  # here: it loads slowly, and few pictures have a box
+    from scipy import ndimage  # here: it loads slowly, and few pictures have a box
 
     scale = Scale.of(raw)
     if scale.top == 0:

@@ -22,7 +22,7 @@ from shared.settings import Settings
 
 PREFIX = "pathlight:"
 _SCRIPTS = Path(__file__).with_name("scripts")
-_NAMES = ("submit", "claim", "renew", "finish", "release", "reap", "cancel", "collect")
+_NAMES = ("submit", "claim", "renew", "report", "finish", "release", "reap", "cancel", "collect")
 
 
 class Lease(IntEnum):
@@ -36,7 +36,8 @@ class Lease(IntEnum):
 
 @dataclass(frozen=True)
 class Submission:
-    """A new job, checked and ready to be stored. `answer_key` names the question, for answers already known."""
+    """A new job, checked and ready to be stored. `answer_key` names the question, for answers already known; a `solo`
+    job is claimed in a batch of one, because it is long."""
 
     options: JobOptions
     image: ImageRecord
@@ -45,6 +46,7 @@ class Submission:
     idempotency_key: str = ""
     body_hash: str = ""
     answer_key: str = ""
+    solo: bool = False
 
 
 class JobStore:
@@ -91,6 +93,7 @@ class JobStore:
             submission.answer_key,
             _ms(self._settings.deadline_seconds),
             _ms(self._settings.retention_seconds),
+            int(submission.solo),
         )
         if outcome == "full":
             raise QueueFull(f"{self._settings.queue_limit} jobs are waiting already; try again shortly")
@@ -143,12 +146,10 @@ class JobStore:
         if outcome == "terminal":
             raise JobConflict("the job has ended already")
 
-    def report(self, claim: Claim, *, done: int, total: int, stage: str) -> None:
-        """Publish how far a running job is."""
-        with _answering():
-            key = f"{PREFIX}job:{claim.id}"
-            self._redis.hset(key, "progress", json.dumps({"done": done, "total": total, "stage": stage}))
-            self._redis.publish(f"{PREFIX}events:{claim.id}", JobStatus.RUNNING.value)
+    def report(self, claim: Claim, *, done: int, total: int, stage: str) -> Lease:
+        """Say how far a running job is, and renew its lease; says whether work on it should go on."""
+        progress = json.dumps({"done": done, "total": total, "stage": stage})
+        return Lease(int(self._call("report", claim.id, claim.fence, _ms(self._settings.lease_seconds), progress)))
 
     # -- keeping ---------------------------------------------------------------------------------------------------
 

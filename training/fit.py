@@ -49,7 +49,7 @@ def device() -> torch.device:
 def computes_bf16(target: torch.device) -> bool:
     """Whether the hardware multiplies in bf16; where it does not, bf16 is many times slower than fp32."""
     if target.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     capabilities = torch.cpu.get_capabilities()
     return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 

@@ -45,4 +45,5 @@ def orthogonal(update: Tensor) -> Tensor:
     for _ in range(ITERATIONS):
         gram = x @ x.T
         x = a * x + (b * gram + c * gram @ gram) @ x
-    return (x.T if tall else x).reshape(update.shape)
+    flat: Tensor = x.T if tall else x
+    return flat.reshape(update.shape)

@@ -15,7 +15,7 @@ from shared.cards import ModelCard, Registry
 from shared.drawing import Style
 from shared.errors import PathlightError
 from shared.jobs import JobStatus
-from shared.options import METHODS, TREES
+from shared.options import TREES
 from shared.settings import Settings
 from shared.store import JobStore, Submission
 from web import submission as submissions
@@ -206,7 +206,7 @@ def model_json(card: ModelCard, settings: Settings) -> dict[str, Any]:
         "architecture": card.architecture,
         "class_count": card.class_count,
         "classes": list(card.classes),
-        "methods": list(METHODS),
+        "methods": list(card.methods),
         "tree_modes": [mode for mode in TREES if mode not in ("auto", "off")] if card.hierarchy else [],
         "tree_supervised": card.tree_supervised,
         "weights_sha256": card.weights.sha256,

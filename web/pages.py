@@ -21,6 +21,7 @@ from shared.cards import ModelCard, Registry, short_name
 from shared.drawing import LONGEST_SIDE
 from shared.errors import InvalidOption, PathlightError
 from shared.jobs import Job, JobStatus
+from shared.methods import METHODS
 from shared.options import TREES
 from shared.phrases import number, percent
 from shared.settings import Settings
@@ -68,11 +69,12 @@ def blueprint(
 
     @pages.get("/")
     def index() -> Response:
-        return form_page({"models": settings.default_models})
+        return form_page(_default_choice(settings))
 
     @pages.post("/")
     def submit() -> WerkzeugResponse:
-        chosen = {**request.form.to_dict(), "models": request.form.getlist("models")}
+        lists = {name: request.form.getlist(name) for name in ("models", "methods")}
+        chosen = {**request.form.to_dict(), **lists}
         if not csrf.is_genuine(request):
             return form_page(chosen, error=STALE, status=HTTPStatus.FORBIDDEN)
         try:
@@ -98,7 +100,7 @@ def blueprint(
     def too_large(error: RequestEntityTooLarge) -> Response:
         discard_body()
         text = f"the picture is too large; at most {settings.image_bytes // 2**20} MiB are taken"
-        return form_page({"models": settings.default_models}, error=text, status=error.code)
+        return form_page(_default_choice(settings), error=text, status=error.code)
 
     @pages.errorhandler(PathlightError)
     def trouble(error: PathlightError) -> Response:
@@ -123,12 +125,19 @@ def _read_picture(request: Request) -> tuple[bytes, str]:
 
 
 def _read_options(chosen: Mapping[str, Any]) -> Options:
-    given = {name: chosen[name].strip() for name in ("target", "contrast", "tree") if chosen.get(name, "").strip()}
+    words = ("target", "contrast", "tree", "trust")
+    given: dict[str, Any] = {name: chosen[name].strip() for name in words if chosen.get(name, "").strip()}
+    if chosen["methods"]:
+        given["methods"] = chosen["methods"]
     try:
         return Options(models=chosen["models"], **given)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         raise InvalidOption(f"{first['loc'][0]}: {first['msg']}") from error
+
+
+def _default_choice(settings: Settings) -> dict[str, Any]:
+    return {"models": settings.default_models, "methods": METHODS[:1]}
 
 
 def _offer(registry: Registry, settings: Settings) -> dict[str, Any]:
@@ -138,6 +147,7 @@ def _offer(registry: Registry, settings: Settings) -> dict[str, Any]:
         "cards": _in_order(registry, settings),
         "classes": _class_names(registry),
         "trees": TREES,
+        "methods": METHODS,
         "token_field": csrf.FIELD,
     }
 

@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from shared.methods import METHODS
+
 Status = Literal["queued", "running", "succeeded", "failed", "cancelled", "expired"]
 
 
@@ -15,11 +17,11 @@ class Options(BaseModel):
     model_config = ConfigDict(extra="forbid", coerce_numbers_to_str=True)
 
     models: list[str] | None = Field(None, description="Registry names; the configured pair where absent.")
-    methods: list[str] = Field(["cam"], min_length=1, max_length=8)
+    methods: list[str] = Field(["cam"], min_length=1, max_length=8, description=f"Among {', '.join(METHODS)}.")
     target: str = Field("predicted", max_length=200, description="`predicted`, a class index or a class name.")
     contrast: str | None = Field(None, max_length=200, description="A second class, or `runner-up`.")
     tree: str = Field("auto", description="`auto`, `soft`, `hard`, `marginal` or `off`.")
-    trust: str = Field("basic", description="`basic`.")
+    trust: str = Field("basic", description="`basic`, or `full`: adds faithfulness and stability.")
 
 
 class JsonSubmission(Options):
@@ -94,6 +96,7 @@ class Ranked(ClassOut):
 
 
 class Prediction(Ranked):
+    confidence: float | None = Field(description="Calibrated; null for a model that was not calibrated.")
     top: list[Ranked]
 
 
@@ -113,13 +116,18 @@ class MapArtifacts(BaseModel):
 
 class MapOut(BaseModel):
     method: str
+    claim: Literal["exact", "complete", "approximate"]
     target: ClassOut
     contrast: ClassOut | None
     layer: str
     grid: list[int]
+    unit: str
     artifacts: MapArtifacts
     range: list[float]
-    exactness: Exactness
+    exactness: Exactness | None
+    faithfulness: dict[str, Any] | None = Field(description="With `trust=full`: deletion, insertion, percentile, text.")
+    stability: dict[str, Any] | None = Field(description="With `trust=full`: rank correlations under small changes.")
+    agreement: dict[str, Any] | None = Field(description="With `trust=full`: rank correlation with another method.")
     warnings: list[Warn]
 
 

@@ -67,6 +67,7 @@ def check(
         idempotency_key=key,
         body_hash=_digest(image.sha256, chosen.to_dict()),
         answer_key=_digest(image.sha256, chosen.to_dict(), _weights(chosen, registry)),
+        solo=job_options.is_long(chosen),
     )
 
 

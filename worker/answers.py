@@ -17,7 +17,8 @@ from PIL import Image
 from shared import options as job_options
 from shared.jobs import JobOptions
 from shared.results import Result
-from worker.explain import Explanation, Question, explain, tree_mode
+from worker.explain import Explanation, explain, tree_mode
+from worker.forward import SEED, Progress, Question, ignore
 from worker.models import Model
 from worker.shelf import Shelf
 
@@ -30,7 +31,7 @@ class Asked:
     options: JobOptions
 
 
-def answer(shelf: Shelf, batch: Sequence[Asked]) -> list[Result]:
+def answer(shelf: Shelf, batch: Sequence[Asked], *, progress: Progress = ignore) -> list[Result]:
     """Answer a batch, one forward pass for every model that is named in it. Results come in the order asked."""
     began = time.perf_counter()
     explanations: list[dict[str, Explanation]] = [{} for _ in batch]
@@ -39,14 +40,16 @@ def answer(shelf: Shelf, batch: Sequence[Asked]) -> list[Result]:
         members = [i for i, asked in enumerate(batch) if name in asked.options.models]
         model = shelf.get(name)
         questions = [_question(model, plans[i][name], batch[i].options) for i in members]
-        for i, explanation in zip(members, explain(model, [batch[i].picture for i in members], questions), strict=True):
+        found = explain(model, [batch[i].picture for i in members], questions, progress=progress)
+        for i, explanation in zip(members, found, strict=True):
             explanations[i][name] = explanation
     compute_ms = (time.perf_counter() - began) * 1000
     return [_result(shelf, asked, explanations[i], compute_ms) for i, asked in enumerate(batch)]
 
 
 def _question(model: Model, plan: job_options.Plan, options: JobOptions) -> Question:
-    return Question(plan.target, plan.contrast, tree_mode(model.card, options.tree), plan.warnings)
+    tree = tree_mode(model.card, options.tree)
+    return Question(plan.target, plan.contrast, tree, plan.methods, options.trust == "full", plan.warnings)
 
 
 def _result(shelf: Shelf, asked: Asked, explanations: dict[str, Explanation], compute_ms: float) -> Result:
@@ -80,7 +83,7 @@ def provenance(shelf: Shelf, options: JobOptions) -> dict[str, Any]:
             for card in cards
         },
         "options": options.to_dict(),
-        "seed": 0,
+        "seed": SEED,
         "versions": versions(),
     }
 

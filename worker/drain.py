@@ -26,11 +26,19 @@ from shared.store import JobStore, Lease
 
 log = logging.getLogger(__name__)
 
+REPORT_SECONDS = 0.25  # between two reports of progress, each of which also asks whether to go on
 RING_AGAIN_SECONDS = 10.0  # a drain hands over to a new task after so long, within the task's time limits
 
 
-Answer = Callable[[Sequence[tuple[Image.Image, JobOptions]]], list[Result]]
+Progress = Callable[[str, int, int], None]
+"""Told (stage, done, total) of a batch's work; raises Stopped where nobody wants it any more."""
+
+Answer = Callable[[Sequence[tuple[Image.Image, JobOptions]], Progress], list[Result]]
 """Answers a batch of pictures with their options, in order: `worker.answers.answer` with its models at hand."""
+
+
+class Stopped(Exception):
+    """No job of the batch is to be finished here: each was cancelled, is past its deadline, or is somebody else's."""
 
 
 class Drain:
@@ -68,9 +76,13 @@ class Drain:
         open_claims = {claim.id: claim for claim in claims}
         try:
             with Leases(self._store, claims, seconds=self._settings.lease_seconds) as leases:
-                for claim, result in self._answer_all(claims, open_claims):
-                    self._finish(claim, result, leases.state(claim))
-                    open_claims.pop(claim.id)
+                try:
+                    for claim, result in self._answer_all(claims, open_claims, leases.report):
+                        self._finish(claim, result, leases.state(claim))
+                        open_claims.pop(claim.id)
+                except Stopped:
+                    for claim in open_claims.values():
+                        self._stop(claim, leases.state(claim))
         except Exception as error:
             if isinstance(error, StoreUnavailable):
                 raise  # the leases run out and the keeper gives the jobs to whoever can reach the store
@@ -80,7 +92,9 @@ class Drain:
                 self._store.release(claim)
             raise
 
-    def _answer_all(self, claims: list[Claim], open_claims: dict[str, Claim]) -> list[tuple[Claim, Result]]:
+    def _answer_all(
+        self, claims: list[Claim], open_claims: dict[str, Claim], progress: Progress
+    ) -> list[tuple[Claim, Result]]:
         limits = Limits.of(self._settings)
         batch: list[tuple[Claim, Image.Image]] = []
         for claim in claims:
@@ -91,21 +105,25 @@ class Drain:
                 open_claims.pop(claim.id)
         if not batch:
             return []
-        results = self._answer([(picture, claim.options) for claim, picture in batch])
+        results = self._answer([(picture, claim.options) for claim, picture in batch], progress)
         return [(claim, result) for (claim, _), result in zip(batch, results, strict=True)]
 
     def _finish(self, claim: Claim, result: Result, lease: Lease) -> None:
-        if lease is Lease.LOST:
-            log.warning("job %s was given to another worker; this result is dropped", claim.id)
-            return
         if lease is not Lease.HELD:
-            status = JobStatus.CANCELLED if lease is Lease.CANCELLED else JobStatus.EXPIRED
-            self._persist(lambda: self._store.stop(claim, status))
+            self._stop(claim, lease)
             return
         ref = self._blobs.put(result.pack())
         compute_ms = float(result.document["timings"]["compute_ms"])
         if self._persist(lambda: self._store.succeed(claim, ref, compute_ms=compute_ms)):
             log.info("job %s succeeded, its batch took %.0f ms", claim.id, compute_ms)
+
+    def _stop(self, claim: Claim, lease: Lease) -> None:
+        """End a job whose result nobody waits for."""
+        if lease is Lease.LOST:
+            log.warning("job %s was given to another worker; its work here is dropped", claim.id)
+            return
+        status = JobStatus.CANCELLED if lease is Lease.CANCELLED else JobStatus.EXPIRED
+        self._persist(lambda: self._store.stop(claim, status))
 
     def _settle(self, claims: list[Claim], error: BaseException) -> None:
         """End or give back the jobs of a batch that broke."""
@@ -136,13 +154,15 @@ class Drain:
 
 
 class Leases:
-    """Keeps the leases of a batch alive from a thread, every third of their length, while the work goes on."""
+    """Keeps the leases of a batch alive from a thread, every third of their length, while the work goes on. Long work
+    also reports its progress here, and so hears early that a job was cancelled."""
 
     def __init__(self, store: JobStore, claims: Sequence[Claim], *, seconds: float) -> None:
         self._store = store
         self._claims = list(claims)
         self._pause = seconds / 3
         self._states = {claim.id: Lease.HELD for claim in claims}
+        self._reported = time.monotonic()
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._renew, name="leases", daemon=True)
 
@@ -159,6 +179,19 @@ class Leases:
     def state(self, claim: Claim) -> Lease:
         """What the newest renewal said of a job."""
         return self._states[claim.id]
+
+    def report(self, stage: str, done: int, total: int) -> None:
+        """Say how far the batch is, now and then. Raises Stopped where none of its jobs is to be finished here."""
+        if time.monotonic() - self._reported < REPORT_SECONDS:
+            return
+        self._reported = time.monotonic()
+        try:
+            for claim in self._claims:
+                self._states[claim.id] = self._store.report(claim, done=done, total=total, stage=stage)
+        except StoreUnavailable as error:
+            log.warning("the progress could not be reported: %s", error)
+        if all(state is not Lease.HELD for state in self._states.values()):
+            raise Stopped
 
     def _renew(self) -> None:
         while not self._done.wait(self._pause):

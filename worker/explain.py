@@ -5,36 +5,32 @@ This is the computation of the product. It knows no queue, no Redis, no web and 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
 
-from shared.cards import ModelCard
+from shared.cards import ModelCard, short_name
+from shared.methods import FEATURE_METHODS
 from worker import maps
+from worker.forward import SEED, Forward, Progress, Question, ignore
 from worker.inputs import crop_box, to_tensor
+from worker.methods import METHODS
+from worker.methods.attribution import Attribution, Claim
 from worker.models import Model
 from worker.paths import DecisionPaths
+from worker.proof import Proof, prove
 from worker.tree import TreeMode
-from worker.trust.warnings import map_warnings
+from worker.trust.familiarity import FamiliarityKind, familiarity
+from worker.trust.warnings import confidence_warnings, familiarity_warnings, map_warnings, path_warnings, warning
 
 TOP = 5
-RUNNER_UP = "runner-up"
-
-
-@dataclass(frozen=True)
-class Question:
-    """What is asked of one model about one picture. None as target means: the predicted class."""
-
-    target: int | None = None
-    contrast: int | str | None = None  # a class index, or RUNNER_UP
-    tree: TreeMode | None = TreeMode.MARGINAL  # None: no decision path
-    warnings: tuple[dict[str, Any], ...] = ()
+_TOLERANCE = {Claim.COMPLETE: 0.05}  # of an integral taken in steps; an exact map has the tolerance of its precision
 
 
 @dataclass(frozen=True)
@@ -54,106 +50,146 @@ def tree_mode(card: ModelCard, option: str) -> TreeMode | None:
     return TreeMode(option)
 
 
-@torch.inference_mode()
-def explain(model: Model, pictures: Sequence[Image.Image], questions: Sequence[Question]) -> list[Explanation]:
+@torch.no_grad()
+def explain(
+    model: Model, pictures: Sequence[Image.Image], questions: Sequence[Question], *, progress: Progress = ignore
+) -> list[Explanation]:
     """Explain N upright RGB pictures, each with its own question."""
-    inputs = torch.stack([to_tensor(picture, model.card.input) for picture in pictures])
-    features = model.features(inputs)
-    logits = model.logits(features)
+    inputs = torch.stack([to_tensor(picture, model.card.input) for picture in pictures]).to(model.device)
+    forward = Forward.of(model, inputs, questions)
     boxes = [crop_box(*picture.size, model.card.input) for picture in pictures]
-    return explain_features(model, features, logits, questions, boxes)
+    return explain_forward(forward, questions, boxes, progress=progress)
 
 
-def explain_features(
-    model: Model,
-    features: Tensor,
-    logits: Tensor,
+def explain_forward(
+    forward: Forward,
     questions: Sequence[Question],
     boxes: Sequence[tuple[int, int, int, int]],
+    *,
+    progress: Progress,
 ) -> list[Explanation]:
-    """The part behind the forward pass: targets, maps, certificates and decision paths."""
-    probabilities = logits.softmax(1)
-    order = logits.sort(dim=1, descending=True, stable=True).indices
-    targets, contrasts = _choose(order, questions)
-    rows, constants = _target_rows(model, targets, contrasts)
-    raw = maps.linear_maps(features, rows)
-    paths = _paths(model, features, logits, questions)
+    """The part behind the forward pass: maps, certificates, proof and decision paths."""
+    attributions = _attributions(forward, questions, progress=progress)
+    paths = _paths(forward, questions)
     out = []
     for i, question in enumerate(questions):
-        contrast = contrasts[i]
-        score = logits[i, targets[i]] - (logits[i, contrast] if contrast is not None else 0.0)
-        certificate = maps.certify(raw[i], constant=float(constants[i]), score=float(score))
-        name = f"{model.card.name}.cam"
-        document: dict[str, Any] = {
-            "model": model.card.name,
-            "prediction": _prediction(model.card, logits[i], probabilities[i], order[i]),
-            "maps": [_map_entry(model.card, name, raw[i], targets[i], contrast, certificate)],
-            "decision_path": None,
-            "input": {"box": list(boxes[i]), "size": model.card.input.size},
-            "warnings": [*question.warnings, *map_warnings(raw[i])],
-        }
-        arrays = {name: raw[i].cpu().numpy()}
+        found = {method: attributions[method, i] for method in question.methods}
+        raws = {method: attribution.maps[row] for method, (attribution, row) in found.items()}
+        proofs = prove(forward, i, raws, progress=progress) if question.prove else {}
+        entries = [_map_entry(forward, i, method, *found[method], proofs.get(method)) for method in question.methods]
+        arrays = {_map_name(forward, method): raw.cpu().numpy() for method, raw in raws.items()}
+        path = None
         if question.tree is not None:
-            path = paths[question.tree]
-            document["decision_path"] = path.document(i, network_class=int(order[i, 0]))
-            arrays |= path.arrays(i)
+            path = paths[question.tree].document(i, network_class=int(forward.order[i, 0]))
+            arrays |= paths[question.tree].arrays(i)
+        prediction, warnings = _prediction(forward, i)
+        document: dict[str, Any] = {
+            "model": forward.model.card.name,
+            "prediction": prediction,
+            "maps": entries,
+            "decision_path": path,
+            "input": {"box": list(boxes[i]), "size": forward.model.card.input.size},
+            "warnings": [
+                *question.warnings,
+                *_contrast_warnings(forward, i, question),
+                *warnings,
+                *_path_warnings(forward, i, path),
+                *(one for entry in entries for one in entry["warnings"]),
+            ],
+        }
         out.append(Explanation(document, arrays))
     return out
 
 
-def _choose(order: Tensor, questions: Sequence[Question]) -> tuple[list[int], list[int | None]]:
-    """Target and contrast class of each image. The runner-up is the best class that is not the target."""
-    targets = [int(order[i, 0]) if q.target is None else q.target for i, q in enumerate(questions)]
-    contrasts: list[int | None] = []
-    for i, question in enumerate(questions):
-        if question.contrast == RUNNER_UP:
-            contrasts.append(int(order[i, 0] if int(order[i, 0]) != targets[i] else order[i, 1]))
-        else:
-            contrasts.append(None if question.contrast is None else int(question.contrast))
-    return targets, contrasts
+def _attributions(
+    forward: Forward, questions: Sequence[Question], *, progress: Progress
+) -> dict[tuple[str, int], tuple[Attribution, int]]:
+    """By method and image: the attribution of a batch, and the image's row in it. One call a method."""
+    found: dict[tuple[str, int], tuple[Attribution, int]] = {}
+    for method in METHODS:
+        images = [i for i, question in enumerate(questions) if method in question.methods]
+        if not images:
+            continue
+        watch = partial(progress, method)
+        attribution = METHODS[method](forward.subject(images), seed=SEED, watch=watch)
+        found |= {(method, i): (attribution, row) for row, i in enumerate(images)}
+    return found
 
 
-def _target_rows(model: Model, targets: list[int], contrasts: list[int | None]) -> tuple[Tensor, Tensor]:
-    """Head rows (N x D) and biases (N) of target minus contrast."""
-    rows, constants = model.weight[targets].clone(), model.bias[targets].clone()
-    for i, contrast in enumerate(contrasts):
-        if contrast is not None:
-            rows[i] -= model.weight[contrast]
-            constants[i] -= model.bias[contrast]
-    return rows, constants
+def _contrast_warnings(forward: Forward, i: int, question: Question) -> list[dict[str, Any]]:
+    if question.contrast is None or forward.contrasts[i] is not None:
+        return []
+    card = forward.model.card
+    name = short_name(card.classes[forward.targets[i]])
+    text = f"{name} is what {card.name} predicts itself, so there is nothing to contrast it with."
+    return [warning("contrast_is_target", text, **{"class": name})]
 
 
-def _paths(
-    model: Model, features: Tensor, logits: Tensor, questions: Sequence[Question]
-) -> dict[TreeMode, DecisionPaths]:
+def _path_warnings(forward: Forward, i: int, path: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+    if path is None:
+        return []
+    card = forward.model.card
+    measured = card.reliability.tree if card.reliability else None
+    weak_below = measured.weak_below.get(path["mode"]) if measured else None
+    return path_warnings(path, network=card.classes[int(forward.order[i, 0])], weak_below=weak_below)
+
+
+def _paths(forward: Forward, questions: Sequence[Question]) -> dict[TreeMode, DecisionPaths]:
     modes = {question.tree for question in questions if question.tree is not None}
-    return {mode: DecisionPaths.of(model, features, logits, mode=mode) for mode in modes}
+    return {mode: DecisionPaths.of(forward.model, forward.features, forward.logits, mode=mode) for mode in modes}
 
 
-def _prediction(card: ModelCard, logits: Tensor, probabilities: Tensor, order: Tensor) -> dict[str, Any]:
+def _prediction(forward: Forward, i: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The prediction of the contract, and what a reader must know of it."""
+    card, logits = forward.model.card, forward.logits[i]
+    probabilities = logits.softmax(0)
     top = [
-        {
-            "index": int(k),
-            "name": card.classes[int(k)],
-            "probability": float(probabilities[k]),
-            "logit": float(logits[k]),
-        }
-        for k in order[:TOP]
+        {"index": k, "name": card.classes[k], "probability": float(probabilities[k]), "logit": float(logits[k])}
+        for k in forward.order[i, :TOP].tolist()
     ]
-    return {**top[0], "top": top}
+    measured = card.reliability
+    if measured is None:
+        return {**top[0], "confidence": None, "top": top}, []
+    confidence = float((logits / measured.temperature).softmax(0)[top[0]["index"]])
+    kind = FamiliarityKind(measured.familiarity.kind)
+    warnings = [
+        *confidence_warnings(confidence, threshold=measured.confidence_threshold),
+        *familiarity_warnings(float(familiarity(logits[None], kind=kind)), limit=measured.familiarity),
+    ]
+    return {**top[0], "confidence": confidence, "top": top}, warnings
+
+
+def _map_name(forward: Forward, method: str) -> str:
+    return f"{forward.model.card.name}.{method}"
 
 
 def _map_entry(
-    card: ModelCard, name: str, raw: Tensor, target: int, contrast: int | None, certificate: maps.Certificate
+    forward: Forward, i: int, method: str, attribution: Attribution, row: int, proof: Proof | None
 ) -> dict[str, Any]:
+    """One map's entry in the document."""
+    card, raw = forward.model.card, attribution.maps[row]
+    target, contrast = forward.targets[i], forward.contrasts[i]
+    name = _map_name(forward, method)
+    proven = proof.to_dict() if proof else {"faithfulness": None, "stability": None, "agreement": None}
     return {
-        "method": "cam",
+        "method": method,
+        "claim": attribution.claim.value,
         "target": {"index": target, "name": card.classes[target]},
         "contrast": None if contrast is None else {"index": contrast, "name": card.classes[contrast]},
-        "layer": card.layer,
+        "layer": card.layer if method in FEATURE_METHODS else "input",
         "grid": list(raw.shape),
+        "unit": attribution.unit,
         "artifacts": {"raw": f"{name}.npy", "heatmap": f"{name}.heatmap.png", "overlay": f"{name}.overlay.png"},
         "range": [float(raw.min()), float(raw.max())],
-        "exactness": certificate.to_dict(),
-        "warnings": [],
+        "exactness": _exactness(attribution, row, score=forward.score(i)),
+        **proven,
+        "warnings": [{**one, "method": method} for one in [*map_warnings(raw), *(proof.warnings() if proof else [])]],
     }
+
+
+def _exactness(attribution: Attribution, row: int, *, score: float) -> dict[str, Any] | None:
+    """The certificate of a map that claims to add up to the score; None for an approximate one."""
+    if attribution.constants is None:
+        return None
+    constant, tolerance = float(attribution.constants[row]), _TOLERANCE.get(attribution.claim)
+    return maps.certify(attribution.maps[row], constant=constant, score=score, tolerance=tolerance).to_dict()

@@ -55,7 +55,7 @@ class Model:
         tree = self.card.hierarchy
         return TreeMatrices.of(tree).to(device=self.device) if tree else None
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def features(self, inputs: Tensor) -> Tensor:
         """N x 3 x S x S -> fp32 N x D x h x w."""
         x = inputs.to(self.device).contiguous(memory_format=torch.channels_last)

@@ -63,7 +63,9 @@ def build_drain(settings: Settings, bell: Bell) -> Drain:
         JobStore.connect(settings),
         _blobs(settings),
         settings,
-        answer=lambda batch: answer(shelf, [Asked(picture, options) for picture, options in batch]),
+        answer=lambda batch, progress: answer(
+            shelf, [Asked(picture, options) for picture, options in batch], progress=progress
+        ),
         ring=bell.ring,
     )
 

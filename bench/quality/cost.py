@@ -22,7 +22,8 @@ from shared.cards import ModelCard
 from shared.settings import REPOSITORY
 from worker import maps
 from worker.decisions import decision_maps
-from worker.explain import Question, explain_features, tree_mode
+from worker.explain import explain_forward, tree_mode
+from worker.forward import Forward, Question, ignore
 from worker.models import Model
 from worker.networks import ARCHITECTURES
 from worker.tree import TreeMatrices, TreeMode, infer
@@ -98,7 +99,8 @@ def _seconds(model: Model, inputs: Tensor, mode: TreeMode) -> list[float]:
     decisions, _ = _timed(lambda: decision_maps(features, logits, model.weight, model.bias, matrices, inference))
     questions = [Question(tree=mode)] * len(inputs)
     boxes = [(0, 0, *inputs.shape[2:])] * len(inputs)
-    whole, _ = _timed(lambda: explain_features(model, features, logits, questions, boxes))
+    forward = Forward.of(model, inputs, questions)
+    whole, _ = _timed(lambda: explain_forward(forward, questions, boxes, progress=ignore))
     return [predict, cam + tree + decisions, tree, whole]
 
 

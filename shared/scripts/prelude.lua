@@ -43,4 +43,14 @@ local function requeue(id, solo)
   move(id, 'running', 'queued')
 end
 
+-- Prolong the lease of a running job. Returns 1 go on, 0 no longer ours, 2 cancelled, 3 past its deadline.
+local function renew_lease(id, fence, lease)
+  local state = redis.call('HMGET', job(id), 'status', 'fence', 'cancel', 'deadline')
+  if state[1] ~= 'running' or state[2] ~= fence then return 0 end
+  if state[3] then return 2 end
+  if tonumber(state[4]) < now then return 3 end
+  redis.call('ZADD', key('running'), 'XX', now + lease, id)
+  return 1
+end
+
 local function failure(code, message) return cjson.encode({code = code, message = message}) end

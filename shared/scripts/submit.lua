@@ -1,4 +1,4 @@
--- ARGV: id, lane, limit, options, image, image_ref, owner, idempotency key, body hash, answer key, deadline ms, retention ms
+-- ARGV: id, lane, limit, options, image, image_ref, owner, idempotency key, body hash, answer key, deadline ms, retention ms, solo
 local id, lane, limit = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local owner, idem, body, answer = ARGV[7], ARGV[8], ARGV[9], ARGV[10]
 
@@ -16,6 +16,7 @@ local seq = redis.call('INCR', key('sequence'))
 redis.call('HSET', job(id), 'lane', lane, 'seq', seq, 'options', ARGV[4], 'image', ARGV[5], 'image_ref', ARGV[6],
   'owner', owner, 'idempotency', idem, 'answer', answer, 'created', now, 'attempts', 0, 'fence', 0,
   'deadline', now + tonumber(ARGV[11]))
+if ARGV[13] == '1' then redis.call('HSET', job(id), 'solo', '1') end
 redis.call('ZADD', key('jobs'), seq, id)
 redis.call('HINCRBY', key('counts'), 'accepted', 1)
 keep_blob(ARGV[6])

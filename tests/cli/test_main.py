@@ -67,7 +67,7 @@ def test_explain_takes_an_address(runner: CliRunner, chelsea: Path, address: str
 
 def test_explain_takes_a_target_and_a_contrast(runner: CliRunner, chelsea: Path) -> None:
     done = runner.invoke(main, ["explain", str(chelsea), *TREE, "--target", "dog", "--contrast", "cat"])
-    assert "Map: dog rather than cat, 8 x 8 cells, exact" in done.output
+    assert "Map: dog rather than cat by cam, 8 x 8 cells, exact" in done.output
 
 
 @pytest.mark.parametrize(

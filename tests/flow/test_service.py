@@ -105,6 +105,26 @@ def test_bad_input_gets_its_documented_answer_and_the_worker_lives(
     assert answer(shared_service, jpeg)["status"] == "succeeded"
 
 
+def test_a_long_job_shows_its_progress_and_is_cancelled_within_two_seconds(
+    shared_service: Service, photos: dict[str, Image.Image]
+) -> None:
+    fields = {"methods": ["rise", "scorecam"], "models": "resnet18-photos100", "trust": "full"}
+    job_id = submit(shared_service, encoded(photos["astronaut"]), **fields).json()["id"]
+
+    def stage() -> str | None:
+        progress = shared_service.client.get(f"{JOBS}/{job_id}").json()["progress"]
+        return progress["stage"] if progress else None
+
+    wait_for(lambda: stage() in ("scorecam", "rise"), seconds=30)
+    began = time.monotonic()
+    assert shared_service.client.post(f"{JOBS}/{job_id}/cancel").status_code == 200
+    wait_for(lambda: ended(shared_service, job_id) is not None, seconds=10)
+    job = ended(shared_service, job_id)
+    assert job is not None and job["status"] == "cancelled" and job["progress"] is None
+    assert time.monotonic() - began < 2
+    assert answer(shared_service, encoded(photos["rocket"]))["status"] == "succeeded"
+
+
 def many_pictures(count: int) -> list[bytes]:
     rng = np.random.default_rng(0)
     return [encoded(Image.fromarray(rng.integers(0, 255, (40, 40, 3), np.uint8))) for _ in range(count)]

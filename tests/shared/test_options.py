@@ -9,7 +9,8 @@ import pytest
 from shared.cards import Registry
 from shared.errors import InvalidOption
 from shared.jobs import JobOptions
-from shared.options import METHODS, RUNNER_UP, TREES, TRUSTS, Plan, check, plan
+from shared.methods import LONG_METHODS, METHODS
+from shared.options import RUNNER_UP, TREES, TRUSTS, Plan, check, is_long, plan
 from tests.shared.cards import card
 
 PETS = card("pets", "cat, house cat", "dog", "Great Dane, dane")
@@ -160,3 +161,25 @@ def test_an_unknown_model_is_refused_naming_those_that_there_are() -> None:
     with pytest.raises(InvalidOption) as caught:
         planned(models="pets zebra")
     assert str(caught.value) == "models: 'zebra' is not a model; known are pets, zoo, unfetched"
+
+
+def test_a_method_that_only_some_models_can_do_is_theirs_and_the_others_warn() -> None:
+    opaque = replace(card("opaque", "cat", "dog"), head="other")
+    registry = Registry({"pets": PETS, "opaque": opaque})
+    plans = plan(JobOptions(("pets", "opaque"), methods=("rise", "cam")), registry)
+    assert plans["pets"] == Plan(None, None, ("rise", "cam"))
+    assert plans["opaque"].methods == ("rise",)
+    (warning,) = plans["opaque"].warnings
+    assert warning == {
+        "code": "method_not_in_model",
+        "params": {"model": "opaque", "method": "cam"},
+        "text": "opaque cannot be explained by cam, which needs global average pooling and a linear head.",
+    }
+    with pytest.raises(InvalidOption, match="^methods: 'cam' cannot be computed for opaque; allowed are gradcam, "):
+        plan(JobOptions(("opaque",), methods=("cam",)), registry)
+
+
+def test_a_job_is_long_by_its_methods_or_by_the_proof_it_wants() -> None:
+    for method in METHODS:
+        assert is_long(JobOptions(("pets",), methods=("cam", method))) == (method in LONG_METHODS)
+    assert is_long(JobOptions(("pets",), trust="full"))

@@ -396,10 +396,29 @@ def test_nothing_moves_a_job_that_has_ended(status: JobStatus, store: JobStore, 
 def test_progress_is_seen_while_a_job_runs_and_gone_when_it_ends(store: JobStore) -> None:
     store.submit(submission())
     claim = take_one(store)
-    store.report(claim, done=1, total=4, stage="rise")
+    assert store.report(claim, done=1, total=4, stage="rise") is Lease.HELD
     assert store.get(claim.id).progress == {"done": 1, "total": 4, "stage": "rise"}
     store.fail(claim, ERROR)
     assert store.get(claim.id).progress is None
+    assert store.report(claim, done=2, total=4, stage="rise") is Lease.LOST
+    assert store.get(claim.id).progress is None
+
+
+def test_reporting_progress_keeps_the_lease_and_tells_of_a_cancelled_job(make_store: Callable[..., JobStore]) -> None:
+    store = make_store(lease_seconds=0.2)
+    store.submit(submission())
+    claim = take_one(store)
+    for done in range(6):
+        time.sleep(0.05)
+        assert store.report(claim, done=done, total=6, stage="rise") is Lease.HELD
+    assert store.reap() == 0
+    store.cancel(claim.id)
+    assert store.report(claim, done=6, total=6, stage="rise") is Lease.CANCELLED
+
+
+def test_a_long_job_is_claimed_alone_and_the_others_keep_their_order(store: JobStore) -> None:
+    jobs = [store.submit(replace(submission(), solo=number == 1)) for number in range(4)]
+    assert [[claim.id for claim in take(store, 8)] for _ in range(3)] == [jobs[:1], jobs[1:2], jobs[2:]]
 
 
 # -- release ---------------------------------------------------------------------------------------------------------
@@ -856,8 +875,7 @@ def test_a_full_server_takes_nothing_new_but_what_it_has_runs_ends_and_makes_roo
             refused()
     good, bad, released = take(store, 3)
     lost = take_one(make_store(lease_seconds=0.01))
-    with pytest.raises(StoreUnavailable, match="Redis takes no more data"):
-        store.report(good, done=1, total=2, stage="cam")
+    assert store.report(good, done=1, total=2, stage="cam") is Lease.HELD
     assert set(store.renew([good, bad]).values()) == {Lease.HELD}
     assert store.succeed(good, RESULT, compute_ms=1.0)
     assert store.fail(bad, ERROR)

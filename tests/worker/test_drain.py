@@ -18,7 +18,7 @@ from shared.results import Result
 from shared.settings import Settings
 from shared.store import JobStore, Submission
 from tests.conftest import encoded, wait_for
-from worker.drain import Answer, Drain
+from worker.drain import Answer, Drain, Progress
 from worker.keep import Keeper
 
 Asked = Sequence[tuple[Image.Image, JobOptions]]
@@ -33,7 +33,7 @@ def submit(store: JobStore, blobs: BlobStore, data: bytes, target: str = "predic
     return store.submit(Submission(options=JobOptions(("m",), target=target), image=image))
 
 
-def describe(batch: Asked) -> list[Result]:
+def describe(batch: Asked, progress: Progress) -> list[Result]:
     """A well-behaved explainer: it says which shade each picture has, and how many came together."""
     return [
         Result({"shade": picture.getpixel((0, 0)), "together": len(batch), "timings": {"compute_ms": 1.0}}, {})
@@ -89,10 +89,10 @@ def test_a_broken_picture_fails_alone(store: JobStore, blobs: BlobStore, make_dr
 def test_a_fault_in_a_batch_is_charged_to_the_one_job_that_has_it(
     error: Exception, code: str, store: JobStore, blobs: BlobStore, make_drain: Callable[..., Drain]
 ) -> None:
-    def answer(batch: Asked) -> list[Result]:
+    def answer(batch: Asked, progress: Progress) -> list[Result]:
         if any(options.target == "poison" for _, options in batch):
             raise error
-        return describe(batch)
+        return describe(batch, progress)
 
     good = [submit(store, blobs, colour(shade)) for shade in range(3)]
     poison = submit(store, blobs, colour(9), target="poison")
@@ -108,7 +108,7 @@ def test_a_fault_in_a_batch_is_charged_to_the_one_job_that_has_it(
 def test_a_worker_that_is_told_to_stop_gives_its_jobs_back_uncharged(
     store: JobStore, blobs: BlobStore, make_drain: Callable[..., Drain]
 ) -> None:
-    def stopped(batch: Asked) -> list[Result]:
+    def stopped(batch: Asked, progress: Progress) -> list[Result]:
         raise SystemExit
 
     ids = [submit(store, blobs, colour(shade)) for shade in range(3)]
@@ -123,9 +123,9 @@ def test_a_worker_that_is_told_to_stop_gives_its_jobs_back_uncharged(
 def test_work_longer_than_its_lease_keeps_the_lease(
     store: JobStore, blobs: BlobStore, make_drain: Callable[..., Drain]
 ) -> None:
-    def slow(batch: Asked) -> list[Result]:
+    def slow(batch: Asked, progress: Progress) -> list[Result]:
         time.sleep(1.0)
-        return describe(batch)
+        return describe(batch, progress)
 
     job_id = submit(store, blobs, colour(1))
     drain = make_drain(slow, lease_seconds=0.3)
@@ -144,10 +144,10 @@ def test_a_running_job_that_is_cancelled_ends_cancelled(
 ) -> None:
     started = threading.Event()
 
-    def slow(batch: Asked) -> list[Result]:
+    def slow(batch: Asked, progress: Progress) -> list[Result]:
         started.set()
         time.sleep(0.6)
-        return describe(batch)
+        return describe(batch, progress)
 
     job_id = submit(store, blobs, colour(1))
     thread = threading.Thread(target=make_drain(slow, lease_seconds=0.3).run)
@@ -156,6 +156,48 @@ def test_a_running_job_that_is_cancelled_ends_cancelled(
     store.cancel(job_id)
     thread.join()
     assert store.get(job_id).status is JobStatus.CANCELLED
+
+
+def test_a_long_job_says_how_far_it_is_and_ends_within_two_seconds_of_being_cancelled(
+    store: JobStore, blobs: BlobStore, make_drain: Callable[..., Drain]
+) -> None:
+    def endless(batch: Asked, progress: Progress) -> list[Result]:
+        for done in range(600):
+            time.sleep(0.05)
+            progress("rise", done, 600)
+        return describe(batch, progress)
+
+    job_id = submit(store, blobs, colour(1))
+    thread = threading.Thread(target=make_drain(endless).run)
+    thread.start()
+    wait_for(lambda: store.get(job_id).progress is not None, seconds=5)
+    progress = store.get(job_id).progress
+    assert progress is not None and progress["stage"] == "rise" and 0 < progress["done"] < progress["total"] == 600
+    store.cancel(job_id)
+    wait_for(lambda: store.get(job_id).status is JobStatus.CANCELLED, seconds=2)
+    thread.join()
+
+
+def test_a_batch_goes_on_while_one_of_its_jobs_is_wanted(
+    store: JobStore, blobs: BlobStore, make_drain: Callable[..., Drain]
+) -> None:
+    reported = threading.Event()
+
+    def slow(batch: Asked, progress: Progress) -> list[Result]:
+        for done in range(20):
+            time.sleep(0.05)
+            progress("cam", done, 20)
+            reported.set()
+        return describe(batch, progress)
+
+    unwanted, wanted = submit(store, blobs, colour(1)), submit(store, blobs, colour(2))
+    thread = threading.Thread(target=make_drain(slow).run)
+    thread.start()
+    reported.wait(5)
+    store.cancel(unwanted)
+    thread.join()
+    assert store.get(unwanted).status is JobStatus.CANCELLED
+    assert store.get(wanted).status is JobStatus.SUCCEEDED
 
 
 def test_a_lost_blob_is_a_failure_of_storage(

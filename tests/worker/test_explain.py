@@ -11,8 +11,10 @@ from PIL import Image
 from torch import Tensor, nn
 
 from shared.cards import Registry
+from shared.options import RUNNER_UP
 from worker import maps
-from worker.explain import RUNNER_UP, Explanation, Question, explain, tree_mode
+from worker.explain import Explanation, explain, tree_mode
+from worker.forward import Question
 from worker.inputs import crop_box, to_tensor
 from worker.models import Model
 from worker.tree import TreeMode

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.cluster.hierarchy import linkage  # type: ignore[import-untyped]
+from scipy.cluster.hierarchy import linkage
 
 from shared.errors import InvalidHierarchy
 from shared.hierarchy import Hierarchy, Node
