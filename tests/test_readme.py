@@ -48,23 +48,28 @@ def test_the_readme_names_no_command_that_is_not_tested() -> None:
     assert subcommands == {"explain", "submit", "models", "doctor"}
 
 
-def test_the_readmes_explain_command_prints_the_tutorials_lines_and_writes_its_files(
-    photos: dict[str, Image.Image], tmp_path: Path
-) -> None:
-    (tmp_path / "photo.jpg").write_bytes(encoded(photos["chelsea"], "JPEG"))
-    command = next(c for c in commands() if " explain " in c)
-    arguments = shlex.split(command)[1:]
+def run_explain(command: str, photo: Image.Image, folder: Path) -> str:
+    """What an explain command of the README prints, run where the photo lies."""
+    (folder / "photo.jpg").write_bytes(encoded(photo, "JPEG"))
     done = subprocess.run(
-        [sys.executable, "-m", "cli", *arguments],
-        cwd=tmp_path,
-        env={"PYTHONPATH": str(REPOSITORY), "PATH": "/usr/bin:/bin", "PATHLIGHT_HOME": str(tmp_path / "home")},
+        [sys.executable, "-m", "cli", *shlex.split(command)[1:]],
+        cwd=folder,
+        env={"PYTHONPATH": str(REPOSITORY), "PATH": "/usr/bin:/bin", "PATHLIGHT_HOME": str(folder / "home")},
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_readmes_explain_command_prints_the_tutorials_lines_and_writes_its_files(
+    photos: dict[str, Image.Image], tmp_path: Path
+) -> None:
+    command = next(c for c in commands() if " explain " in c and "--out" in c)
+    printed = run_explain(command, photos["chelsea"], tmp_path)
     path = r"Prediction: cat // Decisions: animal \(\d+\.\d\d%\), chordate \(.*%\), carnivore \(.*%\), cat \(.*%\)"
-    assert re.search(path, done.stdout)
+    assert re.search(path, printed)
     for folder in (tmp_path / "result", tmp_path / "result" / "nbdt-cifar10"):
         assert {path.name for path in folder.iterdir() if path.is_file()} == {
             "heatmap.png",
@@ -72,3 +77,13 @@ def test_the_readmes_explain_command_prints_the_tutorials_lines_and_writes_its_f
             "cam.npy",
             "explanation.json",
         }
+
+
+def test_the_readmes_command_for_another_method_prints_its_proof(
+    photos: dict[str, Image.Image], tmp_path: Path
+) -> None:
+    command = next(c for c in commands() if "--trust full" in c)
+    printed = run_explain(command, photos["chelsea"], tmp_path)
+    assert "Map: cat by rise, 32 x 32 cells, approximate" in printed
+    assert re.search(r"in the order of \d+ of 20 random maps", printed)
+    assert "Another method, occlusion, orders the parts" in printed

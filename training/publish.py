@@ -56,7 +56,7 @@ def publish_cifar10(data: Path, run: Path) -> None:
     _write_card(
         folder,
         architecture="cifar_resnet",
-        layer="body",
+        layer="trunk",
         classes=test.names,
         wnids=(),
         size={"resize": 32, "crop": 32, "size": 32},

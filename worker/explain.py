@@ -72,33 +72,45 @@ def explain_forward(
     attributions = _attributions(forward, questions, progress=progress)
     paths = _paths(forward, questions)
     out = []
-    for i, question in enumerate(questions):
+    for i, (question, box) in enumerate(zip(questions, boxes, strict=True)):
         found = {method: attributions[method, i] for method in question.methods}
         raws = {method: attribution.maps[row] for method, (attribution, row) in found.items()}
         proofs = prove(forward, i, raws, progress=progress) if question.prove else {}
         entries = [_map_entry(forward, i, method, *found[method], proofs.get(method)) for method in question.methods]
         arrays = {_map_name(forward, method): raw.cpu().numpy() for method, raw in raws.items()}
-        path = None
-        if question.tree is not None:
-            path = paths[question.tree].document(i, network_class=int(forward.order[i, 0]))
-            arrays |= paths[question.tree].arrays(i)
-        prediction, warnings = _prediction(forward, i)
-        document: dict[str, Any] = {
-            "model": forward.model.card.name,
-            "prediction": prediction,
-            "maps": entries,
-            "decision_path": path,
-            "input": {"box": list(boxes[i]), "size": forward.model.card.input.size},
-            "warnings": [
-                *question.warnings,
-                *_contrast_warnings(forward, i, question),
-                *warnings,
-                *_path_warnings(forward, i, path),
-                *(one for entry in entries for one in entry["warnings"]),
-            ],
-        }
-        out.append(Explanation(document, arrays))
+        walked = paths[question.tree] if question.tree is not None else None
+        path = walked.document(i, network_class=int(forward.order[i, 0])) if walked else None
+        document = _document(forward, i, question, entries=entries, path=path, box=box)
+        out.append(Explanation(document, arrays | (walked.arrays(i) if walked else {})))
     return out
+
+
+def _document(
+    forward: Forward,
+    i: int,
+    question: Question,
+    *,
+    entries: list[dict[str, Any]],
+    path: dict[str, Any] | None,
+    box: tuple[int, int, int, int],
+) -> dict[str, Any]:
+    """Image i's explanation as the contract shows it."""
+    card = forward.model.card
+    prediction, warnings = _prediction(forward, i)
+    return {
+        "model": card.name,
+        "prediction": prediction,
+        "maps": entries,
+        "decision_path": path,
+        "input": {"box": list(box), "size": card.input.size},
+        "warnings": [
+            *question.warnings,
+            *_contrast_warnings(forward, i, question),
+            *warnings,
+            *_path_warnings(forward, i, path),
+            *(one for entry in entries for one in entry["warnings"]),
+        ],
+    }
 
 
 def _attributions(
