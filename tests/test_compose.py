@@ -431,7 +431,8 @@ def test_all_that_is_copied_is_there_and_enters_the_build_and_no_package_is_miss
     copies = [rest.split() for word, rest in instructions() if word == "COPY" and not rest.startswith("--from")]
     sources = [source for *sources, _ in copies for source in sources]
     assert [source for source in sources if not (REPOSITORY / source).exists() or ignored(source)] == []
-    assert set(sources) == {"pyproject.toml", "models", *PROJECT["tool"]["setuptools"]["packages"]}
+    packages = {name.rstrip("*") for name in PROJECT["tool"]["setuptools"]["packages"]["find"]["include"]}
+    assert set(sources) == {"pyproject.toml", "models", *packages}
     assert ("WORKDIR", "/app") in final_stage() and ("COPY", "--from=build /app /app") in final_stage()
 
 

@@ -17,23 +17,27 @@ from torch.nn import functional
 
 from shared.hierarchy import Hierarchy
 from training import augment
-from training.fit import Recipe, device, fit, normalise, predict
+from training.fit import Recipe, device, estimate_norms, fit, normalise, predict, save_finished
 from training.pictures import ARCHIVES, cifar10
 from worker.networks import CifarResNet, whitening_filters
 from worker.tree import TreeMatrices, TreeMode, infer, soft_leaf_log_p
 
+SIZES = (24,) * 5 + (32,) * 9  # pixels of a view, by epoch: small views are cheap and teach the coarse shapes
 RECIPE = Recipe(
-    epochs=11,
+    epochs=len(SIZES),
     batch=512,
     peak_rate=0.5,
     weight_decay=1e-3,
     mean=(0.4914, 0.4822, 0.4465),
     std=(0.247, 0.2435, 0.2616),
     norm_bias_rate=16.0,
+    filter_rate=0.14,
+    chunk=128,
 )
 LABEL_SMOOTHING = 0.1
-TREE_WEIGHT = 0.5  # of -log p_tree at the end of training; it rises from 0
+TREE_SHARE = 0.6  # of -log p_tree in the loss at the end of training; it rises from 0
 SHIFT_PIXELS = 2
+NORM_PICTURES = 6000  # for the final statistics of the batch norms
 
 
 @click.command(help=__doc__)
@@ -50,11 +54,12 @@ def main(data: Path, run: Path, tree: Path) -> None:
     def loss(logits: Tensor, labels: Tensor, share: float) -> Tensor:
         plain = functional.cross_entropy(logits, labels, label_smoothing=LABEL_SMOOTHING)
         tree_loss = functional.nll_loss(soft_leaf_log_p(logits, matrices), labels)
-        return plain + TREE_WEIGHT * share * tree_loss
+        return torch.lerp(plain, tree_loss, TREE_SHARE * share)
 
     def view(pictures: Tensor, indices: Tensor, epoch: int, rng: Generator) -> Tensor:
         flipped = augment.alternating_flip(pictures, indices, epoch=epoch)
-        return augment.shift(flipped, pixels=SHIFT_PIXELS, generator=rng)
+        shifted = augment.shift(flipped, pixels=SHIFT_PIXELS, generator=rng)
+        return augment.shrink(shifted, size=SIZES[epoch])
 
     def after_epoch(epoch: int) -> str:
         if epoch % 4 and epoch != RECIPE.epochs:
@@ -71,14 +76,15 @@ def main(data: Path, run: Path, tree: Path) -> None:
         checkpoint=run / "checkpoint.pt",
         after_epoch=after_epoch,
     )
+    estimate_norms(network, train.images, RECIPE, count=NORM_PICTURES)
+    save_finished(network, run)
+    click.echo(f"finished: {accuracies(predict(network, test.images, RECIPE, size=32), test.labels, matrices)}")
 
 
 def prepare(network: CifarResNet, pictures: Tensor) -> None:
     """Set the stem to whiten the data and hold it there; hold batch-norm scales at one (their biases learn faster)."""
-    stem = network.stem[0]
-    assert isinstance(stem, nn.Conv2d)
-    stem.weight.data.copy_(whitening_filters(pictures, stem.out_channels))
-    stem.weight.requires_grad_(False)
+    network.stem.weight.data.copy_(whitening_filters(pictures, network.stem.out_channels))
+    network.stem.weight.requires_grad_(False)
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.weight.requires_grad_(False)
@@ -87,8 +93,10 @@ def prepare(network: CifarResNet, pictures: Tensor) -> None:
 def describe() -> str:
     """The recipe in one sentence, for the model card."""
     return (
-        f"cross-entropy (label smoothing {LABEL_SMOOTHING}) + w * -log p_tree(label), w rising to {TREE_WEIGHT}; "
-        f"alternating flips, shifts up to {SHIFT_PIXELS} px, a fixed whitening stem, batch-norm scales held at one"
+        f"(1 - w) * cross-entropy (label smoothing {LABEL_SMOOTHING}) + w * -log p_tree(label), "
+        f"w rising to {TREE_SHARE}; alternating flips, shifts up to {SHIFT_PIXELS} px, a fixed whitening stem, "
+        f"batch-norm scales held at one; epochs by size of view: {augment.epochs_by_size(SIZES)}; "
+        f"convolutions by Muon; batch-norm statistics of {NORM_PICTURES} whole pictures at the end"
     )
 
 

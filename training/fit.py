@@ -13,6 +13,7 @@ from torch import Generator, Tensor, nn
 
 from training.muon import Muon
 
+FINISHED = "finished.pt"  # in a run's folder, what it ends with
 Loss = Callable[[Tensor, Tensor, float], Tensor]  # logits N x K, labels N, share of training done -> scalar
 View = Callable[[Tensor, Tensor, int, Generator], Tensor]  # normalised batch, indices, epoch, rng -> network input
 
@@ -107,6 +108,32 @@ def fit(
             report = after_epoch(epoch + 1) if after_epoch else ""
             progress.console.print(f"epoch {epoch + 1}: loss {mean_loss:.4f} {report}", highlight=False)
             progress.remove_task(bar)
+
+
+@torch.no_grad()
+def estimate_norms(network: nn.Module, images: Tensor, recipe: Recipe, *, count: int, chunk: int = 250) -> None:
+    """Replace the running statistics of all batch norms by those of `count` whole training pictures, drawn by the seed.
+
+    Running statistics follow the last few chunks only; plain means over many serve better (arXiv 2105.07576).
+    """
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # a plain mean over all that follows
+    network.train()
+    target = device()
+    chosen = torch.randperm(len(images), generator=Generator().manual_seed(recipe.seed))[:count]
+    for part in images[chosen].split(chunk):
+        network(normalise(part, recipe).to(target).contiguous(memory_format=torch.channels_last))
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    network.eval()
+
+
+def save_finished(network: nn.Module, run: Path) -> None:
+    """Put the weights to be published into the run's folder."""
+    torch.save(network.state_dict(), run / FINISHED)
 
 
 @torch.inference_mode()

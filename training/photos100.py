@@ -15,7 +15,7 @@ from torch import Generator, Tensor
 from torch.nn import functional
 
 from training import augment
-from training.fit import Recipe, fit, predict
+from training.fit import Recipe, fit, predict, save_finished
 from training.pictures import ARCHIVES, photos100
 from worker.networks import resnet18_fine
 
@@ -70,6 +70,7 @@ def main(data: Path, run: Path) -> None:
         checkpoint=run / "checkpoint.pt",
         after_epoch=after_epoch,
     )
+    save_finished(network, run)
 
 
 def describe() -> str:

@@ -27,6 +27,23 @@ class Residual(nn.Module):
         return out
 
 
+class MirrorAverage(nn.Module):
+    """In evaluation mode, the mean of a picture's feature map and its mirror image's (mirrored back): both are seen
+    alike. What follows it stays pooling and one linear layer, so maps stay exact. In training mode, one view."""
+
+    def __init__(self, layers: nn.Module) -> None:
+        super().__init__()
+        self.layers = layers
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training:
+            one_view: Tensor = self.layers(x)
+            return one_view
+        straight, mirrored = self.layers(torch.cat([x, x.flip(3)])).chunk(2)
+        both: Tensor = (straight + mirrored.flip(3)) / 2
+        return both
+
+
 class CifarResNet(nn.Module):
     """A shallow, wide residual network for 32-pixel pictures with an 8 x 8 feature map before pooling.
 
@@ -35,24 +52,27 @@ class CifarResNet(nn.Module):
 
     def __init__(self, class_count: int) -> None:
         super().__init__()
-        self.stem = nn.Sequential(*conv_unit(3, 32))
-        self.body = nn.Sequential(
+        layers = nn.Sequential(
+            *conv_unit(3, 32),
             *conv_unit(32, 64),
             nn.MaxPool2d(2),
             Residual(64),
             *conv_unit(64, 256),
             nn.MaxPool2d(2),
             Residual(256),
-            Residual(256),
         )
+        self.trunk = MirrorAverage(layers)
         self.fc = nn.Linear(256, class_count)
 
-    def features(self, x: Tensor) -> Tensor:
-        out: Tensor = self.body(self.stem(x))
-        return out
+    @property
+    def stem(self) -> nn.Conv2d:
+        """The first convolution."""
+        stem = self.trunk.layers.get_submodule("0")
+        assert isinstance(stem, nn.Conv2d)
+        return stem
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.fc(self.features(x).mean((2, 3)))
+        out: Tensor = self.fc(self.trunk(x).mean((2, 3)))
         return out
 
 

@@ -63,7 +63,8 @@ def _tutorial_map(held: HeldOut, count: int) -> Figure:
         for indices in progress(torch.arange(min(count, len(held))).split(BATCH), f"tutorial's map, {model.card.name}"):
             seen.clear()
             logits = model.logits(model.features(held.inputs(indices.tolist())))
-            residuals.append(_relative(maps.class_maps(seen[0].transpose(2, 3), model.weight), logits, model.bias))
+            straight = seen[0][: len(logits)]  # a trunk that averages over mirror images passes those on behind
+            residuals.append(_relative(maps.class_maps(straight.transpose(2, 3), model.weight), logits, model.bias))
     finally:
         handle.remove()
     residual = torch.cat(residuals)

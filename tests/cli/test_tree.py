@@ -160,7 +160,7 @@ def test_an_induced_tree_needs_a_linear_head(home: Path, monkeypatch: pytest.Mon
     copied("nbdt-cifar10", home, architecture="headless")
 
     def no_linear_layer(network: nn.Module) -> nn.Linear:
-        return networks._child("body")(network)
+        return networks._child("trunk")(network)
 
     headless = Architecture(networks.CifarResNet, networks._all_but(1), no_linear_layer)
     monkeypatch.setitem(networks.ARCHITECTURES, "headless", headless)

@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from shared.settings import REPOSITORY
 from training import augment
-from training.fit import Recipe, computes_bf16, fit, predict
+from training.fit import Recipe, computes_bf16, estimate_norms, fit, normalise, predict
 from training.muon import orthogonal
 from training.pictures import photos100, read_archive, read_tiny_imagenet
 from worker.networks import whitening_filters
@@ -234,3 +234,15 @@ def test_a_small_view_keeps_the_mean_and_loses_the_finest_detail() -> None:
     assert small.shape[-2:] == (16, 16)
     assert small[..., 2:-2].abs().max() < 0.3
     assert augment.shrink(stripes, size=32) is stripes
+
+
+def test_norm_statistics_at_the_end_are_those_of_the_pictures_and_not_of_the_last_chunk() -> None:
+    images, _ = data()
+    network = small_network()
+    norm = next(module for module in network if isinstance(module, nn.BatchNorm2d))  # type: ignore[attr-defined]
+    estimate_norms(network, images, RECIPE, count=len(images), chunk=16)
+    with torch.no_grad():
+        answers = network[0](normalise(images, RECIPE))  # type: ignore[index]
+    assert norm.running_mean is not None
+    assert torch.allclose(norm.running_mean, answers.mean((0, 2, 3)), atol=1e-4)
+    assert norm.momentum == 0.1 and not network.training
