@@ -89,10 +89,9 @@ def fit(
                 share = (epoch * steps + step) / (recipe.epochs * steps)
                 _set_rates(optimizers, recipe, share)
                 x = view(batch, indices, epoch, rng)
+                chunk = recipe.chunk or len(x)
                 batch_loss = 0.0
-                for part, known in zip(
-                    x.split(recipe.chunk or len(x)), labels[indices].split(recipe.chunk or len(x)), strict=True
-                ):
+                for part, known in zip(x.split(chunk), labels[indices].split(chunk), strict=True):
                     seen = part.to(target).contiguous(memory_format=torch.channels_last)
                     with torch.autocast(target.type, torch.bfloat16, enabled=bf16):
                         logits = network(seen)
