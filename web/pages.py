@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.wrappers import Response as WerkzeugResponse
 
+from shared import phrases
 from shared.blobs import BlobStore
 from shared.broker import Bell
 from shared.cards import ModelCard, Registry, short_name
@@ -23,24 +24,19 @@ from shared.errors import InvalidOption, PathlightError
 from shared.jobs import Job, JobStatus
 from shared.methods import METHODS
 from shared.options import TREES
-from shared.phrases import number, percent
 from shared.settings import Settings
 from shared.store import JobStore
-from web import csrf
+from web import csrf, language
 from web import submission as submissions
 from web.api import accept
 from web.jobs import Jobs
+from web.language import gettext as _
+from web.language import told
 from web.problems import RETRY_AFTER_SECONDS, BadRequest, discard_body, status_of
 from web.schemas import Options
 
 OVERLAY_WIDTHS = (480, 960)  # drawn pixels, for ordinary and for dense screens
-STALE = "this form was opened too long ago or elsewhere; please choose the picture again and send it once more"
 _FOLDER = Path(__file__).parent
-_PLACES = (
-    ("in the upper left", "at the top", "in the upper right"),
-    ("on the left", "in the centre", "on the right"),
-    ("in the lower left", "at the bottom", "in the lower right"),
-)
 
 
 def blueprint(
@@ -58,6 +54,7 @@ def blueprint(
     pages.context_processor(lambda: {"version": version})
     for name, phrase in _FILTERS.items():
         pages.add_app_template_filter(phrase, name)
+    language.register(pages)
 
     def form_page(chosen: Mapping[str, Any], *, error: str | None = None, status: int = HTTPStatus.OK) -> Response:
         token = csrf.token_for(request)
@@ -76,14 +73,14 @@ def blueprint(
         lists = {name: request.form.getlist(name) for name in ("models", "methods")}
         chosen = {**request.form.to_dict(), **lists}
         if not csrf.is_genuine(request):
-            return form_page(chosen, error=STALE, status=HTTPStatus.FORBIDDEN)
+            return form_page(chosen, error=_stale(), status=HTTPStatus.FORBIDDEN)
         try:
             data, filename = _read_picture(request)
             options = _read_options(chosen)
             checked = submissions.check(data, filename, options, key="", settings=settings, registry=registry)
             job_id = accept(checked, data, store=store, blobs=blobs, bell=bell)
         except PathlightError as error:
-            return form_page(chosen, error=str(error), status=status_of(error))
+            return form_page(chosen, error=told(error.code, str(error)), status=status_of(error))
         return redirect(url_for("pages.job", job_id=job_id), HTTPStatus.SEE_OTHER)
 
     @pages.get("/jobs/<job_id>")
@@ -99,7 +96,7 @@ def blueprint(
     @pages.errorhandler(RequestEntityTooLarge)
     def too_large(error: RequestEntityTooLarge) -> Response:
         discard_body()
-        text = f"the picture is too large; at most {settings.image_bytes // 2**20} MiB are taken"
+        text = _("the picture is too large; at most {most} MiB are taken", most=settings.image_bytes // 2**20)
         return form_page(_default_choice(settings), error=text, status=error.code)
 
     @pages.errorhandler(PathlightError)
@@ -117,10 +114,14 @@ def blueprint(
     return pages
 
 
+def _stale() -> str:
+    return _("this form was opened too long ago or elsewhere; please choose the picture again and send it once more")
+
+
 def _read_picture(request: Request) -> tuple[bytes, str]:
     file = request.files.get("image")
     if file is None or not file.filename:
-        raise BadRequest("choose a picture first")
+        raise BadRequest(_("choose a picture first"))
     return file.read(), file.filename
 
 
@@ -195,9 +196,24 @@ def _with_retry(response: Response) -> Response:
 
 def place(raw: NDArray[Any]) -> str:
     """Where a map's strongest cell lies: "in the centre", "on the left"."""
+    places = (
+        (_("in the upper left"), _("at the top"), _("in the upper right")),
+        (_("on the left"), _("in the centre"), _("on the right")),
+        (_("in the lower left"), _("at the bottom"), _("in the lower right")),
+    )
     row, column = divmod(int(raw.argmax()), raw.shape[1])
     rows, columns = raw.shape
-    return _PLACES[3 * (2 * row + 1) // (2 * rows)][3 * (2 * column + 1) // (2 * columns)]
+    return places[3 * (2 * row + 1) // (2 * rows)][3 * (2 * column + 1) // (2 * columns)]
+
+
+def percent(probability: float) -> str:
+    """With one digit; what lies beyond it in the words of the reader's language."""
+    text = phrases.percent(probability)
+    if text.startswith("<"):
+        return _("&lt;{share}", share=text[1:])
+    if text.startswith(">"):
+        return _("&gt;{share}", share=text[1:])
+    return text
 
 
 def residual(value: float) -> str:
@@ -208,21 +224,21 @@ def residual(value: float) -> str:
 
 def duration(seconds: float) -> str:
     if seconds < 1:
-        return "less than a second"
+        return _("less than a second")
     if seconds < 90:
-        return f"about {seconds:.0f} s"
-    return f"about {seconds / 60:.0f} min"
+        return _("about {seconds} s", seconds=round(seconds))
+    return _("about {minutes} min", minutes=round(seconds / 60))
 
 
 def sentence(text: str) -> str:
     """An error's text with a capital letter and a full stop."""
-    ending = "" if not text or text[-1] in ".!?" else "."
+    ending = "" if not text or text[-1] in ".!?。！？" else "."
     return text[:1].upper() + text[1:] + ending
 
 
 _FILTERS: Mapping[str, Callable[..., str]] = {
     "percent": percent,
-    "number": number,
+    "number": phrases.number,
     "residual": residual,
     "duration": duration,
     "sentence": sentence,
