@@ -11,6 +11,7 @@ PathlightError
 |-- FetchFailed           a download did not arrive or was not what it should be
 |-- MissingWordNet        the dictionary that names tree nodes is not installed or not readable
 |-- UnknownJob            no job has this id (404)
+|-- UnknownKey            no API key has this name or id
 |-- JobConflict           the request contradicts the state of the job (409)
 |-- QueueFull             no more jobs are accepted for now (503)
 |-- StoreUnavailable      Redis does not answer (503)
@@ -73,6 +74,12 @@ class MissingWordNet(PathlightError):
 
 class UnknownJob(PathlightError):
     """No job has this id."""
+
+    code = "not_found"
+
+
+class UnknownKey(PathlightError):
+    """No API key has this name or id."""
 
     code = "not_found"
 

@@ -7,13 +7,14 @@ import math
 import os
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, get_type_hints
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from shared.errors import InvalidSetting
 
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 REPOSITORY = Path(__file__).resolve().parents[1]
 LONGEST_SOCKET_PATH = 100  # bytes; Linux allows 107 and some clients append to it
 
@@ -23,9 +24,13 @@ class Settings:
     """Every limit and place, each set by PATHLIGHT_<NAME> (REDIS_URL and PORT go by their usual names)."""
 
     home: Path = Path(".pathlight")
-    redis_url: str = ""  # empty: the embedded server's socket in `home`
+    redis_url: str = field(default="", repr=False)  # may hold a password; empty: the embedded server's socket in `home`
     host: str = "127.0.0.1"
     port: int = 8000
+    keys: str = "auto"  # API keys are "required", "off", or required as soon as others can reach the server
+    trusted_hosts: str = ""  # names that a request may call the server by; empty: loopback's, or any where keys are on
+    proxy_hops: int = 0  # reverse proxies in front, each of which is believed about the client's address
+    session_seconds: float = 12 * 3600.0
     classifier: str = "resnet18-photos100"
     tree_model: str = "nbdt-cifar10"
     durability: str = "everysec"  # or "always": fsync before anything is acknowledged
@@ -71,6 +76,14 @@ class Settings:
             raise InvalidSetting(f"PATHLIGHT_DURABILITY={self.durability!r} must be everysec or always")
         if not 0 <= self.port <= 65535:
             raise InvalidSetting(f"PORT={self.port} is not a port number")
+        if self.keys not in ("auto", "required", "off"):
+            raise InvalidSetting(f"PATHLIGHT_KEYS={self.keys!r} must be auto, required or off")
+        if self.keys == "off" and self.is_public:
+            raise InvalidSetting(
+                f"PATHLIGHT_KEYS='off' would let everybody in who reaches PATHLIGHT_HOST={self.host!r} "
+                f"(PATHLIGHT_PROXY_HOPS={self.proxy_hops}); leave it at auto, and run: pathlight keys create NAME"
+            )
+        _check_redis_url(self.redis_url)
         for f in fields(self):
             value = getattr(self, f.name)
             if isinstance(value, int | float) and not 0 <= value < math.inf:
@@ -82,6 +95,20 @@ class Settings:
     def to_environment(self) -> dict[str, str]:
         """The variables from which `load` rebuilds this record, for child processes."""
         return {_key(f.name): str(getattr(self, f.name)) for f in fields(self) if str(getattr(self, f.name))}
+
+    @property
+    def is_public(self) -> bool:
+        """Whether others than this machine's own people may reach the server."""
+        return self.host not in LOOPBACK or self.proxy_hops > 0 or not set(self._named_hosts) <= set(LOOPBACK)
+
+    @property
+    def hosts(self) -> list[str]:
+        """The names that a request may call the server by; empty: any."""
+        return self._named_hosts if self._named_hosts or self.is_public else ["127.0.0.1", "localhost"]
+
+    @property
+    def _named_hosts(self) -> list[str]:
+        return [name.strip() for name in self.trusted_hosts.split(",") if name.strip()]
 
     @property
     def embedded(self) -> bool:
@@ -126,6 +153,20 @@ class Settings:
 
 def _key(name: str) -> str:
     return {"redis_url": "REDIS_URL", "port": "PORT"}.get(name, f"PATHLIGHT_{name.upper()}")
+
+
+def _check_redis_url(url: str) -> None:
+    """An address that cannot be read is refused without repeating it: it may hold a password."""
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("", "redis", "rediss", "unix") and (parts.port or 0) >= 0
+    except ValueError:
+        usable = False
+    if not usable:
+        raise InvalidSetting(
+            "REDIS_URL is not redis://, rediss:// or unix:// with a numeric port; "
+            "percent-encode what is special in its user and password"
+        )
 
 
 def _parse(key: str, text: str, kind: Any) -> Any:

@@ -5,23 +5,21 @@ from __future__ import annotations
 import json
 import secrets
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
-from pathlib import Path
 from typing import Any, cast
 
 import redis
-from redis.backoff import ExponentialBackoff
-from redis.retry import Retry
 
-from shared.errors import JobConflict, QueueFull, StoreUnavailable, UnknownJob
+from shared.connection import PREFIX as PREFIX
+from shared.connection import Scripts, connect
+from shared.connection import answering as _answering
+from shared.errors import JobConflict, QueueFull, UnknownJob
 from shared.jobs import Claim, ImageRecord, Job, JobError, JobOptions, JobStatus, Lane
+from shared.keys import KeyRing
 from shared.settings import Settings
 
-PREFIX = "pathlight:"
-_SCRIPTS = Path(__file__).with_name("scripts")
 _NAMES = ("submit", "claim", "renew", "report", "finish", "release", "reap", "cancel", "collect")
 
 
@@ -55,23 +53,12 @@ class JobStore:
     def __init__(self, client: redis.Redis, settings: Settings) -> None:
         self._redis = client
         self._settings = settings
-        prelude = (_SCRIPTS / "prelude.lua").read_text("utf-8")
-        self._scripts = {
-            name: client.register_script(prelude + (_SCRIPTS / f"{name}.lua").read_text("utf-8")) for name in _NAMES
-        }
+        self.keys = KeyRing(client, settings)
+        self._scripts = Scripts(client, _NAMES)
 
     @classmethod
     def connect(cls, settings: Settings) -> JobStore:
-        client = redis.Redis.from_url(
-            settings.store_url,
-            decode_responses=True,
-            socket_timeout=5,
-            socket_connect_timeout=5,
-            # A closed connection is opened again; a silent server is not asked again, which would only add up timeouts.
-            retry=Retry(ExponentialBackoff(cap=0.2, base=0.02), 2, supported_errors=(redis.ConnectionError,)),
-            health_check_interval=25,
-        )
-        return cls(client, settings)
+        return cls(connect(settings), settings)
 
     # -- the way of a job ------------------------------------------------------------------------------------------
 
@@ -251,21 +238,7 @@ class JobStore:
         return replace(job, position=ahead + 1, eta_seconds=round((ahead + 1) * pace_ms / 1000, 3))
 
     def _call(self, name: str, *arguments: object) -> Any:
-        with _answering():
-            return self._scripts[name](keys=[PREFIX], args=[str(argument) for argument in arguments])
-
-
-@contextmanager
-def _answering() -> Iterator[None]:
-    try:
-        yield
-    except (redis.ConnectionError, redis.TimeoutError) as error:
-        raise StoreUnavailable(f"Redis does not answer: {error}") from error
-    except redis.ResponseError as error:
-        full = isinstance(error, redis.OutOfMemoryError) or "OOM" in str(error)
-        if full or "MISCONF" in str(error):
-            raise StoreUnavailable(f"Redis takes no more data: {error}") from error
-        raise
+        return self._scripts.call(name, *arguments)
 
 
 def _claim(data: dict[str, Any]) -> Claim:

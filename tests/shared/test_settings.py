@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import FrozenInstanceError, fields, replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ def other_value(value: object) -> Any:
         case Path():
             return HOME
         case str():
-            return {"everysec": "always"}.get(value, "redis://elsewhere:7777/3")
+            return {"everysec": "always", "auto": "required"}.get(value, "redis://elsewhere:7777/3")
         case float():
             return value + 0.125
         case int():
@@ -96,6 +97,7 @@ def test_an_empty_variable_counts_as_absent() -> None:
         ),
         ("PATHLIGHT_IMAGE_BYTES", "-1", "PATHLIGHT_IMAGE_BYTES=-1 must be a finite number and not negative"),
         ("PATHLIGHT_DURABILITY", "often", "PATHLIGHT_DURABILITY='often' must be everysec or always"),
+        ("PATHLIGHT_KEYS", "on", "PATHLIGHT_KEYS='on' must be auto, required or off"),
     ],
 )
 def test_a_bad_value_names_key_and_value(key: str, text: str, sentence: str) -> None:
@@ -109,6 +111,33 @@ def test_settings_made_by_hand_are_checked_too() -> None:
         Settings(batch_size=-1)
     with pytest.raises(InvalidSetting, match="PATHLIGHT_DURABILITY=''"):
         replace(Settings(), durability="")
+
+
+@pytest.mark.parametrize(
+    "exposed", [{"host": "0.0.0.0"}, {"host": "192.0.2.7"}, {"proxy_hops": 1}, {"trusted_hosts": "example.org"}]
+)
+def test_a_server_that_others_reach_cannot_do_without_keys(exposed: dict[str, Any]) -> None:
+    assert Settings(**exposed).is_public
+    with pytest.raises(InvalidSetting, match="would let everybody in.*pathlight keys create"):
+        Settings(keys="off", **exposed)
+    assert not Settings(keys="off").is_public
+
+
+def test_a_server_on_loopback_is_called_by_its_own_names_only() -> None:
+    assert Settings().hosts == ["127.0.0.1", "localhost"]
+    assert Settings(host="0.0.0.0").hosts == []
+    assert Settings(trusted_hosts="a.example.org, b.example.org").hosts == ["a.example.org", "b.example.org"]
+
+
+@pytest.mark.parametrize("url", ["redis://:sec/ret@host:6379", "redis://:sec#ret@host:x", "http://:secret@host", "se"])
+def test_an_address_of_redis_that_cannot_be_read_is_refused_without_repeating_it(url: str) -> None:
+    with pytest.raises(InvalidSetting, match="REDIS_URL is not.*percent-encode") as caught:
+        Settings(redis_url=url)
+    assert not re.search("sec|ret|host", str(caught.value))
+
+
+def test_settings_can_be_shown_without_the_password_of_redis() -> None:
+    assert "secret" not in repr(Settings(redis_url="redis://:secret@host"))
 
 
 def test_settings_cannot_be_changed() -> None:
