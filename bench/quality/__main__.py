@@ -14,14 +14,21 @@ import click
 from rich.console import Console
 
 from bench import figures
+from bench.page import page
 from bench.quality.bars import BARS
 from bench.quality.context import Context
-from bench.quality.page import page
 from bench.quality.run import run
 from shared.cards import Registry
 from shared.settings import REPOSITORY, Settings
 from training.pictures import ARCHIVES
 
+INTRODUCTION = """\
+# How far the explanations can be trusted
+
+Written by `make quality`; every number on this page was measured by it. Intervals are 95 % bootstrap intervals over
+the pictures. Controls are the same measure, on the same pictures, of a map or method that does not look at what the
+network has learnt, or what others published where that is said. A figure without a target is for information.
+"""
 KEPT = REPOSITORY / "bench" / "out" / "quality"
 QUICK_PICTURES = 64  # of each model
 
@@ -51,7 +58,8 @@ def main(numbers: list[str], quick: bool, strict: bool, fresh: bool, data: Path,
     place = out or (keep if quick else REPOSITORY / "docs")
     machine = figures.machine(seed=context.seed)
     figures.write(every, machine, place / "quality.json")
-    (place / "quality.md").write_text(page(found, machine), "utf-8")
+    sections = {f"{number} {BARS[number].title}": bar for number, bar in found.items()}
+    (place / "quality.md").write_text(page(INTRODUCTION, sections, machine), "utf-8")
     console.print(f"written: {place / 'quality.md'}, {place / 'quality.json'}")
     missed = [figure.name for figure in every if figure.met is False]
     if strict and missed:

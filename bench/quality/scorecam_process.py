@@ -1,6 +1,6 @@
 """One Score-CAM map in a process of its own, so that its memory can be measured: time and peak resident size as JSON.
 
-    python -m bench.quality.scorecam_process ours|torchcam SIDE
+    python -m bench.quality.scorecam_process ours|torchcam|passes SIDE
 
 The network is torchvision's resnet18 with random weights: the cost does not depend on them.
 """
@@ -29,9 +29,8 @@ def ours(inputs: Tensor) -> None:
     from worker.methods import METHODS
     from worker.methods.attribution import Subject
 
-    card = replace(Registry.load(Settings()).get("resnet18-photos100"), architecture="resnet18")
-    model = Model.of(ARCHITECTURES["resnet18"].build(card.class_count), card)
-    direction = torch.zeros(1, card.class_count)
+    model = _model()
+    direction = torch.zeros(1, model.card.class_count)
     direction[0, TARGET] = 1
     with torch.no_grad():
         subject = Subject(model, inputs, model.trunk(inputs), direction)
@@ -46,10 +45,27 @@ def torchcam(inputs: Tensor) -> None:
         method(TARGET, network(inputs))
 
 
+@torch.inference_mode()
+def passes(inputs: Tensor) -> None:
+    """The forward passes of a Score-CAM, one for each channel, and nothing else."""
+    from worker.methods.passes import CHUNK
+
+    model = _model()
+    left = model.weight.shape[1]
+    while left > 0:
+        model.features(inputs.expand(min(CHUNK, left), -1, -1, -1))
+        left -= CHUNK
+
+
+def _model() -> Model:
+    card = replace(Registry.load(Settings()).get("resnet18-photos100"), architecture="resnet18")
+    return Model.of(ARCHITECTURES["resnet18"].build(card.class_count), card)
+
+
 def main(which: str, side: str) -> None:
     inputs = torch.randn(1, 3, int(side), int(side), generator=torch.Generator().manual_seed(0))
     started = time.perf_counter()
-    {"ours": ours, "torchcam": torchcam}[which](inputs)
+    {"ours": ours, "torchcam": torchcam, "passes": passes}[which](inputs)
     seconds = time.perf_counter() - started
     print(json.dumps({"seconds": seconds, "peak_mib": peak_mib()}))
 

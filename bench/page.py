@@ -1,4 +1,4 @@
-"""The page of quality figures, written wholly from the figures."""
+"""A rig's page, written wholly from its figures."""
 
 from __future__ import annotations
 
@@ -6,27 +6,18 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bench.figures import Figure, markdown_table
-from bench.quality.bars import BARS
-
-INTRODUCTION = """\
-# How far the explanations can be trusted
-
-Written by `make quality`; every number on this page was measured by it. Intervals are 95 % bootstrap intervals over
-the pictures. Controls are the same measure, on the same pictures, of a map or method that does not look at what the
-network has learnt, or what others published where that is said. A figure without a target is for information.
-"""
 
 
-def page(figures: Mapping[str, Sequence[Figure]], context: Mapping[str, Any]) -> str:
-    """The page of the figures by bar."""
-    every = [figure for bar in figures.values() for figure in bar]
+def page(introduction: str, sections: Mapping[str, Sequence[Figure]], context: Mapping[str, Any]) -> str:
+    """The page of the figures, by title of the section; `introduction` is Markdown with the page's title."""
+    every = [figure for section in sections.values() for figure in section]
     missed = [figure for figure in every if figure.met is False]
     absent = [figure for figure in every if figure.value is None]
     met = sum(figure.met is True for figure in every)
     parts = [
-        INTRODUCTION,
+        introduction,
         f"Of {met + len(missed)} targets, {met} are met. {_listed('Missed', missed)}{_listed('Not measured', absent)}",
-        *(_section(number, bar) for number, bar in figures.items()),
+        *(_section(title, section) for title, section in sections.items()),
         _context(context),
     ]
     return "\n\n".join(part.strip() for part in parts) + "\n"
@@ -36,13 +27,13 @@ def _listed(word: str, figures: Sequence[Figure]) -> str:
     return f"{word}: {'; '.join(figure.name for figure in figures)}. " if figures else ""
 
 
-def _section(number: str, figures: Sequence[Figure]) -> str:
+def _section(title: str, figures: Sequence[Figure]) -> str:
     meanings: dict[str, list[str]] = {}
     for figure in figures:
         if figure.meaning:
             meanings.setdefault(figure.meaning, []).append(figure.name)
     lines = [f"- {', '.join(f'*{name}*' for name in names)}: {meaning}" for meaning, names in meanings.items()]
-    return "\n\n".join([f"## {number} {BARS[number].title}", markdown_table(figures), "\n".join(lines)])
+    return "\n\n".join([f"## {title}", markdown_table(figures), "\n".join(lines)])
 
 
 def _context(context: Mapping[str, Any]) -> str:

@@ -1,0 +1,107 @@
+"""Measure what the engine and the service cost, and write the page and the JSON.
+
+    python -m bench.speed [--only engine,peers] [--quick] [--strict] [--out FOLDER]
+
+What is compared runs in turns within this run. The exit status is 0 when the rig ran, whatever the figures; with
+--strict a missed target is an error.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from bench import figures
+from bench.figures import Figure
+from bench.page import page
+from bench.quality.context import Sizes
+from bench.speed.engine import engine
+from bench.speed.limits import limits
+from bench.speed.peers import peers
+from bench.speed.service import service
+from bench.speed.store import store
+from bench.speed.tree import tree
+from shared.settings import REPOSITORY
+
+OUT = REPOSITORY / "bench" / "out"
+INTRODUCTION = """\
+# What the engine and the service cost
+
+Written by `make bench`; every number on this page was measured by it. What is compared ran in turns within one run.
+Intervals are 95 % bootstrap intervals over the rounds; the value is their median.
+"""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part of the bench. The sizes are chosen so that all parts together take about 20 minutes on two cores."""
+
+    title: str
+    measure: Callable[[Sizes], list[Figure]]
+    full: Sizes
+    quick: Sizes
+
+
+PARTS: Mapping[str, Part] = {
+    "limits": Part("Limits of the processor", limits, {"rounds": 15, "batch": 32}, {"rounds": 1, "batch": 1}),
+    "engine": Part(
+        "The engine", engine, {"rounds": 9, "models": 4, "batches": 3}, {"rounds": 1, "models": 2, "batches": 1}
+    ),
+    "peers": Part("Beside what people use today", peers, {"rounds": 7, "pictures": 16}, {"rounds": 1, "pictures": 1}),
+    "tree": Part("The tree", tree, {"walks": 3}, {"walks": 1}),
+    "store": Part(
+        "The job store",
+        store,
+        {"rounds": 3, "jobs": 4000, "short backlog": 100, "long backlog": 100_000},
+        {"rounds": 1, "jobs": 80, "short backlog": 10, "long backlog": 100},
+    ),
+    "service": Part(
+        "The service",
+        service,
+        {"rounds": 3, "jobs": 400, "singles": 200, "few": 1000, "many": 10_000},
+        {"rounds": 1, "jobs": 8, "singles": 2, "few": 8, "many": 16},
+    ),
+}
+
+
+def _names(context: click.Context, parameter: click.Parameter, value: str) -> list[str]:
+    names = value.split(",") if value else list(PARTS)
+    for name in names:
+        if name not in PARTS:
+            raise click.BadParameter(f"{name!r} is not a part; there are {', '.join(PARTS)}")
+    return names
+
+
+@click.command(help=__doc__)
+@click.option("--only", "names", callback=_names, default="", help="The parts to run, such as engine,peers.")
+@click.option("--quick", is_flag=True, help="A trial on a few pictures; its figures mean little.")
+@click.option("--strict", is_flag=True, help="Fail where a target is missed.")
+@click.option("--out", type=click.Path(path_type=Path), default=OUT, help="The folder of latest.json.")
+@click.option("--write-page", is_flag=True, help="Write docs/performance.md too; only after a run of all parts.")
+def main(names: list[str], quick: bool, strict: bool, out: Path, write_page: bool) -> None:
+    console = Console()
+    found: dict[str, list[Figure]] = {}
+    for name in names:
+        part = PARTS[name]
+        console.print(part.title)
+        began = time.monotonic()
+        found[part.title] = part.measure(part.quick if quick else part.full)
+        console.print(figures.table(found[part.title], title=f"{part.title}, {time.monotonic() - began:.0f} s"))
+    every = [figure for section in found.values() for figure in section]
+    machine = figures.machine(seed=0)
+    figures.write(every, machine, out / "latest.json")
+    console.print(f"written: {out / 'latest.json'}")
+    if write_page:
+        (REPOSITORY / "docs" / "performance.md").write_text(page(INTRODUCTION, found, machine), "utf-8")
+    missed = [figure.name for figure in every if figure.met is False]
+    if strict and missed:
+        raise click.ClickException(f"{len(missed)} targets are missed: {'; '.join(missed)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,139 @@
+"""The worker's engine in this process: what explaining adds to the bare network, and whole jobs to the sum of their
+parts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+from torch import Tensor
+
+from bench.figures import Figure, estimate, median
+from bench.quality.context import Sizes
+from bench.speed.race import Race, race
+from bench.speed.subjects import MODELS, files, model
+from shared.blobs import BlobStore
+from shared.drawing import Style, overlay, png_bytes
+from shared.images import Limits, decode
+from shared.results import Result
+from shared.settings import Settings
+from worker import maps
+from worker.decisions import decision_maps
+from worker.explain import Explanation, explain, tree_mode
+from worker.forward import Question
+from worker.inputs import crop_box, to_tensor
+from worker.models import Model
+from worker.tree import TreeMode, infer
+
+BATCHES = (1, 8, 32)
+LIMITS = Limits.of(Settings())
+STYLE = Style()
+
+
+def engine(n: Sizes) -> list[Figure]:
+    """Every architecture at every size of batch."""
+    with TemporaryDirectory() as folder:
+        blobs = BlobStore(Path(folder))
+        return [
+            figure
+            for name in MODELS[: n["models"]]
+            for batch in BATCHES[: n["batches"]]
+            for figure in _figures(name, batch, blobs, n)
+        ]
+
+
+def _figures(name: str, batch: int, blobs: BlobStore, n: Sizes) -> list[Figure]:
+    subject, given = model(name), files(batch)
+    mode = tree_mode(subject.card, "auto")
+    inputs = torch.stack([to_tensor(decode(file, LIMITS), subject.card.input) for file in given])
+    explanations = _explained(subject, given, mode)
+    found = race(
+        {
+            "forward": lambda: subject.features(inputs),
+            "explained": lambda: _mapped(subject, inputs, mode),
+            "decode": lambda: [to_tensor(decode(file, LIMITS), subject.card.input) for file in given],
+            "draw": lambda: _drawn(subject, given, explanations),
+            "job": lambda: _stored(blobs, _explained(subject, given, mode)),
+            "job with overlay": lambda: _job_with_overlay(subject, given, mode, blobs),
+        },
+        rounds=n["rounds"],
+        images=batch,
+        title=f"{name}, batch {batch}",
+    )
+    at = f"{name}, batch {batch}"
+    bulk = batch > 1
+    return [
+        found.rate(
+            "forward", figure=f"engine: bare forward, {at}", meaning="The network alone, in the same precision."
+        ),
+        found.speed(
+            "explained",
+            beside="forward",
+            figure=f"engine: forward, map and tree beside the bare forward, {at}",
+            target=">= 0.95" if bulk else None,
+            meaning="Speed of predicting, mapping the class and every decision on the path, from decoded tensors.",
+        ),
+        _whole(found, "job", ("decode", "forward"), f"engine: whole job beside its parts, {at}", bulk=bulk),
+        _whole(
+            found,
+            "job with overlay",
+            ("decode", "forward", "draw"),
+            f"engine: whole job with an overlay beside its parts, {at}",
+            bulk=bulk,
+        ),
+    ]
+
+
+def _whole(found: Race, job: str, parts: tuple[str, ...], figure: str, *, bulk: bool) -> Figure:
+    """How much of a job's time its parts alone explain."""
+    alone = sum(found.seconds[part] for part in parts)
+    return estimate(
+        figure,
+        alone / found.seconds[job],
+        unit="x",
+        statistic=median,
+        target=">= 0.9" if bulk else None,
+        controls={f"{name}, images/s": float(found.images / median(found.seconds[name])) for name in (*parts, job)},
+        meaning="From the files' bytes to stored results: the time that "
+        + ", ".join(parts)
+        + " take alone, relative to that of the whole.",
+    )
+
+
+@torch.inference_mode()
+def _mapped(subject: Model, inputs: Tensor, mode: TreeMode | None) -> None:
+    """The prediction, the class's map and those of all decisions: tensors only."""
+    features = subject.features(inputs)
+    logits = subject.logits(features)
+    maps.linear_maps(features, subject.weight[logits.argmax(1)])
+    if mode is not None and subject.matrices is not None:
+        inference = infer(logits, subject.matrices, mode=mode)
+        decision_maps(features, logits, subject.weight, subject.bias, subject.matrices, inference)
+
+
+def _explained(subject: Model, given: list[bytes], mode: TreeMode | None) -> list[Explanation]:
+    pictures = [decode(file, LIMITS) for file in given]
+    return explain(subject, pictures, [Question(tree=mode)] * len(pictures))
+
+
+def _stored(blobs: BlobStore, explanations: list[Explanation]) -> None:
+    for explanation in explanations:
+        blobs.put(Result(explanation.document, explanation.maps).pack())
+
+
+def _drawn(subject: Model, given: list[bytes], explanations: list[Explanation]) -> None:
+    for file, explanation in zip(given, explanations, strict=True):
+        _overlay(subject, file, explanation)
+
+
+def _job_with_overlay(subject: Model, given: list[bytes], mode: TreeMode | None, blobs: BlobStore) -> None:
+    explanations = _explained(subject, given, mode)
+    _stored(blobs, explanations)
+    _drawn(subject, given, explanations)
+
+
+def _overlay(subject: Model, file: bytes, explanation: Explanation) -> bytes:
+    picture = decode(file, LIMITS)
+    box = crop_box(*picture.size, subject.card.input)
+    return png_bytes(overlay(picture, explanation.maps[f"{subject.card.name}.cam"], box, style=STYLE))

@@ -1,0 +1,77 @@
+"""What the processor can do at most, measured in the same run, and the share of it that a network reaches."""
+
+from __future__ import annotations
+
+import time
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from bench.figures import Figure, estimate, median
+from bench.quality.context import Sizes, progress
+from bench.speed.subjects import random_model
+from worker.models import Model
+from worker.precision import computes_bf16
+
+SIDE = 2048  # of the matrices
+
+
+def limits(n: Sizes) -> list[Figure]:
+    """GEMM rates, and what share of the fp32 rate the forward passes reach."""
+    peak = _gemm(torch.float32, n)
+    out = [_rate("GEMM, fp32", peak)]
+    if computes_bf16(torch.device("cpu")):
+        out.append(_rate("GEMM, bf16", _gemm(torch.bfloat16, n)))
+    for name in ("resnet18-imagenet", "wrn28-10-cifar10"):
+        out.append(_share(random_model(name), max(peak), n))
+    return out
+
+
+def _gemm(dtype: torch.dtype, n: Sizes) -> list[float]:
+    """GFLOP/s of each round."""
+    a, b = (torch.randn(SIDE, SIDE).to(dtype) for _ in range(2))
+    a @ b
+    rates = []
+    for _ in progress(range(n["rounds"]), f"matrix products, {dtype}"):
+        began = time.perf_counter()
+        a @ b
+        rates.append(2 * SIDE**3 / (time.perf_counter() - began) / 1e9)
+    return rates
+
+
+def _rate(name: str, rates: list[float]) -> Figure:
+    return estimate(
+        f"limits: {name}",
+        rates,
+        unit="GFLOP/s",
+        statistic=median,
+        meaning=f"Rate of {SIDE} x {SIDE} matrix products, the most that a network could reach.",
+    )
+
+
+def _share(model: Model, peak: float, n: Sizes) -> Figure:
+    batch, size = n["batch"], model.card.input.size
+    inputs = torch.randn(batch, 3, size, size)
+    operations = _operations(model, inputs[:1]) * batch
+    model.features(inputs)
+    shares = []
+    for _ in progress(range(n["rounds"]), f"forward passes, {model.card.name}"):
+        began = time.perf_counter()
+        model.features(inputs)
+        shares.append(operations / (time.perf_counter() - began) / 1e9 / peak)
+    return estimate(
+        f"limits: share of the fp32 GEMM peak, {model.card.name}, batch {batch}",
+        shares,
+        unit="",
+        statistic=median,
+        target=">= 0.7" if model.card.architecture == "resnet18" else None,
+        meaning="Arithmetic of the forward pass by time, relative to the best matrix product of this run.",
+    )
+
+
+def _operations(model: Model, inputs: Tensor) -> int:
+    """Floating-point operations of one forward pass; a multiplication with its addition counts as two."""
+    with FlopCounterMode(display=False) as counter:
+        model.features(inputs)
+    return int(counter.get_total_flops())

@@ -1,0 +1,199 @@
+"""What people use today, on the same network, the same photographs and the same overlay: one picture at a time, as
+their documentation shows it, against a batch of ours."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor, nn
+
+from bench.figures import Figure
+from bench.quality.context import Sizes
+from bench.speed.engine import LIMITS, STYLE
+from bench.speed.race import Runner, race
+from bench.speed.subjects import files, model, registry
+from shared.drawing import overlay
+from shared.images import decode
+from worker.explain import Explanation, explain, tree_mode
+from worker.forward import Question
+from worker.inputs import crop_box, to_tensor
+from worker.models import Model
+from worker.networks import ARCHITECTURES
+
+Script = Callable[[nn.Module, Tensor], NDArray[np.float32]]  # network and 1 x 3 x S x S -> h x w
+
+CLASSIFIER, TREE_MODEL = "resnet18-imagenet", "wrn28-10-cifar10"
+CLASSIFIER_TARGETS = {
+    "the tutorial": ">= 4",
+    "torch-cam CAM": ">= 2.5",
+    "pytorch-grad-cam GradCAM": ">= 5",
+    "captum LayerGradCam": ">= 5",
+}
+TREE_TARGETS = {"nbdt Hard": ">= 3", "nbdt Soft": ">= 3.5"}
+
+
+def peers(n: Sizes) -> list[Figure]:
+    """The classifier's maps and the tree's decisions beside everyone else's."""
+    return [*_maps(n), *_trees(n)]
+
+
+def _maps(n: Sizes) -> list[Figure]:
+    subject, given = model(CLASSIFIER), files(n["pictures"])
+    network = _plain(CLASSIFIER)
+    scripts = {
+        "the tutorial": _tutorial,
+        "torch-cam CAM": _torchcam(network),
+        "pytorch-grad-cam GradCAM": _gradcam(network),
+        "captum LayerGradCam": _captum(network),
+    }
+    runners: dict[str, Runner] = {"pathlight": lambda: _ours(subject, given)}
+    runners |= {name: partial(_scripted, subject, network, given, script) for name, script in scripts.items()}
+    found = race(runners, rounds=n["rounds"], images=len(given), title="maps beside the peers'")
+    return [
+        found.speed(
+            "pathlight",
+            beside=name,
+            figure=f"peers: whole job beside {name}, {CLASSIFIER}",
+            target=target,
+            meaning="From a photograph's file to its overlay as JPEG; ours in batches, with certificate and tree.",
+        )
+        for name, target in CLASSIFIER_TARGETS.items()
+    ]
+
+
+def _trees(n: Sizes) -> list[Figure]:
+    subject, given = model(TREE_MODEL), files(n["pictures"])
+    network = _plain(TREE_MODEL)
+    hard, soft = _nbdt_rules()
+    found = race(
+        {
+            "pathlight": lambda: _explained(subject, given),
+            "nbdt Hard": lambda: _walked(subject, network, given, hard),
+            "nbdt Soft": lambda: _walked(subject, network, given, soft),
+        },
+        rounds=n["rounds"],
+        images=len(given),
+        title="trees beside nbdt's",
+    )
+    return [
+        found.speed(
+            "pathlight",
+            beside=name,
+            figure=f"peers: path beside {name}, {TREE_MODEL}",
+            target=target,
+            meaning="From a photograph's file to prediction and decisions; ours in batches, with all maps.",
+        )
+        for name, target in TREE_TARGETS.items()
+    ]
+
+
+def _ours(subject: Model, given: list[bytes]) -> None:
+    pictures, explanations = _explained(subject, given)
+    for picture, explanation in zip(pictures, explanations, strict=True):
+        raw = explanation.maps[f"{subject.card.name}.cam"]
+        _jpeg(overlay(picture, raw, crop_box(*picture.size, subject.card.input), style=STYLE))
+
+
+def _explained(subject: Model, given: list[bytes]) -> tuple[list[Image.Image], list[Explanation]]:
+    pictures = [decode(file, LIMITS) for file in given]
+    question = Question(tree=tree_mode(subject.card, "auto"))
+    return pictures, explain(subject, pictures, [question] * len(given))
+
+
+def _plain(name: str) -> nn.Module:
+    """The same architecture as a script holds it: a plain module in evaluation mode, as it comes."""
+    card = registry().get(name)
+    torch.manual_seed(0)
+    return ARCHITECTURES[card.architecture].build(card.class_count).eval()
+
+
+def _scripted(subject: Model, network: nn.Module, given: list[bytes], script: Script) -> None:
+    """A peer's whole job for each file: decode, explain, lay the map over the picture, encode."""
+    for file in given:
+        picture = Image.open(io.BytesIO(file)).convert("RGB")
+        raw = script(network, to_tensor(picture, subject.card.input)[None])
+        _jpeg(overlay(picture, raw, crop_box(*picture.size, subject.card.input), style=STYLE))
+
+
+def _tutorial(network: nn.Module, x: Tensor) -> NDArray[np.float32]:
+    """The tutorial's body: the last convolution's answer, weighed by the head's row of the prediction, transposed."""
+    kept: list[Tensor] = []
+    handle = network.get_submodule("layer4.1.conv2").register_forward_hook(lambda module, given, out: kept.append(out))
+    logits = network(x)
+    handle.remove()
+    head = network.get_submodule("fc")
+    assert isinstance(head, nn.Linear)
+    raw = (head.weight[logits.argmax(1)] @ kept[0].flatten(2)[0]).reshape(kept[0].shape[2:])
+    tutorial: NDArray[np.float32] = raw.T.detach().numpy()
+    return tutorial
+
+
+def _torchcam(network: nn.Module) -> Script:
+    from torchcam.methods import CAM
+
+    def script(network: nn.Module, x: Tensor) -> NDArray[np.float32]:
+        with CAM(network, "layer4", "fc") as method:
+            logits = network(x)
+            return method(int(logits.argmax(1)), logits)[0][0].numpy()
+
+    return script
+
+
+def _gradcam(network: nn.Module) -> Script:
+    from pytorch_grad_cam import GradCAM
+
+    method = GradCAM(network, [network.get_submodule("layer4.1")])
+    return lambda network, x: method(x, None)[0]
+
+
+def _captum(network: nn.Module) -> Script:
+    from captum.attr import LayerGradCam
+
+    method = LayerGradCam(network, network.get_submodule("layer4"))
+
+    def script(network: nn.Module, x: Tensor) -> NDArray[np.float32]:
+        attribution: Tensor = method.attribute(x, target=int(network(x).argmax(1)))
+        raw: NDArray[np.float32] = attribution[0, 0].detach().numpy()
+        return raw
+
+    return script
+
+
+def _nbdt_rules() -> tuple[Callable[[Tensor], object], Callable[[Tensor], object]]:
+    """nbdt's hard and soft rules over its CIFAR-10 tree, with the decisions they report."""
+    from bench.quality.nbdt_oracle import TREES
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from nbdt.analysis import HardEmbeddedDecisionRules, SoftEmbeddedDecisionRules
+        from nbdt.data.custom import dataset_to_dummy_classes
+        from nbdt.utils import dataset_to_default_path_wnids, hierarchy_to_path_graph
+
+        arguments = (
+            "CIFAR10",
+            hierarchy_to_path_graph("CIFAR10", TREES["CIFAR10"]),
+            dataset_to_default_path_wnids("CIFAR10"),
+            dataset_to_dummy_classes("CIFAR10"),
+        )
+        hard, soft = HardEmbeddedDecisionRules(*arguments), SoftEmbeddedDecisionRules(*arguments)
+    return hard.forward_with_decisions, soft.forward_with_decisions
+
+
+@torch.no_grad()
+def _walked(subject: Model, network: nn.Module, given: list[bytes], rules: Callable[[Tensor], object]) -> None:
+    for file in given:
+        picture = Image.open(io.BytesIO(file)).convert("RGB")
+        rules(network(to_tensor(picture, subject.card.input)[None]))
+
+
+def _jpeg(picture: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=90)
+    return buffer.getvalue()

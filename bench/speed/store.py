@@ -1,0 +1,172 @@
+"""The job store without any explaining: jobs that cost nothing, through submit, claim and finish on a real Redis."""
+
+from __future__ import annotations
+
+import multiprocessing
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from bench.figures import Figure, estimate, median
+from bench.quality.context import Sizes, progress
+from bench.speed.delay import delayed
+from cli import embedded
+from cli.processes import Child
+from shared.blobs import BlobStore
+from shared.errors import StoreUnavailable
+from shared.jobs import ImageRecord, JobOptions
+from shared.results import Result
+from shared.settings import Settings
+from shared.store import JobStore, Submission
+from worker.drain import Drain
+
+ROUND_TRIP_SECONDS = 0.002
+SUBMITTERS = 8  # threads, as the web server has
+
+
+def store(n: Sizes) -> list[Figure]:
+    """Jobs a second that cost nothing, and the same where each round trip to Redis takes 2 ms more."""
+    rates: dict[str, list[float]] = {"near": [], "far": []}
+    with running_redis() as settings, delayed(settings.redis_socket, seconds=ROUND_TRIP_SECONDS) as port:
+        far = replace(settings, redis_url=f"redis://127.0.0.1:{port}/0")
+        for _ in progress(range(n["rounds"]), "jobs that cost nothing"):
+            rates["near"].append(_rate(settings, n["jobs"]))
+            rates["far"].append(_rate(far, n["jobs"]))
+        flat = _backlog_cost(settings, n)
+    return [
+        _figure("service: jobs that cost nothing", rates["near"], ">= 1500"),
+        _figure("service: jobs that cost nothing, 2 ms round trips", rates["far"], ">= 1000"),
+        flat,
+    ]
+
+
+def _figure(name: str, rates: list[float], target: str) -> Figure:
+    return estimate(
+        name,
+        rates,
+        unit="jobs/s",
+        statistic=median,
+        target=target,
+        meaning="Submitted by threads, drained by one process, each finished with a stored result; Redis on this host.",
+    )
+
+
+@contextmanager
+def running_redis() -> Iterator[Settings]:
+    """A Redis as the product starts it, and settings that name it."""
+    with TemporaryDirectory(prefix="pathlight-bench-") as folder:
+        settings = Settings(home=Path(folder), queue_limit=10_000_000)
+        server = Child("redis", embedded.prepare(settings), {})
+        server.start()
+        try:
+            wait_for_redis(settings)
+            yield settings
+        finally:
+            server.kill_group()
+
+
+def wait_for_redis(settings: Settings) -> None:
+    """Until the server answers; raises StoreUnavailable after ten seconds."""
+    until = time.monotonic() + 10
+    while True:
+        try:
+            return JobStore.connect(settings).ping()
+        except StoreUnavailable:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.02)
+
+
+def _rate(settings: Settings, jobs: int) -> float:
+    """Jobs a second from the first submit to the last finish. The drain runs in a process of its own."""
+    began = time.perf_counter()
+    drain = multiprocessing.get_context("spawn").Process(target=_drain, args=(settings, jobs))
+    drain.start()
+    _wait_for_heartbeat(settings)
+    began = time.perf_counter()
+    threads = [threading.Thread(target=_submit, args=(settings, jobs // SUBMITTERS)) for _ in range(SUBMITTERS)]
+    for thread in threads:
+        thread.start()
+    drain.join()
+    return jobs // SUBMITTERS * SUBMITTERS / (time.perf_counter() - began)
+
+
+def _wait_for_heartbeat(settings: Settings) -> None:
+    store = JobStore.connect(settings)
+    while store.workers_heard() == 0:
+        time.sleep(0.005)
+
+
+def _submit(settings: Settings, jobs: int) -> None:
+    store = JobStore.connect(settings)
+    for _ in range(jobs):
+        store.submit(_submission())
+
+
+def _submission() -> Submission:
+    options = JobOptions(models=("none",), methods=("cam",))
+    return Submission(options, ImageRecord("0" * 64, 1, 1, "PNG", "nothing.png"))
+
+
+def _drain(settings: Settings, jobs: int) -> None:
+    """Drain until so many jobs were finished. The explaining is left out; all else is the worker's own."""
+    store, blobs = JobStore.connect(settings), _OneBlob(settings.blobs)
+    result = Result({"timings": {"compute_ms": 0.0}}, {})
+    drain = Drain(store, blobs, settings, answer=lambda batch, progress: [result] * len(batch), ring=lambda: None)
+    store.heartbeat("bench")
+    done = 0
+    while done < jobs // SUBMITTERS * SUBMITTERS:
+        done += drain.run()
+    store.leave("bench")
+
+
+class _OneBlob(BlobStore):
+    """Blobs of which every one is the same picture, so that no picture needs to be stored."""
+
+    def get(self, ref: str) -> bytes:
+        return _PIXEL
+
+
+def _backlog_cost(settings: Settings, n: Sizes) -> Figure:
+    """Time of a claim and a finish with a long backlog behind them, beside a short one."""
+    store = JobStore.connect(settings)
+    short = _claim_seconds(store, n["short backlog"])
+    long = _claim_seconds(store, n["long backlog"])
+    return estimate(
+        f"service: cost of a job with {n['long backlog']:,} waiting beside {n['short backlog']:,}",
+        [b / a for a, b in zip(short, long, strict=True)],
+        unit="x",
+        statistic=median,
+        meaning="Time to claim and give back one job, by the length of the queue behind it.",
+    )
+
+
+def _claim_seconds(store: JobStore, backlog: int) -> list[float]:
+    from shared.jobs import Lane
+
+    for _ in progress(range(max(0, backlog - store.waiting(Lane.INTERACTIVE))), f"a backlog of {backlog:,}"):
+        store.submit(_submission())
+    seconds = []
+    for turn in range(50):
+        began = time.perf_counter()
+        for claim in store.claim(1, claim_id=f"{backlog}-{turn}-{time.time_ns()}"):
+            store.release(claim)
+        seconds.append(time.perf_counter() - began)
+    return seconds
+
+
+def _pixel() -> bytes:
+    import io
+
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.new("RGB", (1, 1)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+_PIXEL = _pixel()

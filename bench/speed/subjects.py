@@ -1,0 +1,61 @@
+"""What the benches run on: photographs as files, and the shipped and upstream networks."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from skimage import data
+
+from shared.cards import Registry
+from shared.settings import Settings
+from worker.models import Model
+from worker.networks import ARCHITECTURES
+
+PHOTOGRAPHS: tuple[Callable[[], NDArray[np.uint8]], ...] = (data.chelsea, data.coffee, data.astronaut, data.rocket)
+UPSTREAM = ("resnet18-imagenet", "wrn28-10-cifar10")
+MODELS = ("nbdt-cifar10", "resnet18-photos100", *UPSTREAM)
+
+
+@cache
+def photographs() -> tuple[bytes, ...]:
+    """Real photographs as JPEG files."""
+    return tuple(_jpeg(Image.fromarray(photograph())) for photograph in PHOTOGRAPHS)
+
+
+def files(count: int) -> list[bytes]:
+    """`count` files, the photographs in turns."""
+    every = photographs()
+    return [every[i % len(every)] for i in range(count)]
+
+
+@cache
+def registry() -> Registry:
+    return Registry.load(Settings())
+
+
+@cache
+def model(name: str) -> Model:
+    """A shipped model with its weights; an upstream one with random weights, which cost as much."""
+    return random_model(name) if name in UPSTREAM else Model.load(registry().ready(name))
+
+
+@cache
+def random_model(name: str) -> Model:
+    """A registered network with seeded random weights."""
+    card = registry().get(name)
+    named = replace(card, classes=card.classes or tuple(f"class {k}" for k in range(card.class_count)))
+    torch.manual_seed(0)
+    return Model.of(ARCHITECTURES[card.architecture].build(card.class_count), named)
+
+
+def _jpeg(picture: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    picture.convert("RGB").save(buffer, "JPEG", quality=90)
+    return buffer.getvalue()
