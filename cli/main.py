@@ -249,19 +249,19 @@ def keys() -> None:
 @click.option(
     "--scope",
     "scopes",
-    type=click.Choice(list(Scope)),
+    type=click.Choice([scope.value for scope in Scope]),
     multiple=True,
-    default=(Scope.SUBMIT, Scope.READ),
+    default=(Scope.SUBMIT.value, Scope.READ.value),
     show_default=True,
     help="What it may do; may be given several times. admin: everything, with everybody's jobs.",
 )
 @sentences
-def create_key(name: str, scopes: tuple[Scope, ...]) -> None:
+def create_key(name: str, scopes: tuple[str, ...]) -> None:
     """Make a key and print it: this once, for only its hash is kept.
 
     It is sent as the header X-API-Key, or typed into the page's sign-in.
     """
-    key, token = JobStore.connect(Settings.load()).keys.create(name, scopes)
+    key, token = JobStore.connect(Settings.load()).keys.create(name, map(Scope, scopes))
     console.print(f"{key.name} may {', '.join(sorted(key.scopes))}. Keep this, it is shown only now:", soft_wrap=True)
     click.echo(token)
 
