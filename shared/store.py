@@ -20,7 +20,7 @@ from shared.jobs import Claim, ImageRecord, Job, JobError, JobOptions, JobStatus
 from shared.keys import KeyRing
 from shared.settings import Settings
 
-_NAMES = ("submit", "claim", "renew", "report", "finish", "release", "reap", "cancel", "collect")
+_NAMES = ("submit", "claim", "renew", "report", "finish", "release", "reap", "cancel", "collect", "look")
 
 
 class Lease(IntEnum):
@@ -167,19 +167,21 @@ class JobStore:
 
     # -- looking ---------------------------------------------------------------------------------------------------
 
-    def get(self, job_id: str) -> Job:
-        """The job as it stands. Raises UnknownJob."""
+    def get(self, job_id: str, *, viewer: str | None = None) -> Job:
+        """The job as it stands. Raises UnknownJob, also where `viewer` is not its owner; None sees every job."""
+        fields = self._call("look", job_id, int(viewer is not None), viewer or "")
+        data = dict(zip(fields[::2], fields[1::2], strict=True))
+        if "status" not in data:
+            raise UnknownJob("there is no job with this id")
+        job = Job.from_hash(job_id, data)
         with _answering():
-            data = cast("dict[str, str]", self._redis.hgetall(f"{PREFIX}job:{job_id}"))
-            if "status" not in data:
-                raise UnknownJob("there is no job with this id")
-            job = Job.from_hash(job_id, data)
             return self._with_position(job) if job.status is JobStatus.QUEUED else job
 
-    def is_collected(self, job_id: str) -> bool:
-        """Whether the job existed and was forgotten after its retention."""
+    def is_collected(self, job_id: str, *, viewer: str | None = None) -> bool:
+        """Whether the job existed, was the viewer's, and was forgotten after its retention."""
         with _answering():
-            return bool(self._redis.exists(f"{PREFIX}tombstone:{job_id}"))
+            owner = self._redis.get(f"{PREFIX}tombstone:{job_id}")
+        return owner is not None and viewer in (None, owner)
 
     def counts(self) -> dict[str, int]:
         """Jobs by state, and `accepted`, `collected`, `leases_lost` since the store began."""

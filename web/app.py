@@ -7,6 +7,7 @@ from http import HTTPStatus
 from flask import Response, redirect, request
 from flask_openapi3 import Info, OpenAPI
 from pydantic import ValidationError
+from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.wrappers import Response as WerkzeugResponse
 
 from shared import logs
@@ -15,7 +16,7 @@ from shared.broker import Bell, make_celery
 from shared.cards import Registry
 from shared.settings import Settings
 from shared.store import JobStore
-from web import api, pages, problems
+from web import access, api, pages, problems, sign_in
 from web.jobs import Jobs
 from web.schemas import Problem
 
@@ -46,16 +47,22 @@ def create_app(settings: Settings, *, store: JobStore, blobs: BlobStore, bell: B
         validation_error_callback=_invalid_request,
     )
     app.config.update(
+        TRUSTED_HOSTS=settings.hosts,
         MAX_CONTENT_LENGTH=settings.request_bytes,
         MAX_FORM_MEMORY_SIZE=settings.form_memory_bytes,
         MAX_FORM_PARTS=settings.request_parts,
     )
     app.json.sort_keys = False  # type: ignore[attr-defined]  # of the default provider
+    if settings.proxy_hops:
+        hops = settings.proxy_hops
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops)  # type: ignore[method-assign]
+    access.register(app, settings, store.keys)
     jobs = Jobs(store, blobs)
     parts = {"store": store, "blobs": blobs, "bell": bell, "registry": registry, "jobs": jobs}
     app.register_api(api.blueprint(settings, **parts))  # type: ignore[arg-type]
     app.register_api(api.health_blueprint(settings, store=store, blobs=blobs))
     app.register_blueprint(pages.blueprint(settings, **parts))  # type: ignore[arg-type]
+    app.register_blueprint(sign_in.blueprint(settings, store.keys))
     problems.register(app)
 
     @app.get("/api/v1/docs", doc_ui=False)

@@ -1,21 +1,29 @@
-"""A guard against forged form submissions: the same secret in a cookie and in the form (double submit)."""
+"""A guard against forged submissions: a token in the form that no other site can know.
+
+With a session, the token follows from the session's secret. Without one, the same random token is in a cookie and in
+the form (double submit).
+"""
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import hmac
 import re
 import secrets
 
 from flask import Request, Response
 
+SESSION = "pathlight_session"
 COOKIE = "pathlight_form"
 FIELD = "token"
+HEADER = "X-CSRF-Token"
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{43}")
 
 
 def token_for(request: Request) -> str:
-    """The token that the browser holds already, or a new one."""
-    held = request.cookies.get(COOKIE, "")
-    return held if _TOKEN.fullmatch(held) else secrets.token_urlsafe(32)
+    """The token of the session, the one that the browser holds already, or a new one."""
+    return _held(request) or secrets.token_urlsafe(32)
 
 
 def keep(response: Response, token: str, *, secure: bool) -> None:
@@ -24,6 +32,14 @@ def keep(response: Response, token: str, *, secure: bool) -> None:
 
 
 def is_genuine(request: Request) -> bool:
-    """Whether the form carries the token of the cookie, so that it came from a page of ours."""
-    held, sent = request.cookies.get(COOKIE, ""), request.form.get(FIELD, "")
-    return _TOKEN.fullmatch(held) is not None and secrets.compare_digest(held.encode(), sent.encode())
+    """Whether the token came along, in the header or in the form, so that the request is made by a page of ours."""
+    held, sent = _held(request), request.headers.get(HEADER) or request.form.get(FIELD, "")
+    return held != "" and secrets.compare_digest(held.encode(), sent.encode())
+
+
+def _held(request: Request) -> str:
+    if session := request.cookies.get(SESSION):
+        digest = hmac.digest(session.encode(), b"pathlight form", hashlib.sha256)
+        return base64.urlsafe_b64encode(digest).decode().rstrip("=")
+    held = request.cookies.get(COOKIE, "")
+    return held if _TOKEN.fullmatch(held) else ""

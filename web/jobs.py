@@ -13,6 +13,7 @@ from shared.errors import UnknownJob
 from shared.jobs import Job, JobStatus, rfc3339
 from shared.results import Result
 from shared.store import JobStore
+from web import access
 from web.problems import Gone
 
 
@@ -24,11 +25,13 @@ class Jobs:
         self._result = lru_cache(maxsize=64)(lambda ref: Result.unpack(blobs.get(ref)))
 
     def get(self, job_id: str) -> Job:
-        """Raises UnknownJob, or Gone for a job whose retention has passed."""
+        """Raises UnknownJob, or Gone for a job whose retention has passed. Whose job the caller may not see is unknown,
+        and is found so by the same steps."""
+        viewer = access.caller().viewer
         try:
-            return self._store.get(job_id)
+            return self._store.get(job_id, viewer=viewer)
         except UnknownJob:
-            if self._store.is_collected(job_id):
+            if self._store.is_collected(job_id, viewer=viewer):
                 raise Gone("the job and its result were removed when their retention had passed") from None
             raise
 

@@ -88,7 +88,7 @@ def register(pages: Blueprint) -> None:
     for name, word in words.items():
         pages.add_app_template_global(word, name)
 
-    @pages.after_request
+    @pages.after_app_request
     def keep_choice(response: Response) -> Response:
         if response.mimetype != "text/html":
             return response

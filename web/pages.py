@@ -51,7 +51,7 @@ def blueprint(
     """The form, the jobs' pages and the files they load."""
     pages = Blueprint("pages", __name__, template_folder="templates", static_folder="static", static_url_path="/assets")
     version = _version(_FOLDER / "static")
-    pages.context_processor(lambda: {"version": version})
+    pages.app_context_processor(lambda: {"version": version})
     for name, phrase in _FILTERS.items():
         pages.add_app_template_filter(phrase, name)
     language.register(pages)

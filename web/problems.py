@@ -26,18 +26,6 @@ log = logging.getLogger(__name__)
 
 RETRY_AFTER_SECONDS = 2
 DISCARDED_BYTES = 128 * 1024 * 1024  # of a refused upload, read on so that the sender gets to see the answer
-_STATUS: tuple[tuple[type[PathlightError], HTTPStatus], ...] = (
-    (UnsupportedImage, HTTPStatus.UNSUPPORTED_MEDIA_TYPE),
-    (ImageTooLarge, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
-    (InvalidImage, HTTPStatus.BAD_REQUEST),
-    (InvalidOption, HTTPStatus.UNPROCESSABLE_ENTITY),
-    (UnknownJob, HTTPStatus.NOT_FOUND),
-    (JobConflict, HTTPStatus.CONFLICT),
-    (ModelUnavailable, HTTPStatus.UNPROCESSABLE_ENTITY),
-    (QueueFull, HTTPStatus.SERVICE_UNAVAILABLE),
-    (StoreUnavailable, HTTPStatus.SERVICE_UNAVAILABLE),
-    (StorageFailed, HTTPStatus.SERVICE_UNAVAILABLE),
-)
 
 
 class Gone(PathlightError):
@@ -52,9 +40,36 @@ class BadRequest(PathlightError):
     code = "malformed"
 
 
+class KeyRequired(PathlightError):
+    """The request names no API key, or none that is valid."""
+
+    code = "key_required"
+
+
+class NotAllowed(PathlightError):
+    """The key may not do this, or the request was made by another site."""
+
+    code = "not_allowed"
+
+
+_STATUS: tuple[tuple[type[PathlightError], HTTPStatus], ...] = (
+    (UnsupportedImage, HTTPStatus.UNSUPPORTED_MEDIA_TYPE),
+    (ImageTooLarge, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
+    (InvalidImage, HTTPStatus.BAD_REQUEST),
+    (InvalidOption, HTTPStatus.UNPROCESSABLE_ENTITY),
+    (UnknownJob, HTTPStatus.NOT_FOUND),
+    (JobConflict, HTTPStatus.CONFLICT),
+    (ModelUnavailable, HTTPStatus.UNPROCESSABLE_ENTITY),
+    (QueueFull, HTTPStatus.SERVICE_UNAVAILABLE),
+    (StoreUnavailable, HTTPStatus.SERVICE_UNAVAILABLE),
+    (StorageFailed, HTTPStatus.SERVICE_UNAVAILABLE),
+    (Gone, HTTPStatus.GONE),
+    (KeyRequired, HTTPStatus.UNAUTHORIZED),
+    (NotAllowed, HTTPStatus.FORBIDDEN),
+)
+
+
 def status_of(error: PathlightError) -> HTTPStatus:
-    if isinstance(error, Gone):
-        return HTTPStatus.GONE
     for kind, status in _STATUS:
         if isinstance(error, kind):
             return status
@@ -67,6 +82,8 @@ def problem(status: HTTPStatus, *, code: str, detail: str) -> Response:
     response = Response(json.dumps(body), status.value, content_type="application/problem+json")
     if status is HTTPStatus.SERVICE_UNAVAILABLE:
         response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+    if status is HTTPStatus.UNAUTHORIZED:
+        response.headers["WWW-Authenticate"] = 'X-API-Key realm="Pathlight"'
     return response
 
 

@@ -20,6 +20,7 @@ from shared.images import Limits, read_header
 from shared.jobs import ImageRecord, JobOptions
 from shared.settings import Settings
 from shared.store import Submission
+from web import access
 from web.problems import BadRequest
 from web.schemas import JsonSubmission, Options
 
@@ -43,7 +44,7 @@ def read(request: Request, *, settings: Settings, registry: Registry) -> tuple[S
 def check(
     data: bytes, filename: str, options: Options, *, key: str, settings: Settings, registry: Registry
 ) -> Submission:
-    """Check picture and options against limits and models."""
+    """Check picture and options against limits and models. The job will be the caller's."""
     header = read_header(data, Limits.of(settings))
     chosen = JobOptions(
         models=tuple(dict.fromkeys(options.models if options.models is not None else settings.default_models)),
@@ -64,6 +65,7 @@ def check(
     return Submission(
         options=chosen,
         image=image,
+        owner=access.caller().owner,
         idempotency_key=key,
         body_hash=_digest(image.sha256, chosen.to_dict()),
         answer_key=_digest(image.sha256, chosen.to_dict(), _weights(chosen, registry)),

@@ -56,8 +56,14 @@ function body() {
   return data;
 }
 
+// Of a session, where keys are required.
+function token() {
+  const held = document.querySelector("meta[name=csrf-token]");
+  return held ? { "X-CSRF-Token": held.content } : {};
+}
+
 async function submit() {
-  const response = await fetch(form.dataset.api, { method: "POST", body: body() });
+  const response = await fetch(form.dataset.api, { method: "POST", body: body(), headers: token() });
   const answer = await response.json();
   if (!response.ok) throw new Error(answer.detail);
   return answer.links.page;

@@ -1,0 +1,130 @@
+"""Who is asking, and whether they may: API keys and sessions, checked before every request.
+
+A key is sent in the header X-API-Key, or held by a session whose cookie the sign-in page has set. Everything that is
+not named in `OPEN` needs one as soon as others than this machine's own people can reach the server; a new route is shut
+by itself. What is asked for with a session's cookie may change something only with that session's form token.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+from http import HTTPStatus
+from urllib.parse import urlsplit
+
+from flask import Flask, g, redirect, request, url_for
+from flask.typing import ResponseReturnValue
+from werkzeug.exceptions import SecurityError
+
+from shared.keys import ApiKey, KeyRing, Scope
+from shared.settings import Settings
+from web import csrf
+from web.problems import KeyRequired, NotAllowed
+
+HEADER = "X-API-Key"
+OPEN = {"health.healthz", "health.readyz", "pages.static", "sign_in.form", "sign_in.enter"}
+OPERATORS = {"/metrics"}
+_SAFE = {"GET", "HEAD", "OPTIONS"}
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Whoever sent the request. `key` is None where keys are off, or where the route is open to all."""
+
+    key: ApiKey | None = None
+    signed_in: bool = False
+
+    @property
+    def owner(self) -> str:
+        """Whose the jobs are that this caller submits."""
+        return self.key.id if self.key else ""
+
+    @property
+    def viewer(self) -> str | None:
+        """Whose jobs this caller may see; None: everybody's."""
+        return None if self.key is None or self.key.may(Scope.ADMIN) else self.key.id
+
+
+def caller() -> Caller:
+    """The caller of the current request, which has been let in."""
+    found: Caller = g.caller
+    return found
+
+
+def register(app: Flask, settings: Settings, keys: KeyRing) -> None:
+    """Let nobody in who may not be."""
+
+    @app.before_request
+    def admit() -> ResponseReturnValue | None:
+        if isinstance(request.routing_exception, SecurityError):
+            raise request.routing_exception  # a host that is not to be trusted
+        if request.endpoint in OPEN:
+            return None
+        if HEADER not in request.headers and _by_another_site():
+            raise NotAllowed("this request was made by another site; send the header X-API-Key to make it anyway")
+        if not keys_needed(settings):
+            g.caller = Caller()
+            return None
+        g.caller = _identify(keys)
+        if g.caller.key is None:
+            if _is_navigation():
+                return redirect(url_for("sign_in.form", next=request.full_path.rstrip("?")), HTTPStatus.SEE_OTHER)
+            raise KeyRequired(f"send a valid API key in the header {HEADER}; the operator makes one")
+        _check_scope(g.caller.key)
+        if g.caller.signed_in and request.blueprint == "api" and request.method not in _SAFE:
+            _check_token()
+        return None
+
+    @app.context_processor
+    def signed_in() -> dict[str, object]:
+        here = g.get("caller", Caller())
+        return {"signed_in": here.key.name, "csrf_token": csrf.token_for(request)} if here.signed_in else {}
+
+
+def keys_needed(settings: Settings) -> bool:
+    """Whether this request needs a key. Where nothing is said, one from this very machine does not, unless the server
+    is meant for others."""
+    if settings.keys != "auto":
+        return settings.keys == "required"
+    return settings.is_public or not _is_loopback(request.remote_addr)
+
+
+def _is_loopback(address: str | None) -> bool:
+    try:
+        return ipaddress.ip_address(address or "").is_loopback
+    except ValueError:
+        return False
+
+
+def _identify(keys: KeyRing) -> Caller:
+    if (token := request.headers.get(HEADER)) is not None:
+        return Caller(keys.find(token))
+    session = request.cookies.get(csrf.SESSION)
+    return Caller(keys.of_session(session), signed_in=True) if session else Caller()
+
+
+def _check_scope(key: ApiKey) -> None:
+    needed = Scope.ADMIN if request.path in OPERATORS else Scope.READ if request.method in _SAFE else Scope.SUBMIT
+    if not key.may(needed):
+        raise NotAllowed(f"the key {key.name} may {' and '.join(sorted(key.scopes))}, and this needs {needed}")
+
+
+def _check_token() -> None:
+    if not csrf.is_genuine(request):
+        raise NotAllowed(f"with a session's cookie, this needs the session's token in the header {csrf.HEADER}")
+
+
+def _is_navigation() -> bool:
+    """Whether a browser wants to show a page, rather than a program or a picture on a page."""
+    return request.method in _SAFE and "text/html" in request.headers.get("Accept", "")
+
+
+def _by_another_site() -> bool:
+    """Whether another site had a browser send something that changes something. Forms of the pages bear a token of
+    their own; of them a browser does not tell the origin."""
+    if request.method in _SAFE or request.blueprint != "api":
+        return False
+    if site := request.headers.get("Sec-Fetch-Site"):
+        return site not in ("same-origin", "none")
+    origin = request.headers.get("Origin")
+    return origin is not None and urlsplit(origin).netloc != request.host
