@@ -6,6 +6,8 @@ PathlightError
 |-- InvalidImage          the bytes are not a picture that can be explained
 |-- ImageTooLarge         more bytes or pixels than allowed (413)
 |-- UnsupportedImage      not JPEG, PNG or WebP (415)
+|-- InvalidArchive        an archive of pictures is damaged, encrypted or not an archive (400)
+|-- BatchTooLarge         more pictures, or more bytes of them, than a batch may have (413)
 |-- InvalidHierarchy      a class hierarchy is not a tree over the classes
 |-- ModelUnavailable      a model is unknown, not ready, or its files are not what the card says
 |-- FetchFailed           a download did not arrive or was not what it should be
@@ -52,6 +54,18 @@ class UnsupportedImage(InvalidImage):
     """Not JPEG, PNG or WebP."""
 
     code = "unsupported_image"
+
+
+class InvalidArchive(PathlightError):
+    """An archive of pictures is damaged, encrypted or not an archive."""
+
+    code = "invalid_archive"
+
+
+class BatchTooLarge(PathlightError):
+    """More pictures, or more bytes of them, than a batch may have."""
+
+    code = "batch_too_large"
 
 
 class InvalidHierarchy(PathlightError):

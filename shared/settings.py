@@ -42,6 +42,9 @@ class Settings:
     form_memory_bytes: int = 256 * 1024  # above the two 64 KiB chunks that the form parser holds at once
     request_parts: int = 40
     queue_limit: int = 1000  # interactive jobs that may wait
+    batch_bytes: int = 2 * 1024**3  # of a batch's upload, and of what its archive holds unpacked
+    batch_members: int = 10_000
+    batch_deadline_seconds: float = 7 * 24 * 3600.0
     redis_memory_bytes: int = 512 * 1024 * 1024
     disk_reserve_bytes: int = 256 * 1024 * 1024  # free room below which nothing new is accepted
 

@@ -12,6 +12,7 @@ from typing import Any, cast
 
 import redis
 
+from shared.batches import BatchStore
 from shared.connection import PREFIX as PREFIX
 from shared.connection import Scripts, connect
 from shared.connection import answering as _answering
@@ -54,6 +55,7 @@ class JobStore:
         self._redis = client
         self._settings = settings
         self.keys = KeyRing(client, settings)
+        self.batches = BatchStore(client, settings)
         self._scripts = Scripts(client, _NAMES)
 
     @classmethod

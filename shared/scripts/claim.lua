@@ -5,24 +5,28 @@ local again = redis.call('GET', receipt)
 if again then return cjson.decode(again) end
 go_on_when_full()
 
-local BULK_SHARE = 8  -- every eighth claim looks into the bulk lane first, so that it never starves
-local turn = redis.call('INCR', key('claims'))
-local lanes = turn % BULK_SHARE == 0 and {'bulk', 'interactive'} or {'interactive', 'bulk'}
+-- A claim is of one lane, so that an interactive job is not held up by bulk jobs beside it. After seven claims that
+-- passed waiting bulk jobs over, one looks into the bulk lane first: it never starves, and whoever comes while a bulk
+-- batch runs waits for that one alone.
+local BULK_SHARE = 8
+local passed = tonumber(redis.call('GET', key('passed_over')) or 0)
+local lanes = passed >= BULK_SHARE - 1 and {'bulk', 'interactive'} or {'interactive', 'bulk'}
 local claimed, closed = {}, false
 
 local function take(id)
   local attempt = redis.call('HINCRBY', job(id), 'attempts', 1)
   local fence = redis.call('HINCRBY', job(id), 'fence', 1)
-  redis.call('ZREM', key('lane', get(id, 'lane')), id)
+  dequeue(id)
   redis.call('ZADD', key('running'), now + lease, id)
   redis.call('HSET', job(id), 'started', now)
   move(id, 'queued', 'running')
-  local data = redis.call('HMGET', job(id), 'options', 'image', 'created', 'solo')
+  local data = redis.call('HMGET', job(id), 'options', 'image', 'created', 'solo', 'batch')
+  if data[5] then redis.call('HSETNX', batch(data[5]), 'last', now) end
   table.insert(claimed, cjson.encode({id = id, fence = fence, attempt = attempt, options = data[1], image = data[2],
     created = tonumber(data[3]), solo = data[4] == '1'}))
 end
 
-for _, lane in ipairs(lanes) do
+local function take_from(lane)
   for _, id in ipairs(redis.call('ZRANGE', key('lane', lane), 0, most * 2)) do
     local state = redis.call('HMGET', job(id), 'attempts', 'deadline', 'solo')
     if #claimed >= most or closed then break end
@@ -36,6 +40,15 @@ for _, lane in ipairs(lanes) do
     else
       take(id)
     end
+  end
+end
+
+for _, lane in ipairs(lanes) do
+  take_from(lane)
+  if #claimed > 0 then
+    local passes = lane == 'interactive' and redis.call('ZCARD', key('lane', 'bulk')) > 0
+    redis.call('SET', key('passed_over'), passes and passed + 1 or 0)
+    break
   end
 end
 if #claimed > 0 then redis.call('SET', receipt, cjson.encode(claimed), 'PX', lease) end

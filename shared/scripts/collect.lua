@@ -1,23 +1,46 @@
 -- ARGV: most, tombstone ms. Removes terminal jobs whose time is over, and their blobs' counts. Returns their ids.
 go_on_when_full()
-local ids = redis.call('ZRANGEBYSCORE', key('expiry'), '-inf', now, 'LIMIT', 0, tonumber(ARGV[1]))
+local most, tombstone_ms, gone = tonumber(ARGV[1]), ARGV[2], {}
+
 local function drop_blob(ref)
   if ref and ref ~= '' and redis.call('HINCRBY', key('blobs'), ref, -1) <= 0 then
     redis.call('HDEL', key('blobs'), ref)
     return true
   end
 end
-for _, id in ipairs(ids) do
+
+local function forget_key(owner, idempotency)
+  if idempotency ~= '' then redis.call('DEL', key('idempotency', owner .. ':' .. idempotency)) end
+end
+
+local function forget(id)
   local state = redis.call('HMGET', job(id), 'status', 'image_ref', 'result', 'owner', 'idempotency', 'answer')
   drop_blob(state[2])
   local answer = key('answer', state[4] .. ':' .. state[6])
   if drop_blob(state[3]) and redis.call('GET', answer) == state[3] then redis.call('DEL', answer) end
-  if state[5] ~= '' then redis.call('DEL', key('idempotency', state[4] .. ':' .. state[5])) end
+  forget_key(state[4], state[5])
   redis.call('DEL', job(id))
   redis.call('ZREM', key('jobs'), id)
   redis.call('ZREM', key('expiry'), id)
-  redis.call('SET', key('tombstone', id), state[4], 'PX', ARGV[2])
+  redis.call('SET', key('tombstone', id), state[4], 'PX', tombstone_ms)
   redis.call('HINCRBY', key('counts'), state[1], -1)
   redis.call('HINCRBY', key('counts'), 'collected', 1)
+  table.insert(gone, id)
 end
-return ids
+
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', key('expiry'), '-inf', now, 'LIMIT', 0, most)) do forget(id) end
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', key('batch_expiry'), '-inf', now, 'LIMIT', 0, 10)) do
+  local state = redis.call('HMGET', batch(id), 'owner', 'idempotency')
+  if state[1] then  -- the record goes first: nobody sees half a batch
+    forget_key(state[1], state[2])
+    redis.call('DEL', batch(id))
+    redis.call('SET', key('tombstone', id), state[1], 'PX', tombstone_ms)
+  end
+  while #gone < most do
+    local member = redis.call('LPOP', key('members', id))
+    if not member then break end
+    forget(member)
+  end
+  if redis.call('EXISTS', key('members', id)) == 0 then redis.call('ZREM', key('batch_expiry'), id) end
+end
+return gone

@@ -6,40 +6,138 @@ local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 local function key(name, id) return id and (prefix .. name .. ':' .. id) or (prefix .. name) end
 local function job(id) return key('job', id) end
 local function get(id, field) return redis.call('HGET', job(id), field) end
+local function batch(id) return key('batch', id) end
 
 -- A full Redis refuses a script at its first write, unless that write cannot grow. Every script but submit begins with
 -- one that cannot, so that jobs still run, end and are forgotten, and room is made again.
 local function go_on_when_full() redis.call('DEL', key('full')) end
 
--- Counts by state, so that accepted = queued + running + terminal + collected can be checked at any time.
+-- Counts by state, so that accepted = queued + running + terminal + collected can be checked at any time; the members
+-- of a batch are counted in its record too.
 local function move(id, from, to)
-  if from then redis.call('HINCRBY', key('counts'), from, -1) end
-  redis.call('HINCRBY', key('counts'), to, 1)
+  local of = get(id, 'batch')
+  for _, counts in ipairs(of and {key('counts'), batch(of)} or {key('counts')}) do
+    if from then redis.call('HINCRBY', counts, from, -1) end
+    redis.call('HINCRBY', counts, to, 1)
+  end
   redis.call('HSET', job(id), 'status', to)
   redis.call('PUBLISH', key('events', id), to)
 end
 
 local function keep_blob(ref) if ref ~= '' then redis.call('HINCRBY', key('blobs'), ref, 1) end end
 
--- End a job for good. Terminal states are absorbing: callers have checked that it is queued or running.
+-- Let a job wait in its lane, where its sequence number says. A member waits in the queue of its batch as well, and
+-- there alone while the batch is held: nobody claims it, and passing it over costs nothing.
+local function enqueue(id)
+  local state = redis.call('HMGET', job(id), 'lane', 'seq', 'batch')
+  if state[3] then
+    redis.call('ZADD', key('queue', state[3]), state[2], id)
+    if redis.call('HGET', batch(state[3]), 'status') ~= 'running' then return end
+  end
+  redis.call('ZADD', key('lane', state[1]), state[2], id)
+end
+
+local function dequeue(id)
+  local state = redis.call('HMGET', job(id), 'lane', 'batch', 'follows')
+  redis.call('ZREM', key('lane', state[1]), id)
+  if state[2] then redis.call('ZREM', key('queue', state[2]), id) end
+  if state[3] then redis.call('ZREM', key('followers', state[3]), id) end
+end
+
+-- Nothing of an ended batch is forgotten before all of it is.
+local function end_batch(id, retention)
+  local state = redis.call('HMGET', batch(id), 'queued', 'running', 'status')
+  if state[3] == 'filling' or tonumber(state[1]) + tonumber(state[2]) > 0 then return end
+  redis.call('HSET', batch(id), 'finished', now)
+  redis.call('ZADD', key('batch_expiry'), now + retention, id)
+end
+
+-- Milliseconds from one end of a member to the next, smoothed over some twenty of them.
+local function measure_pace(id)
+  local state = redis.call('HMGET', batch(id), 'last', 'pace')
+  if state[1] then
+    local took = now - tonumber(state[1])
+    local pace = state[2] and 0.95 * tonumber(state[2]) + 0.05 * took or took
+    redis.call('HSET', batch(id), 'pace', string.format('%.3f', pace))
+  end
+  redis.call('HSET', batch(id), 'last', now)
+end
+
+-- End a job for good. Terminal states are absorbing: callers have checked that it is queued or running. Those that
+-- wait for the same answer get it, or go on without a job that was cancelled: the first of them leads the others.
 local function conclude(id, status, result, error, retention)
-  local from = get(id, 'status')
-  redis.call('ZREM', key('lane', get(id, 'lane')), id)
+  local state = redis.call('HMGET', job(id), 'status', 'batch')
+  dequeue(id)
   redis.call('ZREM', key('running'), id)
   redis.call('ZREM', key('deadlines'), id)
   redis.call('HSET', job(id), 'finished', now, 'result', result, 'error', error)
   redis.call('HDEL', job(id), 'progress')
-  redis.call('ZADD', key('expiry'), now + retention, id)
   keep_blob(result)
-  move(id, from, status)
+  move(id, state[1], status)
+
+  local followers = redis.call('ZRANGE', key('followers', id), 0, -1)
+  redis.call('DEL', key('followers', id))
+  for place, follower in ipairs(followers) do
+    if status ~= 'cancelled' then
+      if status == 'succeeded' then redis.call('HSET', job(follower), 'cached', '1', 'started', now) end
+      conclude(follower, status, result, error, retention)
+    elseif place == 1 then
+      redis.call('HDEL', job(follower), 'follows')
+      enqueue(follower)
+    else
+      redis.call('HSET', job(follower), 'follows', followers[1])
+      redis.call('ZADD', key('followers', followers[1]), get(follower, 'seq'), follower)
+    end
+  end
+
+  if not state[2] then
+    redis.call('ZADD', key('expiry'), now + retention, id)
+    return
+  end
+  if state[1] == 'running' then measure_pace(state[2]) end
+  end_batch(state[2], retention)
 end
 
--- Give a running job back to its lane; its sequence number puts it where it stood.
+-- Take in a new job. It ends at once where its answer is known or where it cannot be run, waits for `leader` where that
+-- job waits to answer the same question, and for a worker otherwise. Returns whether its answer was known.
+local function admit(new, leader)
+  local seq = redis.call('INCR', key('sequence'))
+  redis.call('HSET', job(new.id), 'lane', new.lane, 'seq', seq, 'options', new.options, 'image', new.image,
+    'image_ref', new.image_ref, 'owner', new.owner, 'idempotency', new.idempotency or '', 'answer', new.answer,
+    'created', now, 'attempts', 0, 'fence', 0, 'deadline', now + new.deadline)
+  if new.solo then redis.call('HSET', job(new.id), 'solo', '1') end
+  if new.batch then redis.call('HSET', job(new.id), 'batch', new.batch) end
+  redis.call('ZADD', key('jobs'), seq, new.id)
+  redis.call('HINCRBY', key('counts'), 'accepted', 1)
+  keep_blob(new.image_ref)
+  move(new.id, nil, 'queued')
+
+  local answered = new.answer ~= '' and redis.call('GET', key('answer', new.owner .. ':' .. new.answer))
+  if answered then
+    redis.call('HSET', job(new.id), 'cached', '1', 'started', now)
+    conclude(new.id, 'succeeded', answered, '', new.retention)
+    return true
+  end
+  if new.error and new.error ~= '' then
+    conclude(new.id, 'failed', '', new.error, new.retention)
+    return false
+  end
+  redis.call('ZADD', key('deadlines'), now + new.deadline, new.id)
+  if leader and leader ~= '' and get(leader, 'status') == 'queued' then
+    redis.call('HSET', job(new.id), 'follows', leader)
+    redis.call('ZADD', key('followers', leader), seq, new.id)
+  else
+    enqueue(new.id)
+  end
+  return false
+end
+
+-- Give a running job back to its lane.
 local function requeue(id, solo)
   redis.call('ZREM', key('running'), id)
   redis.call('HDEL', job(id), 'started', 'progress')
   if solo then redis.call('HSET', job(id), 'solo', '1') end
-  redis.call('ZADD', key('lane', get(id, 'lane')), get(id, 'seq'), id)
+  enqueue(id)
   move(id, 'running', 'queued')
 end
 
@@ -51,6 +149,19 @@ local function renew_lease(id, fence, lease)
   if tonumber(state[4]) < now then return 3 end
   redis.call('ZADD', key('running'), 'XX', now + lease, id)
   return 1
+end
+
+-- Cancel a batch: whoever waits ends at once, followers before those whom they follow; whoever runs is told.
+local function cancel_batch(id, operation, retention)
+  redis.call('HSET', batch(id), 'status', 'cancelled')
+  redis.call('ZREM', key('filling'), id)
+  local members = redis.call('LRANGE', key('members', id), 0, -1)
+  for place = #members, 1, -1 do
+    local status = get(members[place], 'status')
+    if status == 'queued' or status == 'running' then redis.call('HSET', job(members[place]), 'cancel', operation) end
+    if status == 'queued' then conclude(members[place], 'cancelled', '', '', retention) end
+  end
+  end_batch(id, retention)
 end
 
 local function failure(code, message) return cjson.encode({code = code, message = message}) end

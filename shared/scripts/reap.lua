@@ -22,4 +22,8 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', key('deadlines'), '-inf', now, '
     touched = touched + 1
   end
 end
+local abandoned = now - 600000  -- whoever was filling them is gone: nobody was told of them
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', key('filling'), '-inf', abandoned, 'LIMIT', 0, 10)) do
+  cancel_batch(id, 'abandoned', retention)
+end
 return touched

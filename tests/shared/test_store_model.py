@@ -62,7 +62,7 @@ class Model:
     jobs: dict[str, Record] = field(default_factory=dict)
     keys: dict[str, tuple[str, str]] = field(default_factory=dict)
     known: dict[str, int] = field(default_factory=dict)  # how many jobs not yet forgotten give the answer
-    turns: int = 0
+    passed: int = 0  # claims in a row that took interactive jobs while bulk jobs waited
     claims: int = 0
     collected: int = 0
     accepted: int = 0
@@ -72,24 +72,30 @@ class Model:
         return [job_id for _, job_id in sorted(found)]
 
     def claim(self, most: int) -> list[str]:
-        self.turns += 1
-        lanes = [Lane.BULK, Lane.INTERACTIVE] if self.turns % 8 == 0 else [Lane.INTERACTIVE, Lane.BULK]
+        lanes = [Lane.BULK, Lane.INTERACTIVE] if self.passed == 7 else [Lane.INTERACTIVE, Lane.BULK]
+        for lane in lanes:
+            if taken := self.claim_from(lane, most):
+                passes = lane is Lane.INTERACTIVE and self.waiting(Lane.BULK)
+                self.passed = self.passed + 1 if passes else 0
+                return taken
+        return []
+
+    def claim_from(self, lane: Lane, most: int) -> list[str]:
         taken: list[str] = []
         alone = False
-        for lane in lanes:
-            for job_id in self.waiting(lane):
-                job = self.jobs[job_id]
-                if len(taken) == most or alone:
-                    break
-                if job.late:
-                    job.end(JobStatus.EXPIRED)
-                elif job.attempts == ATTEMPTS:
-                    job.end(JobStatus.FAILED)
-                elif not job.solo or not taken:
-                    taken.append(job_id)
-                    alone = job.solo
-                else:
-                    alone = True
+        for job_id in self.waiting(lane):
+            job = self.jobs[job_id]
+            if len(taken) == most or alone:
+                break
+            if job.late:
+                job.end(JobStatus.EXPIRED)
+            elif job.attempts == ATTEMPTS:
+                job.end(JobStatus.FAILED)
+            elif not job.solo or not taken:
+                taken.append(job_id)
+                alone = job.solo
+            else:
+                alone = True
         for job_id in taken:
             job = self.jobs[job_id]
             self.claims += 1

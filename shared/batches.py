@@ -1,0 +1,207 @@
+"""Batches: many pictures under one set of options. Each member is a job of the bulk lane; the record counts them."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import redis
+
+from shared.connection import Scripts
+from shared.errors import JobConflict, QueueFull, UnknownJob
+from shared.jobs import ImageRecord, Job, JobError, JobOptions, JobStatus
+from shared.settings import Settings
+
+_NAMES = ("batch_create", "batch_enlist", "batch_get", "batch_members", "batch_retry", "batch_set")
+CHUNK = 250  # members that one call stores
+MEMBER_BYTES = 2500  # of Redis's memory that one member takes, about
+
+
+class BatchStatus(StrEnum):
+    """`filling` while its members are being stored; `finished` where every member has ended."""
+
+    FILLING = "filling"
+    RUNNING = "running"
+    PAUSED = "paused"
+    FINISHED = "finished"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True)
+class Member:
+    """One picture to come. `error` is why it cannot be explained: such a member fails at once, alone."""
+
+    image: ImageRecord
+    answer_key: str = ""
+    solo: bool = False
+    error: JobError | None = None
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A batch as the store keeps it: `counts` of its members by state, `pace_ms` from one member's end to the next."""
+
+    id: str
+    status: BatchStatus
+    name: str
+    owner: str
+    options: JobOptions
+    total: int
+    counts: Mapping[JobStatus, int]
+    created_ms: int
+    finished_ms: int | None
+    pace_ms: float | None
+
+    @property
+    def ended(self) -> int:
+        """Members in a terminal state."""
+        return sum(count for status, count in self.counts.items() if status.is_terminal)
+
+    @property
+    def eta_seconds(self) -> float | None:
+        """When all will have ended at the pace of the last members; None where nobody can say."""
+        if self.status is BatchStatus.FINISHED:
+            return 0.0
+        if self.pace_ms is None or self.status is not BatchStatus.RUNNING:
+            return None
+        return round((self.total - self.ended) * self.pace_ms / 1000, 3)
+
+    @classmethod
+    def from_hash(cls, batch_id: str, data: Mapping[str, str]) -> Batch:
+        """Build the record from the fields of its Redis hash."""
+        counts = {status: int(data.get(status, 0)) for status in JobStatus}
+        status = BatchStatus(data["status"])
+        alive = counts[JobStatus.QUEUED] + counts[JobStatus.RUNNING]
+        if alive == 0 and status in (BatchStatus.RUNNING, BatchStatus.PAUSED):
+            status = BatchStatus.FINISHED
+        return cls(
+            id=batch_id,
+            status=status,
+            name=data["name"],
+            owner=data["owner"],
+            options=JobOptions.from_dict(json.loads(data["options"])),
+            total=int(data["total"]),
+            counts=counts,
+            created_ms=int(data["created"]),
+            finished_ms=int(data["finished"]) if alive == 0 and "finished" in data else None,
+            pace_ms=float(data["pace"]) if "pace" in data else None,
+        )
+
+
+@dataclass(frozen=True)
+class MemberPage:
+    """Some members in order, each with its place in the batch; `next` is where to go on, None at the end."""
+
+    members: Sequence[tuple[int, Job]]
+    next: int | None
+
+
+class BatchStore:
+    """Batches in the job store. Every method raises StoreUnavailable where Redis does not answer."""
+
+    def __init__(self, client: redis.Redis, settings: Settings) -> None:
+        self._scripts = Scripts(client, _NAMES)
+        seconds = (settings.batch_deadline_seconds, settings.retention_seconds)
+        self._times = tuple(round(one * 1000) for one in seconds)
+
+    def submit(
+        self,
+        members: Sequence[Member],
+        options: JobOptions,
+        *,
+        name: str = "",
+        owner: str = "",
+        idempotency_key: str = "",
+        body_hash: str = "",
+    ) -> str:
+        """Store a batch and let it run; returns its id. The same idempotency key and body give the same batch. Members
+        that ask the same question are computed once. Raises QueueFull, JobConflict (key known with another body)."""
+        outcome, batch_id = self._scripts.call(
+            "batch_create",
+            secrets.token_urlsafe(16),
+            owner,
+            name,
+            json.dumps(options.to_dict()),
+            len(members),
+            idempotency_key,
+            body_hash,
+            MEMBER_BYTES,
+        )
+        if outcome == "full":
+            raise QueueFull("the memory for waiting jobs is used up; try again when other batches have ended")
+        if outcome == "conflict":
+            raise JobConflict("this Idempotency-Key was used before with another request body")
+        job_ids = [secrets.token_urlsafe(16) for _ in members]
+        leaders: dict[str, str] = {}
+        for start in range(0, len(members), CHUNK):
+            parts: list[object] = []
+            for job_id, member in zip(job_ids[start : start + CHUNK], members[start : start + CHUNK], strict=True):
+                parts += [job_id, *_fields(member), leaders.get(member.answer_key, "")]
+                if member.answer_key:
+                    leaders.setdefault(member.answer_key, job_id)
+            self._scripts.call("batch_enlist", batch_id, start, *self._times, *parts)
+        self._set(batch_id, "open")
+        return str(batch_id)
+
+    def get(self, batch_id: str) -> Batch:
+        """The batch as it stands. Raises UnknownJob."""
+        fields = self._scripts.call("batch_get", batch_id)
+        if not fields:
+            raise UnknownJob("there is no batch with this id")
+        return Batch.from_hash(batch_id, _pairs(fields))
+
+    def members(
+        self, batch_id: str, *, start: int = 0, most: int = 100, statuses: Sequence[JobStatus] = ()
+    ) -> MemberPage:
+        """Up to `most` members from place `start` on, in order; only those in one of `statuses`, where some are given.
+        A page may be short, or empty, before the end: `next` says whether there is more."""
+        place, *found = self._scripts.call("batch_members", batch_id, start, most, *statuses)
+        places, ids, hashes = found[::3], found[1::3], found[2::3]
+        jobs = [Job.from_hash(job_id, _pairs(fields)) for job_id, fields in zip(ids, hashes, strict=True)]
+        total = self.get(batch_id).total
+        return MemberPage(list(zip(map(int, places), jobs, strict=True)), int(place) if int(place) < total else None)
+
+    def cancel(self, batch_id: str) -> None:
+        """Cancel whoever waits, tell whoever runs. Raises UnknownJob, JobConflict (all have ended)."""
+        self._change(batch_id, "cancel")
+
+    def pause(self, batch_id: str) -> None:
+        """Let no member begin; those that run go on. Raises UnknownJob, JobConflict (all have ended)."""
+        self._change(batch_id, "pause")
+
+    def resume(self, batch_id: str) -> None:
+        """Let a paused batch go on. Raises UnknownJob, JobConflict (all have ended)."""
+        self._change(batch_id, "resume")
+
+    def retry(self, batch_id: str) -> int:
+        """Put a new job in the place of every member that failed or expired, but for pictures that cannot be decoded;
+        how many. Raises UnknownJob."""
+        counts = self.get(batch_id).counts
+        ids = [secrets.token_urlsafe(16) for _ in range(counts[JobStatus.FAILED] + counts[JobStatus.EXPIRED])]
+        return int(self._scripts.call("batch_retry", batch_id, secrets.token_hex(8), *self._times, *ids))
+
+    def _change(self, batch_id: str, what: str) -> None:
+        outcome = self._set(batch_id, what)
+        if outcome == "unknown":
+            raise UnknownJob("there is no batch with this id")
+        if outcome == "ended":
+            raise JobConflict("the batch has ended already")
+
+    def _set(self, batch_id: str, what: str) -> str:
+        return str(self._scripts.call("batch_set", batch_id, what, secrets.token_hex(8), self._times[1]))
+
+
+def _fields(member: Member) -> tuple[object, ...]:
+    """What the store keeps of a member. The bytes of one that cannot be explained are not kept."""
+    error = json.dumps(member.error.to_dict()) if member.error else ""
+    image = member.image
+    kept = "" if member.error else image.sha256
+    return json.dumps(image.to_dict()), kept, member.answer_key, int(member.solo), error
+
+
+def _pairs(fields: Sequence[Any]) -> dict[str, Any]:
+    return dict(zip(fields[::2], fields[1::2], strict=True))

@@ -1,0 +1,21 @@
+-- ARGV: id, owner, name, options, total, idempotency key, body hash, bytes needed by a member. Returns {outcome, id}.
+-- The batch is held until it is opened: no member runs before all of them are known.
+local id, owner, total, idem, body = ARGV[1], ARGV[2], ARGV[5], ARGV[6], ARGV[7]
+
+if redis.call('EXISTS', batch(id)) == 1 then return {'created', id} end  -- this very call, sent again
+local idem_key = key('idempotency', owner .. ':' .. idem)
+if idem ~= '' then
+  local known = redis.call('HMGET', idem_key, 'id', 'body')
+  if known[1] then return {known[2] == body and 'created' or 'conflict', known[1]} end
+end
+
+local MEMORY_SHARE = 0.75  -- the rest is left to interactive jobs, and to every job's end
+local memory = redis.call('INFO', 'memory')
+local used, allowed = tonumber(memory:match('used_memory:(%d+)')), tonumber(memory:match('maxmemory:(%d+)'))
+if allowed > 0 and used + tonumber(total) * tonumber(ARGV[8]) > MEMORY_SHARE * allowed then return {'full', id} end
+
+redis.call('HSET', batch(id), 'owner', owner, 'name', ARGV[3], 'options', ARGV[4], 'total', total,
+  'idempotency', idem, 'created', now, 'status', 'filling', 'queued', 0, 'running', 0)
+redis.call('ZADD', key('filling'), now, id)
+if idem ~= '' then redis.call('HSET', idem_key, 'id', id, 'body', body) end
+return {'created', id}
