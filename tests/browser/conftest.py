@@ -1,0 +1,147 @@
+"""A real Chromium before a running service: pages that watch what they load, and photographs to give them."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal, Protocol
+from urllib.parse import urlsplit
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from PIL import Image
+from playwright.sync_api import Browser, BrowserContext, FilePayload, Page, sync_playwright
+
+from tests.conftest import encoded, wait_for
+from tests.flow.conftest import Service, start
+
+OUT = Path(__file__).parent / "out"  # screenshots, for a person to look at
+THEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
+LANGUAGES = ("en", "ja")
+PATIENCE_MS = 60_000  # of a job, which may be the first of its worker
+NARROW = 360  # pixels, of a small telephone
+AXE = Axe()
+
+
+class Open(Protocol):
+    def __call__(
+        self, path: str = "/", *, language: str = "en", dark: bool = False, width: int = 1280, scripts: bool = True
+    ) -> Page: ...
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The browser's executable. Absent on a reader's machine, where the test is skipped; never in CI."""
+    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if found is None:
+        message = "no Chromium is installed; on Debian: apt-get install chromium"
+        if os.environ.get("CI"):
+            pytest.fail(message)
+        pytest.skip(message)
+    return found
+
+
+# Both of the package, not of the session: while playwright runs, no other test could run an event loop of its own.
+@pytest.fixture(scope="package")
+def browser(chromium: str) -> Iterator[Browser]:
+    arguments = ["--no-sandbox"] if os.geteuid() == 0 else []  # the sandbox refuses to start for root
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=chromium, args=arguments)
+        yield running
+        running.close()
+
+
+@pytest.fixture(scope="package")
+def service(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """One service for all tests of a browser; their jobs stay, and do not disturb each other."""
+    folder = tmp_path_factory.mktemp("service")
+    running = start(folder / "home", folder / "log")
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def open_page(browser: Browser, service: Service) -> Iterator[Open]:
+    """Opens a page as a new reader. Fails the test where a page asks another host, breaks its policy or throws."""
+    base = str(service.client.base_url)
+    contexts: list[BrowserContext] = []
+    faults: list[str] = []
+
+    def open_one(
+        path: str = "/", *, language: str = "en", dark: bool = False, width: int = 1280, scripts: bool = True
+    ) -> Page:
+        context = browser.new_context(
+            base_url=base,
+            locale=language,
+            color_scheme="dark" if dark else "light",
+            viewport={"width": width, "height": 800},
+            java_script_enabled=scripts,
+            reduced_motion="reduce",
+        )
+        contexts.append(context)
+        context.set_default_timeout(PATIENCE_MS)
+        context.on("request", lambda request: faults.extend(foreign(request.url, base)))
+        context.on("weberror", lambda error: faults.append(f"thrown: {error.error}"))
+        context.on("console", lambda said: faults.extend([said.text] * ("Content Security Policy" in said.text)))
+        page = context.new_page()
+        page.goto(path)
+        return page
+
+    yield open_one
+    for context in contexts:
+        context.close()
+    assert faults == []
+
+
+@pytest.fixture(scope="session")
+def chelsea(photos: dict[str, Image.Image]) -> FilePayload:
+    return {"name": "chelsea.png", "mimeType": "image/png", "buffer": encoded(photos["chelsea"])}
+
+
+@pytest.fixture(scope="session")
+def broken(photos: dict[str, Image.Image]) -> FilePayload:
+    """A picture whose header can be read and whose rest is missing."""
+    buffer = io.BytesIO()
+    photos["coffee"].save(buffer, "JPEG")
+    return {"name": "broken.jpg", "mimeType": "image/jpeg", "buffer": buffer.getvalue()[:20_000]}
+
+
+@pytest.fixture(scope="package")
+def answered(service: Service, chelsea: FilePayload) -> str:
+    """The address of a finished answer about chelsea."""
+    files = {"image": (chelsea["name"], chelsea["buffer"], chelsea["mimeType"])}
+    job = service.client.post("/api/v1/jobs", files=files).json()
+    return finished(service, job["links"]["self"])
+
+
+def finished(service: Service, address: str) -> str:
+    """Wait until the job has ended; the address of its page."""
+    wait_for(lambda: service.client.get(address).json()["finished_at"], seconds=PATIENCE_MS / 1000, pause=0.1)
+    return str(service.client.get(address).json()["links"]["page"])
+
+
+def foreign(address: str, base: str) -> list[str]:
+    """The address, where it is of another host; what a page made itself (blob:, data:) is of none."""
+    parts = urlsplit(address)
+    return [] if parts.scheme in ("blob", "data") or parts.netloc == urlsplit(base).netloc else [address]
+
+
+def violations(page: Page) -> list[str]:
+    """What axe finds wrong with a page, serious or critical, one line each."""
+    found = AXE.run(page).response["violations"]
+    grave = [one for one in found if one["impact"] in ("serious", "critical")]
+    return [f"{one['id']}: {one['help']}: {node['html'][:200]}" for one in grave for node in one["nodes"]]
+
+
+def overflow(page: Page) -> int:
+    """By how many pixels the page is wider than its window."""
+    return int(page.evaluate("document.scrollingElement.scrollWidth - document.documentElement.clientWidth"))
+
+
+def shoot(page: Page, name: str) -> None:
+    """A picture of the whole page in OUT."""
+    OUT.mkdir(exist_ok=True)
+    page.screenshot(path=OUT / f"{name}.png", full_page=True)
