@@ -113,7 +113,7 @@ def worker_command(settings: Settings) -> list[str]:
 def web_command(settings: Settings) -> list[str]:
     return [
         *(sys.executable, "-m", "gunicorn", "--bind", f"{settings.host}:{settings.port}"),
-        *("--worker-class", "gthread", "--workers", "1", "--threads", "16", "--timeout", "30"),
+        *("--worker-class", "gthread", "--workers", "1", "--threads", str(settings.web_threads), "--timeout", "30"),
         *("--graceful-timeout", "3", "--log-level", "warning", "--no-control-socket", "web.app:from_environment()"),
     ]
 

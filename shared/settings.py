@@ -41,6 +41,8 @@ class Settings:
     request_bytes: int = 16 * 1024 * 1024
     form_memory_bytes: int = 256 * 1024  # above the two 64 KiB chunks that the form parser holds at once
     request_parts: int = 40
+    web_threads: int = 24  # of one web process; each serves one request at a time
+    event_streams: int = 8  # of one web process; each holds a thread until its job has ended
     queue_limit: int = 1000  # interactive jobs that may wait
     batch_bytes: int = 2 * 1024**3  # of a batch's upload, and of what its archive holds unpacked
     batch_members: int = 10_000
@@ -94,6 +96,12 @@ class Settings:
         for name in ("batch_size", "concurrency", "max_attempts", "lease_seconds", "reap_seconds"):
             if getattr(self, name) <= 0:
                 raise InvalidSetting(f"{_key(name)}={getattr(self, name)} must be above zero")
+
+        if self.event_streams * 2 > self.web_threads:
+            raise InvalidSetting(
+                f"PATHLIGHT_EVENT_STREAMS={self.event_streams} must leave half of "
+                f"PATHLIGHT_WEB_THREADS={self.web_threads} to other requests"
+            )
 
     def to_environment(self) -> dict[str, str]:
         """The variables from which `load` rebuilds this record, for child processes."""

@@ -13,6 +13,7 @@ from typing import Any, cast
 import redis
 
 from shared.batches import BatchStore
+from shared.changes import Changes
 from shared.connection import PREFIX as PREFIX
 from shared.connection import Scripts, connect
 from shared.connection import answering as _answering
@@ -178,6 +179,11 @@ class JobStore:
         job = Job.from_hash(job_id, data)
         with _answering():
             return self._with_position(job) if job.status is JobStatus.QUEUED else job
+
+    def changes(self, job: Job) -> Changes:
+        """Hears from now on whenever the job may have changed, its place in the queue included. To be closed."""
+        ahead = {job.lane, Lane.INTERACTIVE}  # whose length decides about its place
+        return Changes.on(self._redis, [f"{PREFIX}events:{job.id}", *(f"{PREFIX}moves:{lane}" for lane in ahead)])
 
     def is_collected(self, job_id: str, *, viewer: str | None = None) -> bool:
         """Whether the job existed, was the viewer's, and was forgotten after its retention."""

@@ -20,6 +20,7 @@ from shared.settings import Settings
 from shared.store import JobStore, Submission
 from web import submission as submissions
 from web.artifacts import PICTURE, Artifacts
+from web.events import EVENT_STREAM, Streams
 from web.jobs import Jobs
 from web.problems import problem
 from web.schemas import (
@@ -78,6 +79,7 @@ def blueprint(
         "api", __name__, url_prefix="/api/v1", abp_tags=[Tag(name="jobs", description="Explanation jobs")]
     )
     artifacts = Artifacts(blobs, settings)
+    streams = Streams(settings, store=store, jobs=jobs)
 
     @api.post(
         "/jobs",
@@ -113,6 +115,19 @@ def blueprint(
         response = jsonify(jobs.to_json(jobs.get(path.job_id)))
         response.headers["Cache-Control"] = "no-store"
         return response
+
+    @api.get(
+        "/jobs/<job_id>/events",
+        summary="Follow a job until it ends",
+        description="Server-sent events: one `job` event a change, with the job as JSON. The last is terminal, then "
+        "the stream closes. Streams are bounded: past their number the answer is 503, and clients poll instead.",
+        responses={
+            "200": {"description": "The stream", "content": {EVENT_STREAM: {"schema": {"type": "string"}}}},
+            **_problems(HTTPStatus.NOT_FOUND, HTTPStatus.GONE, HTTPStatus.SERVICE_UNAVAILABLE),
+        },
+    )
+    def follow_job(path: JobPath) -> Response:
+        return streams.open(path.job_id)
 
     @api.post(
         "/jobs/<job_id>/cancel",

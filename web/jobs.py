@@ -59,6 +59,7 @@ class Jobs:
             "result": self._result_json(job) if job.status is JobStatus.SUCCEEDED else None,
             "links": {
                 "self": url_for("api.get_job", job_id=job.id),
+                "events": url_for("api.follow_job", job_id=job.id),
                 "cancel": url_for("api.cancel_job", job_id=job.id),
                 "page": url_for("pages.job", job_id=job.id),
             },

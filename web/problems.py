@@ -52,6 +52,12 @@ class NotAllowed(PathlightError):
     code = "not_allowed"
 
 
+class TooManyStreams(PathlightError):
+    """No further event stream can be held open; polling goes on."""
+
+    code = "too_many_streams"
+
+
 _STATUS: tuple[tuple[type[PathlightError], HTTPStatus], ...] = (
     (UnsupportedImage, HTTPStatus.UNSUPPORTED_MEDIA_TYPE),
     (ImageTooLarge, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
@@ -63,6 +69,7 @@ _STATUS: tuple[tuple[type[PathlightError], HTTPStatus], ...] = (
     (QueueFull, HTTPStatus.SERVICE_UNAVAILABLE),
     (StoreUnavailable, HTTPStatus.SERVICE_UNAVAILABLE),
     (StorageFailed, HTTPStatus.SERVICE_UNAVAILABLE),
+    (TooManyStreams, HTTPStatus.SERVICE_UNAVAILABLE),
     (Gone, HTTPStatus.GONE),
     (KeyRequired, HTTPStatus.UNAUTHORIZED),
     (NotAllowed, HTTPStatus.FORBIDDEN),

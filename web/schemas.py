@@ -66,6 +66,7 @@ class ImageOut(BaseModel):
 
 class Links(BaseModel):
     self: str
+    events: str
     cancel: str
     page: str
 

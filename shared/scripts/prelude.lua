@@ -27,7 +27,8 @@ end
 local function keep_blob(ref) if ref ~= '' then redis.call('HINCRBY', key('blobs'), ref, 1) end end
 
 -- Let a job wait in its lane, where its sequence number says. A member waits in the queue of its batch as well, and
--- there alone while the batch is held: nobody claims it, and passing it over costs nothing.
+-- there alone while the batch is held: nobody claims it, and passing it over costs nothing. A lane says that places in
+-- it have changed, so that whoever follows a waiting job looks at its place again.
 local function enqueue(id)
   local state = redis.call('HMGET', job(id), 'lane', 'seq', 'batch')
   if state[3] then
@@ -35,11 +36,12 @@ local function enqueue(id)
     if redis.call('HGET', batch(state[3]), 'status') ~= 'running' then return end
   end
   redis.call('ZADD', key('lane', state[1]), state[2], id)
+  redis.call('PUBLISH', key('moves', state[1]), id)
 end
 
 local function dequeue(id)
   local state = redis.call('HMGET', job(id), 'lane', 'batch', 'follows')
-  redis.call('ZREM', key('lane', state[1]), id)
+  if redis.call('ZREM', key('lane', state[1]), id) == 1 then redis.call('PUBLISH', key('moves', state[1]), id) end
   if state[2] then redis.call('ZREM', key('queue', state[2]), id) end
   if state[3] then redis.call('ZREM', key('followers', state[3]), id) end
 end

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +125,34 @@ def test_a_long_job_shows_its_progress_and_is_cancelled_within_two_seconds(
     assert job is not None and job["status"] == "cancelled" and job["progress"] is None
     assert time.monotonic() - began < 2
     assert answer(shared_service, encoded(photos["rocket"]))["status"] == "succeeded"
+
+
+def test_full_event_streams_leave_threads_for_everybody_and_each_tells_its_job_to_the_end(
+    shared_service: Service, photos: dict[str, Image.Image]
+) -> None:
+    fields = {"methods": "rise", "models": "resnet18-photos100", "trust": "full"}
+    job = submit(shared_service, encoded(photos["coffee"]), **fields).json()
+    most = Settings().event_streams
+    with ExitStack() as open_streams:
+        client = shared_service.client
+
+        def follow() -> httpx.Response:
+            stream = client.stream("GET", job["links"]["events"], timeout=30)
+            return open_streams.enter_context(stream)
+
+        streams = [follow() for _ in range(most)]
+        assert [stream.status_code for stream in streams] == [200] * most
+        refused = client.get(job["links"]["events"])
+        assert refused.status_code == 503 and refused.headers["Retry-After"]
+        assert all(client.get("/healthz").status_code == 200 for _ in range(20))
+        events = (json.loads(line.removeprefix("data: ")) for line in streams[0].iter_lines() if line[:5] == "data:")
+        for event in events:
+            if event["progress"]:
+                client.post(job["links"]["cancel"])
+        assert event["status"] == "cancelled"
+        for stream in streams[1:]:
+            stream.read()
+    assert client.get(job["links"]["events"]).status_code == 200
 
 
 def many_pictures(count: int) -> list[bytes]:
