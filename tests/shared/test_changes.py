@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 
@@ -88,6 +89,7 @@ def test_what_is_said_together_counts_once(store: JobStore) -> None:
     with closing(changes):
         for job_id in others:
             store.cancel(job_id)
+        time.sleep(NOTHING)  # until the last of it has come
         assert changes.wait(SOON)
         assert not changes.wait(NOTHING)
 
