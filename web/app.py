@@ -16,7 +16,7 @@ from shared.broker import Bell, make_celery
 from shared.cards import Registry
 from shared.settings import Settings
 from shared.store import JobStore
-from web import access, api, pages, problems, sign_in
+from web import access, api, guide, pages, problems, sign_in
 from web.jobs import Jobs
 from web.schemas import Problem
 
@@ -63,6 +63,7 @@ def create_app(settings: Settings, *, store: JobStore, blobs: BlobStore, bell: B
     app.register_api(api.health_blueprint(settings, store=store, blobs=blobs))
     app.register_blueprint(pages.blueprint(settings, **parts))  # type: ignore[arg-type]
     app.register_blueprint(sign_in.blueprint(settings, store.keys))
+    app.register_blueprint(guide.blueprint(settings, registry=registry))
     problems.register(app)
 
     @app.get("/api/v1/docs", doc_ui=False)

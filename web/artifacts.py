@@ -41,7 +41,9 @@ class Artifacts:
     def get(self, job: Job, result: Result | None, name: str, style: Style) -> Artifact:
         """The file `name` of a job. Raises UnknownJob where it has no such file."""
         if name == PICTURE:
-            return self._artifact("image/jpeg", job.image.sha256, name, lambda: self._picture(job))
+            return self._artifact(
+                "image/jpeg", job.image.sha256, f"{name}{style.width}", lambda: self._picture(job, style.width)
+            )
         if result is None:
             raise UnknownJob("the job has no such file")
         if name.endswith(".npy") and (raw := result.maps.get(name[:-4])) is not None:
@@ -84,10 +86,10 @@ class Artifacts:
 
         return self._artifact("image/svg+xml", job.result_ref, f"{name}{style}", make)
 
-    def _picture(self, job: Job) -> bytes:
+    def _picture(self, job: Job, width: int | None) -> bytes:
         """The uploaded picture, re-encoded without its metadata and bounded for display."""
         picture = self._decode(job)
-        picture.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
+        picture.thumbnail((width or LONGEST_SIDE, LONGEST_SIDE))
         buffer = io.BytesIO()
         picture.save(buffer, "JPEG", quality=90)
         return buffer.getvalue()

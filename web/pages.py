@@ -145,7 +145,7 @@ def _offer(registry: Registry, settings: Settings) -> dict[str, Any]:
     """What the form lets one choose from."""
     return {
         "settings": settings,
-        "cards": _in_order(registry, settings),
+        "cards": in_order(registry, settings),
         "classes": _class_names(registry),
         "trees": TREES,
         "methods": METHODS,
@@ -153,7 +153,7 @@ def _offer(registry: Registry, settings: Settings) -> dict[str, Any]:
     }
 
 
-def _in_order(registry: Registry, settings: Settings) -> list[ModelCard]:
+def in_order(registry: Registry, settings: Settings) -> list[ModelCard]:
     """The default models first, those that are not ready last."""
     rank = {name: number for number, name in enumerate(settings.default_models)}
     return sorted(registry.cards.values(), key=lambda card: (card.missing is not None, rank.get(card.name, len(rank))))

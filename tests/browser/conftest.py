@@ -142,6 +142,8 @@ def overflow(page: Page) -> int:
 
 
 def shoot(page: Page, name: str) -> None:
-    """A picture of the whole page in OUT."""
+    """A picture of the whole page in OUT, pictures further down included."""
+    page.evaluate("for (const image of document.images) image.loading = 'eager'")
+    page.evaluate("Promise.allSettled([...document.images].map((image) => image.decode()))")
     OUT.mkdir(exist_ok=True)
     page.screenshot(path=OUT / f"{name}.png", full_page=True)

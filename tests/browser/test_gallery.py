@@ -20,11 +20,14 @@ def options(page: Page) -> None:
     page.evaluate("for (const part of document.querySelectorAll('details')) part.open = true")
 
 
-def missing(page: Page) -> None:
-    page.goto("/jobs/nothing")
-
-
-PLAIN: dict[str, Callable[[Page], None]] = {"form": form, "options": options, "missing": missing}
+PLAIN: dict[str, Callable[[Page], object]] = {
+    "form": form,
+    "options": options,
+    "missing": lambda page: page.goto("/jobs/nothing"),
+    "models": lambda page: page.goto("/models"),
+    "meaning": lambda page: page.goto("/meaning"),
+    "history-empty": lambda page: page.goto("/history"),
+}
 
 
 def look(page: Page, name: str, language: str) -> None:
@@ -51,6 +54,17 @@ def test_the_form_with_a_picture_is_in_order(open_page: Open, chelsea: FilePaylo
     page = open_page(language=language)
     page.locator("input[type=file][name=image]").set_input_files(chelsea)
     look(page, "chosen", language)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_history_is_in_order(open_page: Open, chelsea: FilePayload, language: str) -> None:
+    page = open_page(language=language)
+    page.locator("input[type=file][name=image]").set_input_files(chelsea)
+    page.locator("button[type=submit]").click()
+    page.wait_for_url("**/jobs/*")
+    page.goto("/history")
+    expect(page.locator("#history .entry-answer")).not_to_be_empty()
+    look(page, "history", language)
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

@@ -11,7 +11,7 @@ from tests.browser.conftest import NARROW, PATIENCE_MS, Open, overflow, violatio
 
 FIRST_PAINT_MS = 1000
 BYTES_BEFORE_PICTURES = 100_000
-PAGES = ("/", "/jobs/nothing")
+PAGES = ("/", "/jobs/nothing", "/models", "/meaning", "/history")
 ANSWER = ".answer"
 
 # Sizes as they came over the wire, headers included, of everything but pictures.

@@ -1,5 +1,7 @@
 // The form's comforts: drop, paste, preview, and sending without leaving the page until the job is accepted.
 
+import { remember } from "./history.js";
+
 const form = document.querySelector("#submit");
 const input = form.querySelector("#image");
 const zone = form.querySelector("#zone");
@@ -66,6 +68,7 @@ async function submit() {
   const response = await fetch(form.dataset.api, { method: "POST", body: body(), headers: token() });
   const answer = await response.json();
   if (!response.ok) throw new Error(answer.detail);
+  remember(answer);
   return answer.links.page;
 }
 
