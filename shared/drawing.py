@@ -92,6 +92,11 @@ def overlay(
     return _explained(Image.fromarray(_bytes(out)), raw, drawn_box, style=style, bar=bar, scale=scale, unit=unit)
 
 
+def strip(name: str) -> Image.Image:
+    """A colour table as a picture one pixel high, from the lowest value to the highest."""
+    return Image.fromarray(_table(name)[None])
+
+
 def png_bytes(image: Image.Image) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, "PNG", compress_level=1)  # 3 % larger than at level 3, in two thirds of the time

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec
 
 from flask import Blueprint, Response, make_response, redirect, render_template, request, url_for
 from flask.wrappers import Request
@@ -19,24 +20,25 @@ from shared import phrases
 from shared.blobs import BlobStore
 from shared.broker import Bell
 from shared.cards import ModelCard, Registry, short_name
-from shared.drawing import LONGEST_SIDE
-from shared.errors import InvalidOption, PathlightError
+from shared.drawing import COLORMAPS, DIVERGING, LONGEST_SIDE, png_bytes, strip
+from shared.errors import InvalidOption, JobConflict, PathlightError, UnknownJob
 from shared.jobs import Job, JobStatus
 from shared.methods import METHODS
 from shared.options import TREES
 from shared.settings import Settings
 from shared.store import JobStore
-from web import csrf, language
+from web import csrf, follow_up, language, reproduce
 from web import submission as submissions
 from web.api import accept
 from web.jobs import Jobs
 from web.language import gettext as _
 from web.language import told
-from web.problems import RETRY_AFTER_SECONDS, BadRequest, discard_body, status_of
+from web.problems import RETRY_AFTER_SECONDS, BadRequest, NotAllowed, discard_body, status_of
 from web.schemas import Options
 
 OVERLAY_WIDTHS = (480, 960)  # drawn pixels, for ordinary and for dense screens
 _FOLDER = Path(__file__).parent
+P = ParamSpec("P")
 
 
 def blueprint(
@@ -86,11 +88,49 @@ def blueprint(
     @pages.get("/jobs/<job_id>")
     def job(job_id: str) -> Response:
         found = jobs.get(job_id)
-        places = _places(jobs, found) if found.status is JobStatus.SUCCEEDED else {}
-        widths = overlay_widths(found.image.width, found.image.height)
-        shown = {"job": jobs.to_json(found), "cards": registry.cards, "places": places, "widths": widths}
+        token = csrf.token_for(request)
+        shown = {
+            "job": jobs.to_json(found),
+            "cards": registry.cards,
+            "places": _places(jobs, found) if found.status is JobStatus.SUCCEEDED else {},
+            "widths": overlay_widths(found.image.width, found.image.height),
+            "colormaps": COLORMAPS,
+            "commands": _commands(found),
+            "token": token,
+            "token_field": csrf.FIELD,
+        }
         response = make_response(render_template("job.html", **shown))
         response.headers["Cache-Control"] = "no-store"
+        csrf.keep(response, token, secure=request.is_secure)
+        return response
+
+    @pages.post("/jobs/<job_id>/again")
+    def ask_again(job_id: str) -> WerkzeugResponse:
+        """Another question about the picture of a job."""
+        found = jobs.get(job_id)
+        _must_be_genuine(request)
+        options = _validated(follow_up.options_for, found.options, request.form.to_dict(flat=False))
+        data = blobs.get(found.image.sha256)
+        name = found.image.filename
+        checked = submissions.check(data, name, options, key="", settings=settings, registry=registry)
+        new_id = accept(checked, data, store=store, blobs=blobs, bell=bell)
+        return redirect(url_for("pages.job", job_id=new_id), HTTPStatus.SEE_OTHER)
+
+    @pages.post("/jobs/<job_id>/cancel")
+    def cancel(job_id: str) -> WerkzeugResponse:
+        jobs.get(job_id)
+        _must_be_genuine(request)
+        with suppress(JobConflict):  # it ended meanwhile: its page says how
+            store.cancel(job_id)
+        return redirect(url_for("pages.job", job_id=job_id), HTTPStatus.SEE_OTHER)
+
+    @pages.get("/colours/<name>.png")
+    def colours(name: str) -> Response:
+        """A colour table as a strip, from the lowest value to the highest."""
+        if name not in (*COLORMAPS, DIVERGING):
+            raise UnknownJob(f"there is no colour table {name!r}")
+        response = Response(png_bytes(strip(name)), content_type="image/png")
+        response.headers["Cache-Control"] = "public, max-age=86400"
         return response
 
     @pages.errorhandler(RequestEntityTooLarge)
@@ -125,13 +165,22 @@ def _read_picture(request: Request) -> tuple[bytes, str]:
     return file.read(), file.filename
 
 
+def _must_be_genuine(request: Request) -> None:
+    if not csrf.is_genuine(request):
+        raise NotAllowed(_("this page was opened too long ago or elsewhere; load it again and try once more"))
+
+
 def _read_options(chosen: Mapping[str, Any]) -> Options:
     words = ("target", "contrast", "tree", "trust")
     given: dict[str, Any] = {name: chosen[name].strip() for name in words if chosen.get(name, "").strip()}
     if chosen["methods"]:
         given["methods"] = chosen["methods"]
+    return _validated(Options, models=chosen["models"], **given)
+
+
+def _validated(make: Callable[P, Options], *args: P.args, **fields: P.kwargs) -> Options:
     try:
-        return Options(models=chosen["models"], **given)
+        return make(*args, **fields)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         raise InvalidOption(f"{first['loc'][0]}: {first['msg']}") from error
@@ -173,6 +222,11 @@ def _places(jobs: Jobs, found: Job) -> dict[tuple[str, str], str]:
         for explanation in result.document["explanations"]
         for entry in explanation["maps"]
     }
+
+
+def _commands(found: Job) -> dict[str, str]:
+    address = url_for("api.submit_job", _external=True)
+    return {"cli": reproduce.cli_command(found), "curl": reproduce.curl_command(found, address=address)}
 
 
 def overlay_widths(width: int, height: int) -> list[int]:

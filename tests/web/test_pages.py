@@ -322,7 +322,7 @@ def test_a_waiting_job_tells_its_place_and_reloads_with_and_without_scripts(hous
     page = house.client.get(f"/jobs/{job_id}")
     assert "Number 2 in the queue, less than a second to go." in words(page)
     assert '<noscript><meta http-equiv="refresh" content="2"></noscript>' in page.text
-    assert f'data-job="/api/v1/jobs/{job_id}"' in page.text and "/assets/follow.js?v=" in page.text
+    assert f'data-job="/api/v1/jobs/{job_id}"' in page.text and "/assets/waiting.js?v=" in page.text
     assert page.headers["Cache-Control"] == "no-store"
 
 
@@ -330,7 +330,7 @@ def test_a_running_job_tells_how_far_it_is(house: House) -> None:
     job_id = house.submit()
     house.store.report(house.claim(), done=1, total=4, stage="cam")
     page = house.client.get(f"/jobs/{job_id}")
-    assert "A worker is on it : cam, 1 of 4." in words(page)
+    assert "cam: 1 of 4" in words(page)
     assert '<h1 data-when="queued" hidden>' in page.text and '<h1 data-when="running">' in page.text
 
 
@@ -397,7 +397,7 @@ def test_an_answer_names_model_prediction_and_probability(house: House) -> None:
     page = house.client.get(f"/jobs/{house.answered(document())}")
     assert "The animals tabby 81.2% softmax probability, not calibrated" in words(page)
     assert "<title>tabby · Pathlight</title>" in page.text
-    assert "refresh" not in page.text and "<script" not in page.text
+    assert "refresh" not in page.text and re.findall(r"/assets/(\w+\.js)", page.text) == ["result.js"]
 
 
 def test_a_calibrated_confidence_comes_before_the_softmax(house: House) -> None:
@@ -414,7 +414,7 @@ def test_a_map_is_told_in_words(house: House) -> None:
     seen = words(page)
     assert "0 to 12.4 logit units, dark to bright, scaled to this map’s maximum; negative evidence (down" in seen
     assert "(down to −3.10) is not shown." in seen
-    assert "Strongest in the upper left; the network did not see the dimmed edges" in seen
+    assert "Strongest in the upper left. The network did not see the dimmed edges." in seen
     assert "the mean of its cells plus the bias is 7.10, off by 3e-7; rounding may reach 7e-5." in seen
 
 
@@ -425,9 +425,9 @@ def test_a_contrast_names_both_classes_and_its_diverging_scale(house: House) -> 
         {"index": 0, "name": "tabby"},
     )
     seen = words(house.client.get(f"/jobs/{house.answered(document(entry))}"))
-    assert "the evidence for dog rather than tabby asked for; not the prediction" in seen
+    assert "the evidence for dog rather than tabby Class activation map exact asked for; not the prediction" in seen
     assert "−12.4 to 12.4 logit units, scaled to this map’s largest value: red speaks for dog, blue for tabby." in seen
-    assert "score difference: the mean of its cells plus the difference of the biases" in seen
+    assert "the difference of the network’s two scores: the mean of its cells plus the difference of the biases" in seen
 
 
 def test_a_map_that_does_not_add_up_is_called_out(house: House) -> None:
@@ -441,19 +441,29 @@ def test_a_map_that_does_not_add_up_is_called_out(house: House) -> None:
 def test_a_map_without_positive_evidence_has_no_scale(house: House) -> None:
     entry = explanation()
     entry["maps"][0]["range"] = [-3.1, -0.1]
-    assert "logit units" not in words(house.client.get(f"/jobs/{house.answered(document(entry))}"))
+    assert "dark to bright" not in words(house.client.get(f"/jobs/{house.answered(document(entry))}"))
 
 
 def test_the_most_probable_classes_have_bars_of_their_length(house: House) -> None:
     page = house.client.get(f"/jobs/{house.answered(document())}")
-    assert "Most probable classes tabby 81.2% dog 18.8%" in words(page)
+    assert "Most probable classes tabby 81.2% shown above dog 18.8% Explain this" in words(page)
     assert '<rect width="81.20" height="1"/>' in page.text and '<rect width="18.80" height="1"/>' in page.text
 
 
 def test_the_path_goes_from_the_root_to_the_leaf_and_marks_its_weakest_step(house: House) -> None:
     seen = words(house.client.get(f"/jobs/{house.answered(document())}"))
-    steps = "any class animal 99.3% rather than vehicle 0.7% tabby 81.0% weakest step rather than dog 19.0%"
-    assert f"the path to tabby {steps} Tree and network agree on tabby. All steps together: 80.5%." in seen
+    steps = "any class animal 99.3% vehicle 0.7% tabby 81.0% weakest step dog 19.0%"
+    assert "the path to tabby" in seen
+    assert f"{steps} Tree and network agree on tabby. All steps together: 80.5%." in seen
+
+
+def test_the_runner_up_of_the_weakest_step_says_where_it_would_have_led(house: House) -> None:
+    entry = explanation()
+    runner_up = {"at": 1, "node": "n-dog", "name": "canine", "leads_to": "dog", "probability": 0.19}
+    entry["decision_path"]["runner_up"] = runner_up
+    seen = words(house.client.get(f"/jobs/{house.answered(document(entry))}"))
+    assert "19.0% runner-up; it would have led to dog" in seen
+    assert "Least sure: tabby rather than canine." in seen
 
 
 def test_a_map_in_another_unit_is_told_in_it(house: House) -> None:
@@ -470,7 +480,7 @@ def test_pictures_that_are_taken_along_carry_their_scale(house: House) -> None:
 
 def test_the_path_is_shown_as_a_tree_whose_address_can_be_opened(house: House) -> None:
     page = house.client.get(f"/jobs/{house.answered(document())}").text
-    address = re.search(r'<a href="([^"]+/animals\.tree\.svg)"><img src="\1"', page)
+    address = re.search(r'<a href="([^"]+/animals\.tree\.svg)">The tree as a picture', page)
     assert address is not None
     assert house.client.get(address[1]).mimetype == "image/svg+xml"
 
@@ -478,12 +488,16 @@ def test_the_path_is_shown_as_a_tree_whose_address_can_be_opened(house: House) -
 def test_every_decision_with_a_map_leads_to_it(house: House) -> None:
     entry = explanation()
     names = {"raw": "animals.cam.npy", "heatmap": "step-1.h.png", "overlay": "step-1.o.png"}
-    entry["decision_path"]["steps"][0]["map"] = {"against": "n-vehicle", "artifacts": names}
+    entry["decision_path"]["steps"][0]["map"] = {"against": "n-vehicle", "artifacts": names, "range": [-2.0, 1.0]}
     page = house.client.get(f"/jobs/{house.answered(document(entry))}")
-    assert "animal 99.3% rather than vehicle 0.7% · its map tabby" in words(page)
-    link = r'<a href="([^"]+step-1\.o\.png\?bar=1)" aria-label="its map: animal rather than vehicle">'
-    address = re.search(link, page.text)
-    assert address is not None and house.client.get(address[1]).status_code == 200
+    link = (
+        r'href="([^"]+step-1\.o\.png\?bar=1)" data-step=\'([^\']+)\' aria-label="Map of the decision animal rather than'
+    )
+    found = re.search(link, page.text)
+    assert found is not None and house.client.get(found[1]).status_code == 200
+    shown = json.loads(found[2])
+    assert (shown["low"], shown["high"], shown["contrast"], shown["box"]) == ("−2.00", "2.00", True, [5, 0, 35, 30])
+    assert house.client.get(shown["raw"]).data[:6] == b"\x93NUMPY"
 
 
 def test_a_path_that_an_earlier_version_stored_is_shown_without_its_tree(house: House) -> None:
@@ -506,7 +520,7 @@ def test_of_many_siblings_the_likeliest_three_are_named(house: House) -> None:
     siblings = [{"node": name, "name": name, "probability": p} for name, p in zip("abcde", chances, strict=True)]
     entry["decision_path"]["steps"][0]["siblings"] = siblings
     seen = words(house.client.get(f"/jobs/{house.answered(document(entry))}"))
-    assert "rather than b 50.0%, e 30.0%, c 20.0% and 2 more" in seen
+    assert "animal 99.3% b 50.0% e 30.0% c 20.0% and 2 more" in seen
 
 
 def test_an_answer_without_a_tree_has_no_path(house: House) -> None:
@@ -543,6 +557,87 @@ def test_pictures_and_downloads_of_an_answer_are_there(house: House) -> None:
 )
 def test_overlays_are_asked_for_no_larger_than_they_are_drawn(size: tuple[int, int], expected: list[int]) -> None:
     assert pages.overlay_widths(*size) == expected
+
+
+# -- asking again ------------------------------------------------------------------------------------------------------
+
+
+def again(house: House, job_id: str, **fields: Any) -> TestResponse:
+    """Press a button of an answer's page, as a browser without scripts does."""
+    token = re.search(r'name="token" value="([^"]+)"', house.client.get(f"/jobs/{job_id}").text)
+    assert token is not None
+    return house.client.post(f"/jobs/{job_id}/again", data={"token": token[1], **fields})
+
+
+def test_another_class_can_be_asked_about_without_sending_the_picture_again(house: House) -> None:
+    job_id = house.answered(document())
+    page = house.client.get(f"/jobs/{job_id}").text
+    assert '<button class="small" name="target" value="1" aria-label="Explain dog">' in page
+    response = again(house, job_id, models="animals", target="1")
+    assert response.status_code == 303 and house.bell.rings == 1
+    asked = house.store.get(response.headers["Location"].removeprefix("/jobs/"))
+    assert asked.options == JobOptions(("animals",), target="1")
+    assert asked.image == house.store.get(job_id).image
+
+
+def test_two_classes_can_be_contrasted(house: House) -> None:
+    job_id = house.answered(document())
+    page = words(house.client.get(f"/jobs/{job_id}"))
+    assert "Why tabby and not something else?" in page and "Rather than" in page
+    response = again(house, job_id, models="animals", target="0", contrast="dog")
+    asked = house.store.get(response.headers["Location"].removeprefix("/jobs/"))
+    assert asked.options == JobOptions(("animals",), target="0", contrast="dog")
+
+
+def test_a_further_question_keeps_the_other_options_but_not_the_classes(house: House) -> None:
+    options = JobOptions(("animals",), ("rise",), target="dog", contrast="tabby", tree="hard", trust="full")
+    picture = ImageRecord(house.blobs.put(png()), 40, 30, "PNG", "cat.png")
+    job_id = house.store.submit(Submission(options, picture))
+    response = house.client.get(f"/jobs/{job_id}")
+    asked = house.store.get(again(house, job_id).headers["Location"].removeprefix("/jobs/"))
+    assert response.status_code == 200
+    assert asked.options == JobOptions(("animals",), ("rise",), tree="hard", trust="full")
+
+
+def test_a_question_that_no_model_can_answer_is_refused_in_words(house: House) -> None:
+    response = again(house, house.answered(document()), models="animals", contrast="dodo")
+    assert response.status_code == 422 and "'dodo' is not a class of animals" in words(response)
+
+
+def test_a_forged_question_or_cancel_is_refused(house: House) -> None:
+    job_id = house.submit()
+    for action in ("again", "cancel"):
+        assert house.client.post(f"/jobs/{job_id}/{action}", data={"token": "A" * 43}).status_code == 403
+    assert house.store.get(job_id).status is JobStatus.QUEUED and house.bell.rings == 0
+
+
+def test_a_waiting_job_can_be_cancelled_without_scripts_even_twice(house: House) -> None:
+    job_id = house.submit()
+    token = re.search(r'name="token" value="([^"]+)"', house.client.get(f"/jobs/{job_id}").text)
+    assert token is not None
+    for _ in range(2):
+        response = house.client.post(f"/jobs/{job_id}/cancel", data={"token": token[1]}, follow_redirects=True)
+        assert words(response).startswith("This job was cancelled")
+
+
+def test_an_answer_tells_the_commands_that_ask_the_same(house: House) -> None:
+    options = JobOptions(("animals",), ("cam", "rise"), target="dog", contrast="tabby, tabby cat", tree="hard")
+    picture = ImageRecord(house.blobs.put(png()), 40, 30, "PNG", "my cat.png")
+    job_id = house.store.submit(Submission(options, picture))
+    result = Result(document(), {"animals.cam": CAM})
+    assert house.store.succeed(house.claim(), house.blobs.put(result.pack()), compute_ms=3.0)
+    seen = words(house.client.get(f"/jobs/{job_id}"))
+    classes = "--target dog --contrast 'tabby, tabby cat' --tree hard"
+    assert f"pathlight explain 'my cat.png' --model animals --method cam --method rise {classes}" in seen
+    asked = "-F methods=cam -F methods=rise -F target=dog -F 'contrast=tabby, tabby cat' -F tree=hard"
+    assert f"curl -F 'image=@my cat.png' -F models=animals {asked} http://localhost/api/v1/jobs" in seen
+
+
+def test_the_page_draws_with_the_colours_of_the_server(house: House) -> None:
+    response = house.client.get("/colours/inferno.png")
+    with Image.open(io.BytesIO(response.data)) as strip:
+        assert strip.size == (257, 1) and strip.getpixel((0, 0)) == (0, 0, 4)
+    assert house.client.get("/colours/nothing.png").status_code == 404
 
 
 # -- all pages ---------------------------------------------------------------------------------------------------------

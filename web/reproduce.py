@@ -1,0 +1,41 @@
+"""How to get a job's answer again: the commands that ask the same question."""
+
+from __future__ import annotations
+
+import shlex
+
+from shared.jobs import Job, JobOptions
+
+_DEFAULTS = JobOptions(models=())
+
+
+def cli_command(job: Job) -> str:
+    """The `pathlight explain` that answers here and now, without a server."""
+    words = ["pathlight", "explain", job.image.filename]
+    for name, value in _said(job.options):
+        words += [f"--{name.removesuffix('s') if name in ('models', 'methods') else name}", value]
+    return _line(words)
+
+
+def curl_command(job: Job, *, address: str) -> str:
+    """The call that submits the same job to the API at `address`."""
+    words = ["curl", "-F", f"image=@{job.image.filename}"]
+    for name, value in _said(job.options):
+        words += ["-F", f"{name}={value}"]
+    return _line([*words, address])
+
+
+def _said(options: JobOptions) -> list[tuple[str, str]]:
+    """The models, and whatever differs from the defaults."""
+    said = [("models", name) for name in options.models]
+    if options.methods != _DEFAULTS.methods:
+        said += [("methods", name) for name in options.methods]
+    for name in ("target", "contrast", "tree", "trust"):
+        value = getattr(options, name)
+        if value is not None and value != getattr(_DEFAULTS, name):
+            said.append((name, value))
+    return said
+
+
+def _line(words: list[str]) -> str:
+    return " ".join(shlex.quote(word) for word in words)

@@ -1,0 +1,49 @@
+// "Why this and not that?" side by side: the map of each class on one scale, and the map of their difference.
+
+import { ask } from "./ask.js";
+import { fetchMap } from "./npy.js";
+import { show } from "./stage.js";
+import { topOf } from "./map_view.js";
+import { digits } from "./digits.js";
+import { say } from "./say.js";
+
+export async function openComparison(form, fields, answer) {
+  const { target, contrast } = Object.fromEntries(new FormData(form));
+  const pages = await Promise.all([
+    ask(form, { target, contrast: "" }),
+    ask(form, { target: contrast, contrast: "" }),
+    ask(form, { ...fields }),
+  ]);
+  const parts = pages.map((page) => evidenceOf(page, answer.dataset.model));
+  const shown = parts.map((part) => JSON.parse(part.querySelector(".stage").dataset.map));
+  await shareScale(shown[0], shown[1]);
+  const panel = document.createElement("div");
+  panel.className = "comparison";
+  const link = document.createElement("a");
+  link.href = pages[2].address;
+  link.textContent = say("The comparison’s own page");
+  parts.forEach((part, number) => panel.append(column(part, shown[number])));
+  panel.append(link);
+  answer.querySelector(".comparison")?.remove();
+  form.closest(".columns").after(panel);
+  panel.querySelectorAll(".stage").forEach((stage, number) => show(stage, shown[number]));
+  panel.scrollIntoView({ block: "nearest" });
+}
+
+const evidenceOf = (page, model) =>
+  document.importNode(page.document.querySelector(`.answer[data-model="${CSS.escape(model)}"] .evidence`), true);
+
+// Two maps can be compared by eye only where the same colour means the same value.
+async function shareScale(...shown) {
+  const maps = await Promise.all(shown.map(({ raw }) => fetchMap(raw)));
+  const top = Math.max(...maps.map(({ values }) => topOf(values, false)));
+  for (const one of shown) Object.assign(one, { top, high: digits(top, 3) });
+}
+
+function column(part, shown) {
+  const figure = document.createElement("figure");
+  const caption = document.createElement("figcaption");
+  caption.textContent = shown.subject;
+  figure.append(caption, part.querySelector(".stage"), part.querySelector(".proofs"));
+  return figure;
+}

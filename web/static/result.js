@@ -1,0 +1,72 @@
+// The page of an answer: brings its maps, its tree and its questions to life.
+
+import { ask } from "./ask.js";
+import { openComparison } from "./compare.js";
+import { openCopies } from "./copy.js";
+import { say } from "./say.js";
+import { openAll } from "./stage.js";
+import { openTree } from "./tree.js";
+
+const asking = document.querySelector("#asking");
+
+function open(root) {
+  openAll(root);
+  for (const decisions of root.querySelectorAll(".decisions")) openTree(decisions);
+  for (const form of root.querySelectorAll("form[data-ask]")) form.addEventListener("submit", question);
+}
+
+async function question(event) {
+  event.preventDefault();
+  const form = event.target;
+  const answer = form.closest(".answer");
+  const fields = event.submitter?.name ? { [event.submitter.name]: event.submitter.value } : {};
+  tell(say("Asking the network …"));
+  answer.setAttribute("aria-busy", "true");
+  try {
+    if (form.dataset.ask === "contrast") await openComparison(form, fields, answer);
+    else replace(answer, await ask(form, fields));
+    asking.hidden = true;
+  } catch (problem) {
+    tell(problem.message, true);
+  } finally {
+    answer.removeAttribute("aria-busy");
+  }
+}
+
+// The answer to another question takes the place of the first, which can be had back.
+function replace(answer, page) {
+  const model = answer.dataset.model;
+  const found = page.document.querySelector(`.answer[data-model="${CSS.escape(model)}"]`);
+  const next = document.importNode(found, true);
+  const bar = document.createElement("p");
+  bar.className = "swapped";
+  const back = document.createElement("button");
+  back.type = "button";
+  back.className = "small";
+  back.textContent = say("Back to the answer before");
+  back.addEventListener("click", () => {
+    next.replaceWith(answer);
+    answer.querySelector("h2").focus();
+  });
+  const own = document.createElement("a");
+  own.href = page.address;
+  own.textContent = say("This answer’s own page");
+  bar.append(back, own);
+  next.prepend(bar);
+  answer.replaceWith(next);
+  open(next);
+  const heading = next.querySelector("h2");
+  heading.tabIndex = -1;
+  heading.focus({ preventScroll: true });
+  next.scrollIntoView({ block: "start" });
+}
+
+function tell(text, wrong = false) {
+  asking.textContent = text;
+  asking.classList.toggle("error", wrong);
+  asking.hidden = false;
+  if (wrong) asking.scrollIntoView({ block: "nearest" });
+}
+
+open(document);
+openCopies(document);

@@ -1,0 +1,42 @@
+// The page of a job on its way: shows how far it is, then loads the page again, since the server draws every result.
+
+import { follow } from "./events.js";
+import { duration } from "./duration.js";
+import { say } from "./say.js";
+
+const panel = document.querySelector("#follow");
+const trouble = document.querySelector("#trouble");
+const bar = document.querySelector("#progress");
+const title = document.title;
+
+function write(id, words) {
+  const element = document.getElementById(id);
+  if (element.textContent !== words) element.textContent = words;
+}
+
+function show(job) {
+  trouble.hidden = true;
+  for (const part of panel.querySelectorAll("[data-when]")) part.hidden = part.dataset.when !== job.status;
+  if (job.queue) {
+    write("position", String(job.queue.position));
+    write("eta", duration(job.queue.eta_seconds));
+    document.title = `(${job.queue.position}) ${title}`;
+  }
+  const { stage, done, total } = job.progress ?? {};
+  if (!total) return;
+  write("stage", say("{stage}: {done} of {total}", { stage, done, total }));
+  [bar.max, bar.value] = [total, done];
+  document.title = `${Math.floor((100 * done) / total)} % · ${title}`;
+}
+
+function complain(problem, wait) {
+  const reason = problem.message.startsWith("status") ? ` (${problem.message})` : "";
+  trouble.textContent = say(
+    "The server does not answer just now{reason}. The job is not lost; trying again in {time}.",
+    { reason, time: duration(wait / 1000) },
+  );
+  trouble.hidden = false;
+}
+
+await follow({ self: panel.dataset.job, events: panel.dataset.events }, { onJob: show, onTrouble: complain });
+location.reload();
