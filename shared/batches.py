@@ -147,12 +147,12 @@ class BatchStore:
         self._set(batch_id, "open")
         return str(batch_id)
 
-    def get(self, batch_id: str) -> Batch:
-        """The batch as it stands. Raises UnknownJob."""
-        fields = self._scripts.call("batch_get", batch_id)
-        if not fields:
+    def get(self, batch_id: str, *, viewer: str | None = None) -> Batch:
+        """The batch as it stands. Raises UnknownJob, also where `viewer` is not its owner; None sees every batch."""
+        fields = _pairs(self._scripts.call("batch_get", batch_id))
+        if not fields or viewer not in (None, fields["owner"]):
             raise UnknownJob("there is no batch with this id")
-        return Batch.from_hash(batch_id, _pairs(fields))
+        return Batch.from_hash(batch_id, fields)
 
     def members(
         self, batch_id: str, *, start: int = 0, most: int = 100, statuses: Sequence[JobStatus] = ()

@@ -71,7 +71,7 @@ def register(app: Flask, settings: Settings, keys: KeyRing) -> None:
                 return redirect(url_for("sign_in.form", next=request.full_path.rstrip("?")), HTTPStatus.SEE_OTHER)
             raise KeyRequired(f"send a valid API key in the header {HEADER}; the operator makes one")
         _check_scope(g.caller.key)
-        if g.caller.signed_in and request.blueprint == "api" and request.method not in _SAFE:
+        if g.caller.signed_in and _is_api() and request.method not in _SAFE:
             _check_token()
         return None
 
@@ -114,6 +114,10 @@ def _check_token() -> None:
         raise NotAllowed(f"with a session's cookie, this needs the session's token in the header {csrf.HEADER}")
 
 
+def _is_api() -> bool:
+    return request.path.startswith("/api/")
+
+
 def _is_navigation() -> bool:
     """Whether a browser wants to show a page, rather than a program or a picture on a page."""
     return request.method in _SAFE and "text/html" in request.headers.get("Accept", "")
@@ -122,7 +126,7 @@ def _is_navigation() -> bool:
 def _by_another_site() -> bool:
     """Whether another site had a browser send something that changes something. Forms of the pages bear a token of
     their own; of them a browser does not tell the origin."""
-    if request.method in _SAFE or request.blueprint != "api":
+    if request.method in _SAFE or not _is_api():
         return False
     if site := request.headers.get("Sec-Fetch-Site"):
         return site not in ("same-origin", "none")

@@ -39,7 +39,8 @@ log = logging.getLogger(__name__)
 _PROBLEM = {"content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}}
 
 
-def _problems(*statuses: HTTPStatus) -> dict[str | int, Any]:
+def problems_of(*statuses: HTTPStatus) -> dict[str | int, Any]:
+    """What a route may refuse with, for its description."""
     return {str(status.value): {"description": status.phrase, **_PROBLEM} for status in statuses}
 
 
@@ -86,7 +87,7 @@ def blueprint(
         summary="Submit a picture to be explained",
         responses={
             "202": JobOut,
-            **_problems(
+            **problems_of(
                 HTTPStatus.BAD_REQUEST,
                 HTTPStatus.CONFLICT,
                 HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
@@ -109,7 +110,7 @@ def blueprint(
     @api.get(
         "/jobs/<job_id>",
         summary="Poll a job",
-        responses={"200": JobOut, **_problems(HTTPStatus.NOT_FOUND, HTTPStatus.GONE, HTTPStatus.SERVICE_UNAVAILABLE)},
+        responses={"200": JobOut, **problems_of(HTTPStatus.NOT_FOUND, HTTPStatus.GONE, HTTPStatus.SERVICE_UNAVAILABLE)},
     )
     def get_job(path: JobPath) -> Response:
         response = jsonify(jobs.to_json(jobs.get(path.job_id)))
@@ -123,7 +124,7 @@ def blueprint(
         "the stream closes. Streams are bounded: past their number the answer is 503, and clients poll instead.",
         responses={
             "200": {"description": "The stream", "content": {EVENT_STREAM: {"schema": {"type": "string"}}}},
-            **_problems(HTTPStatus.NOT_FOUND, HTTPStatus.GONE, HTTPStatus.SERVICE_UNAVAILABLE),
+            **problems_of(HTTPStatus.NOT_FOUND, HTTPStatus.GONE, HTTPStatus.SERVICE_UNAVAILABLE),
         },
     )
     def follow_job(path: JobPath) -> Response:
@@ -132,7 +133,7 @@ def blueprint(
     @api.post(
         "/jobs/<job_id>/cancel",
         summary="Cancel a job",
-        responses={"200": JobOut, **_problems(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.GONE)},
+        responses={"200": JobOut, **problems_of(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.GONE)},
     )
     def cancel_job(path: JobPath) -> Response:
         jobs.get(path.job_id)
@@ -150,7 +151,7 @@ def blueprint(
                 },
             },
             "304": {"description": "Not modified"},
-            **_problems(HTTPStatus.NOT_FOUND, HTTPStatus.GONE, HTTPStatus.UNPROCESSABLE_ENTITY),
+            **problems_of(HTTPStatus.NOT_FOUND, HTTPStatus.GONE, HTTPStatus.UNPROCESSABLE_ENTITY),
         },
     )
     def get_artifact(path: ArtifactPath, query: DrawingQuery) -> Response:
@@ -185,7 +186,7 @@ def health_blueprint(settings: Settings, *, store: JobStore, blobs: BlobStore) -
     @health.get(
         "/readyz",
         summary="Jobs are taken and worked on",
-        responses={"200": Health, **_problems(HTTPStatus.SERVICE_UNAVAILABLE)},
+        responses={"200": Health, **problems_of(HTTPStatus.SERVICE_UNAVAILABLE)},
     )
     def readyz() -> Response:
         reason = unready(settings, store=store, blobs=blobs)

@@ -16,7 +16,7 @@ from shared.broker import Bell, make_celery
 from shared.cards import Registry
 from shared.settings import Settings
 from shared.store import JobStore
-from web import access, api, guide, pages, problems, sign_in
+from web import access, api, batches, guide, pages, problems, sign_in
 from web.jobs import Jobs
 from web.schemas import Problem
 
@@ -60,6 +60,7 @@ def create_app(settings: Settings, *, store: JobStore, blobs: BlobStore, bell: B
     jobs = Jobs(store, blobs)
     parts = {"store": store, "blobs": blobs, "bell": bell, "registry": registry, "jobs": jobs}
     app.register_api(api.blueprint(settings, **parts))  # type: ignore[arg-type]
+    app.register_api(batches.blueprint(settings, **parts))  # type: ignore[arg-type]
     app.register_api(api.health_blueprint(settings, store=store, blobs=blobs))
     app.register_blueprint(pages.blueprint(settings, **parts))  # type: ignore[arg-type]
     app.register_blueprint(sign_in.blueprint(settings, store.keys))

@@ -9,7 +9,9 @@ from flask import Flask, Response, json, request
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from shared.errors import (
+    BatchTooLarge,
     ImageTooLarge,
+    InvalidArchive,
     InvalidImage,
     InvalidOption,
     JobConflict,
@@ -61,6 +63,8 @@ class TooManyStreams(PathlightError):
 _STATUS: tuple[tuple[type[PathlightError], HTTPStatus], ...] = (
     (UnsupportedImage, HTTPStatus.UNSUPPORTED_MEDIA_TYPE),
     (ImageTooLarge, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
+    (BatchTooLarge, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
+    (InvalidArchive, HTTPStatus.BAD_REQUEST),
     (InvalidImage, HTTPStatus.BAD_REQUEST),
     (InvalidOption, HTTPStatus.UNPROCESSABLE_ENTITY),
     (UnknownJob, HTTPStatus.NOT_FOUND),
@@ -104,7 +108,7 @@ def register(app: Flask) -> None:
     @app.errorhandler(RequestEntityTooLarge)
     def too_large(error: RequestEntityTooLarge) -> Response:
         discard_body()
-        detail = f"the request is larger than {app.config['MAX_CONTENT_LENGTH']} bytes or has too many parts"
+        detail = f"the request is larger than {request.max_content_length} bytes or has too many parts"
         return problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, code="too_large", detail=detail)
 
     @app.errorhandler(HTTPException)

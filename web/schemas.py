@@ -209,6 +209,60 @@ class JobOut(BaseModel):
     links: Links
 
 
+class BatchOptions(Options):
+    """Options of every member of a batch."""
+
+
+class BatchProgress(BaseModel):
+    done: int
+    total: int
+
+
+class BatchLinks(BaseModel):
+    self: str
+    members: str
+    failed: str
+    cancel: str
+    pause: str
+    resume: str
+    retry: str
+
+
+class BatchOut(BaseModel):
+    """A batch, whatever its state. `counts` are its members by state."""
+
+    id: str
+    status: Literal["filling", "running", "paused", "finished", "cancelled"]
+    name: str = Field(description="The archive's name; empty for pictures sent one by one.")
+    created_at: str
+    finished_at: str | None
+    total: int
+    counts: dict[Status, int]
+    progress: BatchProgress
+    eta_seconds: float | None = Field(description="At the pace of the last members; null where nobody can say.")
+    options: JobOptionsOut
+    links: BatchLinks
+
+
+class CellsOut(BaseModel):
+    """A raw map: its cells row by row, little-endian float32 in base64."""
+
+    shape: list[int]
+    float32: str
+
+
+class MemberOut(JobOut):
+    """One member: a job, and its place in the batch."""
+
+    place: int
+    maps: dict[str, CellsOut] | None = Field(None, description="With `maps=true`: every raw map by its name.")
+
+
+class MemberPageOut(BaseModel):
+    members: list[MemberOut]
+    next: str | None = Field(description="Address of the page that follows; null at the end.")
+
+
 class ModelOut(BaseModel):
     name: str
     title: str
@@ -236,6 +290,19 @@ class Health(BaseModel):
 
 class JobPath(BaseModel):
     job_id: str
+
+
+class BatchPath(BaseModel):
+    batch_id: str
+
+
+class MemberQuery(BaseModel):
+    """Which members are shown."""
+
+    status: Status | None = Field(None, description="Only those in this state.")
+    limit: int = Field(50, ge=1, le=100, description="How many at most; a page may hold fewer before the end.")
+    cursor: int = Field(0, ge=0, description="Where the page begins, as `next` of the page before says.")
+    maps: bool = Field(False, description="Adds every raw map.")
 
 
 class ArtifactPath(JobPath):

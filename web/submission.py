@@ -38,7 +38,7 @@ def read(request: Request, *, settings: Settings, registry: Registry) -> tuple[S
         data, filename, options = _read_form(request)
     else:
         raise BadRequest("send multipart/form-data with an image part, or application/json with image_base64")
-    return check(data, filename, options, key=_idempotency_key(request), settings=settings, registry=registry), data
+    return check(data, filename, options, key=idempotency_key(request), settings=settings, registry=registry), data
 
 
 def check(
@@ -46,6 +46,23 @@ def check(
 ) -> Submission:
     """Check picture and options against limits and models. The job will be the caller's."""
     header = read_header(data, Limits.of(settings))
+    chosen = choose(options, settings=settings, registry=registry)
+    image = ImageRecord(
+        hashlib.sha256(data).hexdigest(), header.width, header.height, header.format, safe_filename(filename)
+    )
+    return Submission(
+        options=chosen,
+        image=image,
+        owner=access.caller().owner,
+        idempotency_key=key,
+        body_hash=digest(image.sha256, chosen.to_dict()),
+        answer_key=answer_key(image, chosen, registry),
+        solo=job_options.is_long(chosen),
+    )
+
+
+def choose(options: Options, *, settings: Settings, registry: Registry) -> JobOptions:
+    """The options of a job, checked against the models; those that are left out as configured."""
     chosen = JobOptions(
         models=tuple(dict.fromkeys(options.models if options.models is not None else settings.default_models)),
         methods=tuple(dict.fromkeys(options.methods)),
@@ -59,18 +76,12 @@ def check(
         registry.get(name)
         registry.ready(name)
     job_options.plan(chosen, registry)
-    image = ImageRecord(
-        hashlib.sha256(data).hexdigest(), header.width, header.height, header.format, safe_filename(filename)
-    )
-    return Submission(
-        options=chosen,
-        image=image,
-        owner=access.caller().owner,
-        idempotency_key=key,
-        body_hash=_digest(image.sha256, chosen.to_dict()),
-        answer_key=_digest(image.sha256, chosen.to_dict(), _weights(chosen, registry)),
-        solo=job_options.is_long(chosen),
-    )
+    return chosen
+
+
+def answer_key(image: ImageRecord, options: JobOptions, registry: Registry) -> str:
+    """Names the question: the same picture, options and weights have the same answer."""
+    return digest(image.sha256, options.to_dict(), _weights(options, registry))
 
 
 def safe_filename(name: str) -> str:
@@ -83,24 +94,28 @@ def _read_form(request: Request) -> tuple[bytes, str, Options]:
     files = request.files.getlist("image")
     if len(files) != 1 or len(request.files) != 1:
         raise BadRequest("send exactly one file, in the part named image")
+    fields = from_form({name: request.form.getlist(name) for name in request.form})
+    return files[0].read(), files[0].filename or "", validate(Options, fields)
+
+
+def from_form(form: Mapping[str, list[str]]) -> dict[str, Any]:
+    """A form's fields as options: some are lists, the others are given once; empty ones are left out."""
     fields: dict[str, Any] = {}
-    for name in request.form:
-        values = request.form.getlist(name)
+    for name, values in form.items():
         if name in _LISTS:
             fields[name] = values
         elif len(values) == 1:
             fields[name] = values[0]
         else:
             raise InvalidOption(f"{name}: give it once")
-    fields = {name: value for name, value in fields.items() if value != ""}
-    return files[0].read(), files[0].filename or "", _validate(Options, fields)
+    return {name: value for name, value in fields.items() if value != ""}
 
 
 def _read_json(request: Request, settings: Settings) -> tuple[bytes, str, Options]:
     body = request.get_json(silent=True)
     if not isinstance(body, dict):
         raise BadRequest("the body is not a JSON object")
-    submission = _validate(JsonSubmission, body)
+    submission = validate(JsonSubmission, body)
     if len(submission.image_base64) > settings.image_bytes * 4 // 3 + 8:
         raise ImageTooLarge(f"the picture has more than {settings.image_bytes} bytes")
     try:
@@ -110,7 +125,7 @@ def _read_json(request: Request, settings: Settings) -> tuple[bytes, str, Option
     return data, "", submission
 
 
-def _validate(schema: type[T], fields: Mapping[str, Any]) -> T:
+def validate(schema: type[T], fields: Mapping[str, Any]) -> T:
     try:
         return schema.model_validate(fields)
     except ValidationError as error:
@@ -121,7 +136,7 @@ def _validate(schema: type[T], fields: Mapping[str, Any]) -> T:
         raise InvalidOption(f"{name}: {first['msg']}{hint}") from error
 
 
-def _idempotency_key(request: Request) -> str:
+def idempotency_key(request: Request) -> str:
     key = request.headers.get("Idempotency-Key", "")
     if len(key) > LONGEST_KEY or not key.isprintable():
         raise BadRequest(f"Idempotency-Key: at most {LONGEST_KEY} printable characters")
@@ -132,5 +147,5 @@ def _weights(options: JobOptions, registry: Registry) -> dict[str, str]:
     return {name: registry.get(name).weights.sha256 for name in options.models}
 
 
-def _digest(*parts: object) -> str:
+def digest(*parts: object) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

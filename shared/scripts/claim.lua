@@ -16,7 +16,7 @@ local claimed, closed = {}, false
 local function take(id)
   local attempt = redis.call('HINCRBY', job(id), 'attempts', 1)
   local fence = redis.call('HINCRBY', job(id), 'fence', 1)
-  dequeue(id)
+  leave_lane(id)
   redis.call('ZADD', key('running'), now + lease, id)
   redis.call('HSET', job(id), 'started', now)
   move(id, 'queued', 'running')

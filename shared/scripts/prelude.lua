@@ -24,12 +24,10 @@ local function move(id, from, to)
   redis.call('PUBLISH', key('events', id), to)
 end
 
-local function keep_blob(ref) if ref ~= '' then redis.call('HINCRBY', key('blobs'), ref, 1) end end
-
 -- Let a job wait in its lane, where its sequence number says. A member waits in the queue of its batch as well, and
 -- there alone while the batch is held: nobody claims it, and passing it over costs nothing. A lane says that places in
 -- it have changed, so that whoever follows a waiting job looks at its place again.
-local function enqueue(id)
+local function enter_lane(id)
   local state = redis.call('HMGET', job(id), 'lane', 'seq', 'batch')
   if state[3] then
     redis.call('ZADD', key('queue', state[3]), state[2], id)
@@ -39,12 +37,14 @@ local function enqueue(id)
   redis.call('PUBLISH', key('moves', state[1]), id)
 end
 
-local function dequeue(id)
+local function leave_lane(id)
   local state = redis.call('HMGET', job(id), 'lane', 'batch', 'follows')
   if redis.call('ZREM', key('lane', state[1]), id) == 1 then redis.call('PUBLISH', key('moves', state[1]), id) end
   if state[2] then redis.call('ZREM', key('queue', state[2]), id) end
   if state[3] then redis.call('ZREM', key('followers', state[3]), id) end
 end
+
+local function keep_blob(ref) if ref ~= '' then redis.call('HINCRBY', key('blobs'), ref, 1) end end
 
 -- Nothing of an ended batch is forgotten before all of it is.
 local function end_batch(id, retention)
@@ -69,7 +69,7 @@ end
 -- wait for the same answer get it, or go on without a job that was cancelled: the first of them leads the others.
 local function conclude(id, status, result, error, retention)
   local state = redis.call('HMGET', job(id), 'status', 'batch')
-  dequeue(id)
+  leave_lane(id)
   redis.call('ZREM', key('running'), id)
   redis.call('ZREM', key('deadlines'), id)
   redis.call('HSET', job(id), 'finished', now, 'result', result, 'error', error)
@@ -85,7 +85,7 @@ local function conclude(id, status, result, error, retention)
       conclude(follower, status, result, error, retention)
     elseif place == 1 then
       redis.call('HDEL', job(follower), 'follows')
-      enqueue(follower)
+      enter_lane(follower)
     else
       redis.call('HSET', job(follower), 'follows', followers[1])
       redis.call('ZADD', key('followers', followers[1]), get(follower, 'seq'), follower)
@@ -129,7 +129,7 @@ local function admit(new, leader)
     redis.call('HSET', job(new.id), 'follows', leader)
     redis.call('ZADD', key('followers', leader), seq, new.id)
   else
-    enqueue(new.id)
+    enter_lane(new.id)
   end
   return false
 end
@@ -139,7 +139,7 @@ local function requeue(id, solo)
   redis.call('ZREM', key('running'), id)
   redis.call('HDEL', job(id), 'started', 'progress')
   if solo then redis.call('HSET', job(id), 'solo', '1') end
-  enqueue(id)
+  enter_lane(id)
   move(id, 'running', 'queued')
 end
 

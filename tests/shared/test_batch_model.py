@@ -122,7 +122,8 @@ class BatchMachine(RuleBasedStateMachine):
     def submit(self, kinds: list[str]) -> str:
         image = ImageRecord("a" * 64, 8, 6, "PNG", "cat.png")
         members = [Member(image, error=BROKEN) if kind == "broken" else Member(image, kind) for kind in kinds]
-        plan, leaders = Plan(), {}
+        plan = Plan()
+        leaders: dict[str, Slot] = {}
         for kind in kinds:
             broken = kind == "broken"
             slot = self.admit(Slot("" if broken else kind, 0, broken=broken), leaders.get(kind))
@@ -233,8 +234,8 @@ class BatchMachine(RuleBasedStateMachine):
 
     @invariant()
     def the_lane_holds_exactly_who_may_be_claimed_and_in_order(self) -> None:
-        waiting = self.raw.zrange(f"{PREFIX}lane:{Lane.BULK}", 0, -1, withscores=True)
-        assert [int(number) for _, number in waiting] == self.lane()
+        waiting = self.raw.zrange(f"{PREFIX}lane:{Lane.BULK}", 0, -1)
+        assert [int(self.raw.zscore(f"{PREFIX}lane:{Lane.BULK}", one) or 0) for one in waiting] == self.lane()
 
     @invariant()
     def only_ended_batches_are_going_to_be_forgotten(self) -> None:

@@ -380,7 +380,7 @@ def test_nothing_of_a_batch_is_forgotten_before_all_of_it_is(
         batches.get(batch_id)
     assert store.is_collected(batch_id)
     assert len(store.collect(100)) == 3
-    left = {key.removeprefix(PREFIX).partition(":")[0] for key in raw.keys("*")}
+    left = {str(key).removeprefix(PREFIX).partition(":")[0] for key in raw.keys("*")}
     assert left == {"counts", "pace", "passed_over", "sequence", "claim", "tombstone"}
 
 

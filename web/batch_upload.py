@@ -1,0 +1,169 @@
+"""From a request to the members of a batch: a form of any length, its pictures stored as they arrive."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO
+
+from flask import Request
+from werkzeug.http import parse_options_header
+from werkzeug.sansio.multipart import Data, Epilogue, Field, File, MultipartDecoder, NeedData
+
+from shared.archives import MAGIC_BYTES, Bounds, is_archive, read_archive, shown_name
+from shared.batches import Member
+from shared.blobs import BlobStore
+from shared.errors import BatchTooLarge, InvalidImage, QueueFull
+from shared.images import Limits, read_header
+from shared.jobs import ImageRecord, JobError
+from shared.settings import Settings
+from web.problems import BadRequest
+
+_CHUNK = 1 << 16
+_LONGEST_FIELD = 4096
+_MOST_FIELDS = 100
+
+
+@dataclass
+class Upload:
+    """What a form holds: its options, the checked pictures in order, and the name of its archive, if it was one."""
+
+    fields: dict[str, list[str]] = field(default_factory=dict)
+    members: list[Member] = field(default_factory=list)
+    name: str = ""
+
+
+class Reader:
+    """Reads one form. Pictures go to the blob store; what is none becomes a member with the error that it will have."""
+
+    def __init__(self, settings: Settings, blobs: BlobStore) -> None:
+        self._settings = settings
+        self._blobs = blobs
+        self._limits = Limits.of(settings)
+        self._upload = Upload()
+
+    def read(self, request: Request) -> Upload:
+        """Raises BadRequest, InvalidArchive, BatchTooLarge, and QueueFull where the disk has no room."""
+        if request.mimetype != "multipart/form-data":
+            raise BadRequest("send multipart/form-data with image parts: pictures, or one .zip or .tar of pictures")
+        request.max_content_length = self._settings.batch_bytes
+        _, options = parse_options_header(request.headers.get("Content-Type"))
+        boundary = options.get("boundary", "")
+        if not boundary:
+            raise BadRequest("the form has no boundary")
+        try:
+            self._read_parts(_events(request, boundary.encode("latin-1", "replace")))
+        except (ValueError, AttributeError, UnicodeError) as error:  # the decoder's, on a broken form
+            raise BadRequest("the form is malformed or incomplete") from error
+        if not self._upload.members:
+            raise BadRequest("send at least one picture, in a part named image")
+        return self._upload
+
+    def _read_parts(self, events: Iterator[Any]) -> None:
+        for event in events:
+            if isinstance(event, Field):
+                self._read_field(event.name, events)
+            elif isinstance(event, File):
+                if event.name != "image":
+                    raise BadRequest(f"send files in parts named image, not {event.name!r}")
+                self._read_file(event.filename, _Part(events))
+
+    def _read_field(self, name: str, events: Iterator[Any]) -> None:
+        if sum(map(len, self._upload.fields.values())) >= _MOST_FIELDS:
+            raise BadRequest(f"the form has more than {_MOST_FIELDS} fields")
+        text = _Part(events).read(_LONGEST_FIELD + 1)
+        if len(text) > _LONGEST_FIELD:
+            raise BadRequest(f"{name}: the value is too long")
+        self._upload.fields.setdefault(name, []).append(text.decode())
+
+    def _read_file(self, filename: str, part: _Part) -> None:
+        head = part.read(MAGIC_BYTES)
+        if is_archive(head):
+            self._read_archive(filename, head, part)
+            return
+        data = head + part.read(self._settings.image_bytes + 1 - len(head))
+        part.skip()
+        if filename or data:  # a browser sends a nameless, empty part where no file was chosen
+            self._add(shown_name(filename), data)
+
+    def _read_archive(self, filename: str, head: bytes, part: _Part) -> None:
+        if self._upload.members:
+            raise BadRequest("send either pictures or one archive, not both")
+        bounds = Bounds(self._settings.batch_members, self._settings.image_bytes, self._settings.batch_bytes)
+        with tempfile.TemporaryFile(dir=self._spool()) as file:
+            file.write(head)
+            while chunk := part.read(_CHUNK):
+                file.write(chunk)
+            file.seek(0)
+            self._unpack(file, bounds)
+        self._upload.name = shown_name(filename)
+
+    def _unpack(self, file: BinaryIO, bounds: Bounds) -> None:
+        for entry in read_archive(file, bounds):
+            self._add(entry.name, entry.data, entry.fault)
+
+    def _add(self, name: str, data: bytes, fault: str = "") -> None:
+        if self._upload.name:
+            raise BadRequest("send either pictures or one archive, not both")
+        members = self._upload.members
+        if len(members) >= self._settings.batch_members:
+            raise BatchTooLarge(f"a batch has at most {self._settings.batch_members} pictures; send several")
+        if len(members) % 100 == 0 and self._blobs.free_bytes() < self._settings.disk_reserve_bytes:
+            raise QueueFull("the disk has no room for more pictures; try again when it has")
+        members.append(self._member(name, data, fault))
+
+    def _member(self, name: str, data: bytes, fault: str) -> Member:
+        digest = hashlib.sha256(data).hexdigest()
+        try:
+            header = read_header(data, self._limits)
+        except InvalidImage as error:
+            reason = JobError(InvalidImage.code, fault or str(error))
+            return Member(ImageRecord(digest, 0, 0, "", name), error=reason)
+        self._blobs.put(data)
+        return Member(ImageRecord(digest, header.width, header.height, header.format, name))
+
+    def _spool(self) -> str:
+        """Where an archive waits to be read: on the disk that the pictures go to."""
+        self._settings.blobs.mkdir(parents=True, exist_ok=True)
+        return str(self._settings.blobs)
+
+
+class _Part:
+    """The bytes of one part of a form, as a file that can be read once."""
+
+    def __init__(self, events: Iterator[Any]) -> None:
+        self._events = events
+        self._held = bytearray()
+        self._more = True
+
+    def read(self, size: int) -> bytes:
+        """Up to `size` bytes; fewer only at the part's end."""
+        while self._more and len(self._held) < size:
+            event = next(self._events, None)
+            if not isinstance(event, Data):
+                raise ValueError("a part of the form has no end")
+            self._held += event.data
+            self._more = event.more_data
+        data = bytes(self._held[:size])
+        del self._held[:size]
+        return data
+
+    def skip(self) -> None:
+        """Pass over what is left."""
+        while self.read(_CHUNK):
+            pass
+
+
+def _events(request: Request, boundary: bytes) -> Iterator[Any]:
+    """The parts of the form as they arrive."""
+    decoder = MultipartDecoder(boundary, max_form_memory_size=16 * _CHUNK)
+    while True:
+        event = decoder.next_event()
+        if isinstance(event, Epilogue):
+            return
+        if isinstance(event, NeedData):
+            decoder.receive_data(request.stream.read(_CHUNK) or None)
+        else:
+            yield event

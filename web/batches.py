@@ -1,0 +1,208 @@
+"""Batches over HTTP: many pictures in one request, what became of them, and the changes that a batch allows."""
+
+from __future__ import annotations
+
+import base64
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from http import HTTPStatus
+from typing import Any
+
+import numpy as np
+from flask import Response, jsonify, request, url_for
+from flask_openapi3 import APIBlueprint, Tag
+from numpy.typing import NDArray
+
+from shared import options as job_options
+from shared.batches import Batch, BatchStore, Member
+from shared.blobs import BlobStore
+from shared.broker import Bell
+from shared.cards import Registry
+from shared.errors import UnknownJob
+from shared.jobs import Job, JobOptions, JobStatus, rfc3339
+from shared.settings import Settings
+from shared.store import JobStore
+from web import access
+from web import submission as submissions
+from web.api import problems_of
+from web.batch_upload import Reader
+from web.jobs import Jobs
+from web.problems import Gone
+from web.schemas import BatchOptions, BatchOut, BatchPath, MemberPageOut, MemberQuery
+
+log = logging.getLogger(__name__)
+
+
+def blueprint(
+    settings: Settings, *, store: JobStore, blobs: BlobStore, bell: Bell, registry: Registry, jobs: Jobs
+) -> APIBlueprint:
+    """The routes of batches under /api/v1."""
+    api = APIBlueprint(
+        "batches", __name__, url_prefix="/api/v1/batches", abp_tags=[Tag(name="batches", description="Many images")]
+    )
+    batches = BatchStore(store, settings)
+
+    def ring() -> None:
+        """Wake every worker: one alone would be at a batch for long."""
+        for _ in range(max(1, store.workers_heard() * settings.concurrency)):
+            bell.ring()
+
+    def found(batch_id: str) -> Batch:
+        viewer = access.caller().viewer
+        try:
+            return batches.get(batch_id, viewer=viewer)
+        except UnknownJob:
+            if store.is_collected(batch_id, viewer=viewer):
+                raise Gone("the batch and its results were removed when their retention had passed") from None
+            raise
+
+    def changed(batch_id: str, change: Callable[[str], object]) -> Response:
+        found(batch_id)
+        change(batch_id)
+        ring()
+        return jsonify(to_json(found(batch_id)))
+
+    @api.post(
+        "",
+        summary="Submit many pictures, or one archive of pictures",
+        responses={
+            "202": BatchOut,
+            **problems_of(
+                HTTPStatus.BAD_REQUEST,
+                HTTPStatus.CONFLICT,
+                HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+                HTTPStatus.UNPROCESSABLE_ENTITY,
+                HTTPStatus.SERVICE_UNAVAILABLE,
+            ),
+        },
+        openapi_extensions={"requestBody": _submit_body()},
+    )
+    def submit_batch() -> Response:
+        key = submissions.idempotency_key(request)
+        upload = Reader(settings, blobs).read(request)
+        asked = submissions.validate(BatchOptions, submissions.from_form(upload.fields))
+        options = submissions.choose(asked, settings=settings, registry=registry)
+        members = [_asked(member, options, registry) for member in upload.members]
+        batch_id = batches.submit(
+            members,
+            options,
+            name=upload.name,
+            owner=access.caller().owner,
+            idempotency_key=key,
+            body_hash=submissions.digest([member.image.sha256 for member in members], options.to_dict()),
+        )
+        ring()
+        log.info("batch %s accepted: %d pictures, for %s", batch_id, len(members), ", ".join(options.models))
+        response = jsonify(to_json(found(batch_id)))
+        response.status_code = HTTPStatus.ACCEPTED
+        response.headers["Location"] = url_for("batches.get_batch", batch_id=batch_id)
+        response.headers["Retry-After"] = "1"
+        return response
+
+    @api.get(
+        "/<batch_id>",
+        summary="How far a batch is",
+        responses={"200": BatchOut, **problems_of(HTTPStatus.NOT_FOUND, HTTPStatus.GONE)},
+    )
+    def get_batch(path: BatchPath) -> Response:
+        response = jsonify(to_json(found(path.batch_id)))
+        response.headers["Cache-Control"] = "no-store"
+        return response
+
+    @api.get(
+        "/<batch_id>/members",
+        summary="The members of a batch in their order, page by page",
+        responses={"200": MemberPageOut, **problems_of(HTTPStatus.NOT_FOUND, HTTPStatus.GONE)},
+    )
+    def list_members(path: BatchPath, query: MemberQuery) -> Response:
+        found(path.batch_id)
+        page = batches.members(
+            path.batch_id,
+            start=query.cursor,
+            most=query.limit,
+            statuses=[JobStatus(query.status)] if query.status else [],
+        )
+        following = query.model_dump(exclude_none=True) | {"cursor": page.next}
+        return jsonify(
+            {
+                "members": [
+                    {"place": place, **jobs.to_json(job), **({"maps": _maps(jobs, job)} if query.maps else {})}
+                    for place, job in page.members
+                ],
+                "next": None
+                if page.next is None
+                else url_for("batches.list_members", batch_id=path.batch_id, **following),
+            }
+        )
+
+    def changes(name: str, summary: str, change: Callable[[str], object]) -> None:
+        def view(path: BatchPath) -> Response:
+            return changed(path.batch_id, change)
+
+        view.__name__ = f"{name}_batch"
+        api.post(
+            f"/<batch_id>/{name}",
+            summary=summary,
+            responses={"200": BatchOut, **problems_of(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.GONE)},
+        )(view)
+
+    changes("cancel", "Cancel all members that have not ended", batches.cancel)
+    changes("pause", "Let no further member begin", batches.pause)
+    changes("resume", "Let a paused batch go on", batches.resume)
+    changes("retry", "Run the failed members again, but for pictures that cannot be decoded", batches.retry)
+    return api
+
+
+def to_json(batch: Batch) -> dict[str, Any]:
+    """The batch of the contract."""
+
+    def link(name: str) -> str:
+        return url_for(f"batches.{name}", batch_id=batch.id)
+
+    return {
+        "id": batch.id,
+        "status": batch.status.value,
+        "name": batch.name,
+        "created_at": rfc3339(batch.created_ms),
+        "finished_at": rfc3339(batch.finished_ms),
+        "total": batch.total,
+        "counts": {status.value: count for status, count in batch.counts.items()},
+        "progress": {"done": batch.ended, "total": batch.total},
+        "eta_seconds": batch.eta_seconds,
+        "options": batch.options.to_dict(),
+        "links": {
+            "self": link("get_batch"),
+            "members": link("list_members"),
+            "failed": url_for("batches.list_members", batch_id=batch.id, status="failed"),
+            **{name: link(f"{name}_batch") for name in ("cancel", "pause", "resume", "retry")},
+        },
+    }
+
+
+def _asked(member: Member, options: JobOptions, registry: Registry) -> Member:
+    """The member with its question, by which duplicates are known."""
+    if member.error:
+        return member
+    key = submissions.answer_key(member.image, options, registry)
+    return replace(member, answer_key=key, solo=job_options.is_long(options))
+
+
+def _maps(jobs: Jobs, job: Job) -> dict[str, Any]:
+    """Every raw map of a job, so that a client of thousands need not ask for each."""
+    if job.status is not JobStatus.SUCCEEDED:
+        return {}
+    return {f"{name}.npy": _cells(raw) for name, raw in jobs.result(job).maps.items()}
+
+
+def _cells(raw: NDArray[np.float32]) -> dict[str, Any]:
+    data = np.ascontiguousarray(raw, "<f4").tobytes()
+    return {"shape": list(raw.shape), "float32": base64.b64encode(data).decode("ascii")}
+
+
+def _submit_body() -> dict[str, Any]:
+    form = BatchOptions.model_json_schema()
+    pictures = {"type": "array", "items": {"type": "string", "format": "binary"}}
+    form["properties"] = {"image": pictures, **form["properties"]}
+    form["required"] = ["image"]
+    return {"required": True, "content": {"multipart/form-data": {"schema": form}}}
