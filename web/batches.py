@@ -15,7 +15,7 @@ from flask_openapi3 import APIBlueprint, Tag
 from numpy.typing import NDArray
 
 from shared import options as job_options
-from shared.batches import Batch, BatchStore, Member
+from shared.batches import Batch, Member
 from shared.blobs import BlobStore
 from shared.broker import Bell
 from shared.cards import Registry
@@ -41,7 +41,7 @@ def blueprint(
     api = APIBlueprint(
         "batches", __name__, url_prefix="/api/v1/batches", abp_tags=[Tag(name="batches", description="Many images")]
     )
-    batches = BatchStore(store, settings)
+    batches = store.batches
 
     def ring() -> None:
         """Wake every worker: one alone would be at a batch for long."""

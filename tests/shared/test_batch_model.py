@@ -24,7 +24,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from shared.batches import BatchStatus, BatchStore, Member
+from shared.batches import BatchStatus, Member
 from shared.errors import JobConflict
 from shared.jobs import Claim, ImageRecord, JobError, JobOptions, JobStatus, Lane
 from shared.settings import Settings
@@ -63,9 +63,9 @@ class BatchMachine(RuleBasedStateMachine):
     known_batches: Bundle[str] = Bundle("known_batches")
     held: Bundle[Claim] = Bundle("held")
 
-    def __init__(self, store: JobStore, batches: BatchStore, raw: redis.Redis) -> None:
+    def __init__(self, store: JobStore, raw: redis.Redis) -> None:
         super().__init__()
-        self.store, self.batches, self.raw = store, batches, raw
+        self.store, self.batches, self.raw = store, store.batches, raw
         self.plans: dict[str, Plan] = {}
         self.known: set[str] = set()
         self.numbers = 0
@@ -248,12 +248,11 @@ def test_batches_equal_their_model_whatever_happens_in_whatever_order(
     make_store: Callable[..., JobStore], settings: Settings
 ) -> None:
     store = make_store(max_attempts=100)
-    batches = BatchStore(store, settings)
     with raw_client(settings) as raw:
 
         class Machine(BatchMachine):
             def __init__(self) -> None:
-                super().__init__(store, batches, raw)
+                super().__init__(store, raw)
 
         run_state_machine_as_test(
             Machine,

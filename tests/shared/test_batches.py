@@ -9,6 +9,7 @@ import pytest
 import redis
 
 from shared.batches import Batch, BatchStatus, BatchStore, Member
+from shared.connection import Scripts
 from shared.errors import JobConflict, QueueFull, UnknownJob
 from shared.jobs import Claim, ImageRecord, JobError, JobOptions, JobStatus, Lane
 from shared.settings import Settings
@@ -20,8 +21,8 @@ BROKEN = JobError("invalid_image", "It is no picture.")
 
 
 @pytest.fixture
-def batches(store: JobStore, settings: Settings) -> BatchStore:
-    return BatchStore(store, settings)
+def batches(store: JobStore) -> BatchStore:
+    return store.batches
 
 
 @pytest.fixture
@@ -105,14 +106,14 @@ def test_a_batch_sent_twice_with_one_key_is_one_batch(batches: BatchStore, store
 def test_a_batch_whose_sender_died_half_way_is_completed_by_the_same_key(
     batches: BatchStore, store: JobStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    enlist = store.script
+    call = Scripts.call
 
-    def die_at_the_second_chunk(name: str, *arguments: object) -> object:
+    def die_at_the_second_chunk(scripts: Scripts, name: str, *arguments: object) -> object:
         if name == "batch_enlist" and arguments[1] == 250:
             raise ConnectionError
-        return enlist(name, *arguments)
+        return call(scripts, name, *arguments)
 
-    monkeypatch.setattr(store, "script", die_at_the_second_chunk)
+    monkeypatch.setattr(Scripts, "call", die_at_the_second_chunk)
     with pytest.raises(ConnectionError):
         batches.submit(some(300), OPTIONS, idempotency_key="k", body_hash="x")
     assert take(store) == [], "nothing runs of a batch that was never accepted"
@@ -125,12 +126,12 @@ def test_a_batch_whose_sender_died_half_way_is_completed_by_the_same_key(
 def test_a_batch_that_was_never_completed_is_cancelled_by_the_keeper(
     batches: BatchStore, store: JobStore, raw: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    enlist = store.script
+    call = Scripts.call
 
-    def never_open(name: str, *arguments: object) -> object:
-        return "done" if name == "batch_set" else enlist(name, *arguments)
+    def never_open(scripts: Scripts, name: str, *arguments: object) -> object:
+        return "done" if name == "batch_set" else call(scripts, name, *arguments)
 
-    monkeypatch.setattr(store, "script", never_open)
+    monkeypatch.setattr(Scripts, "call", never_open)
     batch_id = batches.submit(some(3), OPTIONS)
     monkeypatch.undo()
     store.reap()
@@ -284,16 +285,18 @@ def test_a_finished_batch_that_is_retried_lives_on(batches: BatchStore, store: J
     assert batches.get(batch_id).status is BatchStatus.RUNNING
 
 
-def test_every_script_of_a_batch_may_be_sent_twice(batches: BatchStore, store: JobStore) -> None:
+def test_every_script_of_a_batch_may_be_sent_twice(
+    batches: BatchStore, store: JobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As redis-py does where an answer is lost."""
-    once = store.script
+    once = Scripts.call
 
-    def twice(name: str, *arguments: object) -> object:
-        first, second = once(name, *arguments), once(name, *arguments)
+    def twice(scripts: Scripts, name: str, *arguments: object) -> object:
+        first, second = once(scripts, name, *arguments), once(scripts, name, *arguments)
         assert first == second or name == "batch_enlist"
         return second
 
-    store.script = twice  # type: ignore[method-assign]
+    monkeypatch.setattr(Scripts, "call", twice)
     batch_id = batches.submit(some(3), OPTIONS)
     store.fail(take(store, 1)[0], JobError("timeout", "It took too long."))
     batches.pause(batch_id)
@@ -340,12 +343,11 @@ def test_whoever_comes_while_a_bulk_batch_runs_is_next(batches: BatchStore, stor
 
 def test_a_batch_that_would_fill_the_memory_is_refused(make_store: Callable[..., JobStore], settings: Settings) -> None:
     store = make_store()
-    batches = BatchStore(store, settings)
     with raw_client(settings) as raw:
         used, allowed = (int(raw.info("memory")[name]) for name in ("used_memory", "maxmemory"))
     room = int((0.75 * allowed - used) // 2500)
     with pytest.raises(QueueFull, match="memory for waiting jobs"):
-        batches.submit([member()] * (room + 100), OPTIONS)
+        store.batches.submit([member()] * (room + 100), OPTIONS)
     assert store.counts() == {}
 
 

@@ -160,7 +160,7 @@ def test_refusals_name_what_is_wrong(client: FlaskClient) -> None:
     assert "at least one picture" in refused(send(client, {}, trust="basic"), 400, "malformed")
     assert "multipart/form-data" in refused(client.post(BATCHES, json={}), 400, "malformed")
     assert "at most 20 pictures" in refused(send(client, some(21)), 413, "batch_too_large")
-    assert "nothing" in refused(send(client, some(1), models="nothing"), 422, "model_unavailable")
+    assert "nothing" in refused(send(client, some(1), models="nothing"), 422, "invalid_option")
     assert "unknown" in refused(send(client, some(1), unknown="x"), 422, "invalid_option")
     assert "not both" in refused(send(client, {"a.png": picture(0), "b.zip": zipped(some(1))}), 400, "malformed")
     assert "not both" in refused(send(client, {"b.zip": zipped(some(1)), "a.png": picture(0)}), 400, "malformed")
