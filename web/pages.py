@@ -107,8 +107,8 @@ def blueprint(
     @pages.post("/jobs/<job_id>/again")
     def ask_again(job_id: str) -> WerkzeugResponse:
         """Another question about the picture of a job."""
-        found = jobs.get(job_id)
         _must_be_genuine(request)
+        found = jobs.get(job_id)
         options = _validated(follow_up.options_for, found.options, request.form.to_dict(flat=False))
         data = blobs.get(found.image.sha256)
         name = found.image.filename
@@ -118,8 +118,8 @@ def blueprint(
 
     @pages.post("/jobs/<job_id>/cancel")
     def cancel(job_id: str) -> WerkzeugResponse:
-        jobs.get(job_id)
         _must_be_genuine(request)
+        jobs.get(job_id)
         with suppress(JobConflict):  # it ended meanwhile: its page says how
             store.cancel(job_id)
         return redirect(url_for("pages.job", job_id=job_id), HTTPStatus.SEE_OTHER)
