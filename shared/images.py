@@ -70,8 +70,8 @@ def read_header(data: bytes, limits: Limits) -> Header:
         return Header(kind, width, height)
 
 
-def decode(data: bytes, limits: Limits) -> Image.Image:
-    """The first frame as upright RGB without metadata; transparency is laid on white, 16-bit greys are scaled to 8.
+def decode(data: bytes, limits: Limits, *, ground: str = "white") -> Image.Image:
+    """The first frame as upright RGB without metadata; transparency is laid on `ground`, 16-bit greys are scaled to 8.
 
     Raises as above.
     """
@@ -80,7 +80,7 @@ def decode(data: bytes, limits: Limits) -> Image.Image:
         image.seek(0)
         image.load()
         turn = _turn(data, image)
-        picture = _to_rgb(image if turn is None else image.transpose(turn))
+        picture = _to_rgb(image if turn is None else image.transpose(turn), ground)
         picture.info.clear()  # comments and profiles: Pillow would write them again wherever the picture is saved
         return picture
 
@@ -136,13 +136,12 @@ def _as_invalid() -> Iterator[None]:
         raise InvalidImage("the picture is damaged or incomplete and cannot be decoded") from error
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def _to_rgb(image: Image.Image, ground: str) -> Image.Image:
     if image.mode in ("I;16", "I;16B", "I;16L", "I"):
         return Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).clip(0, 255).astype(np.uint8)).convert("RGB")
     if image.mode == "F":
         return Image.fromarray(np.asarray(image).clip(0, 255).astype(np.uint8)).convert("RGB")
     if image.mode in ("LA", "PA", "RGBA", "RGBa", "La") or "transparency" in image.info:
         picture = image.convert("RGBA")
-        white = Image.new("RGBA", picture.size, "white")
-        return Image.alpha_composite(white, picture).convert("RGB")
+        return Image.alpha_composite(Image.new("RGBA", picture.size, ground), picture).convert("RGB")
     return image.convert("RGB")

@@ -32,7 +32,11 @@ class Lane(StrEnum):
 
 @dataclass(frozen=True)
 class JobOptions:
-    """What is asked of the models. `target` and `contrast` are the user's words: a class name, an index, a keyword."""
+    """What is asked of the models. `target` and `contrast` are the user's words: a class name, an index, a keyword.
+
+    A what-if hides the part of the picture that is white in `mask` (a blob) under `fill`, and is compared with the
+    result of the job `parent`.
+    """
 
     models: tuple[str, ...]
     methods: tuple[str, ...] = ("cam",)
@@ -40,6 +44,9 @@ class JobOptions:
     contrast: str | None = None
     tree: str = "auto"
     trust: str = "basic"
+    mask: str | None = None
+    fill: str = "blur"
+    parent: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self) | {"models": list(self.models), "methods": list(self.methods)}

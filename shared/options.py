@@ -14,6 +14,7 @@ from shared.methods import LONG_METHODS, METHODS
 
 TREES = ("auto", "soft", "hard", "marginal", "off")
 TRUSTS = ("basic", "full")
+FILLS = ("blur", "mean", "grey")
 PREDICTED = "predicted"
 RUNNER_UP = "runner-up"
 _INDEX = re.compile(r"-?[0-9]{1,9}")

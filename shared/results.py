@@ -19,7 +19,8 @@ _DOCUMENT = "result.json"
 
 @dataclass(frozen=True)
 class Result:
-    """`document` is what the API answers; `maps` are float32 h x w arrays in logit units, by artifact name."""
+    """`document` is what the API answers; `maps` are float32 arrays by artifact name: maps, h x w in their own unit,
+    and each model's logits, K."""
 
     document: Mapping[str, Any]
     maps: Mapping[str, NDArray[np.float32]]

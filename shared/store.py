@@ -84,6 +84,7 @@ class JobStore:
             _ms(self._settings.deadline_seconds),
             _ms(self._settings.retention_seconds),
             int(submission.solo),
+            submission.options.mask or "",
         )
         if outcome == "full":
             raise QueueFull(f"{self._settings.queue_limit} jobs are waiting already; try again shortly")

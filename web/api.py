@@ -27,11 +27,11 @@ from web.schemas import (
     ArtifactPath,
     DrawingQuery,
     Health,
+    JobForm,
     JobOut,
     JobPath,
     JsonSubmission,
     ModelList,
-    Options,
 )
 
 log = logging.getLogger(__name__)
@@ -45,9 +45,13 @@ def problems_of(*statuses: HTTPStatus) -> dict[str | int, Any]:
 
 
 def _submit_body() -> dict[str, Any]:
-    form = Options.model_json_schema()
-    form["properties"] = {"image": {"type": "string", "format": "binary"}, **form["properties"]}
-    form["required"] = ["image"]
+    form = JobForm.model_json_schema()
+    files = {
+        "image": "JPEG, PNG or WebP. Needed unless `parent` is given, whose picture is then taken.",
+        "mask": "What if: a PNG of the picture's size, white where the picture is to be hidden.",
+    }
+    parts = {name: {"type": "string", "format": "binary", "description": text} for name, text in files.items()}
+    form["properties"] = {**parts, **form["properties"]}
     return {
         "required": True,
         "content": {
@@ -57,9 +61,13 @@ def _submit_body() -> dict[str, Any]:
     }
 
 
-def accept(submission: Submission, data: bytes, *, store: JobStore, blobs: BlobStore, bell: Bell) -> str:
-    """Store picture and job, ring, and return the job's id. The picture comes first: a job without it cannot run."""
-    blobs.put(data)
+def accept(
+    submission: Submission, data: bytes, *, mask: bytes | None = None, store: JobStore, blobs: BlobStore, bell: Bell
+) -> str:
+    """Store picture, mask and job, ring, and return the job's id. The files come first: a job without them cannot
+    run."""
+    for file in (data,) if mask is None else (data, mask):
+        blobs.put(file)
     job_id = store.submit(submission)
     bell.ring()
     log.info("job %s accepted: %s, for %s", job_id, submission.image.format, ", ".join(submission.options.models))
@@ -99,8 +107,8 @@ def blueprint(
         openapi_extensions={"requestBody": _submit_body()},
     )
     def submit_job() -> Response:
-        submission, data = submissions.read(request, settings=settings, registry=registry)
-        job_id = accept(submission, data, store=store, blobs=blobs, bell=bell)
+        submission, picture, mask = submissions.read(request, settings=settings, registry=registry, jobs=jobs)
+        job_id = accept(submission, picture, mask=mask, store=store, blobs=blobs, bell=bell)
         response = jsonify(jobs.to_json(jobs.get(job_id)))
         response.status_code = HTTPStatus.ACCEPTED
         response.headers["Location"] = url_for("api.get_job", job_id=job_id)

@@ -13,8 +13,9 @@ from PIL import Image
 from shared.blobs import BlobStore
 from shared.drawing import LOGIT, LONGEST_SIDE, Style, heatmap, overlay, png_bytes
 from shared.errors import UnknownJob
-from shared.images import Limits, decode
+from shared.images import Limits
 from shared.jobs import Job
+from shared.masking import explained_picture
 from shared.results import Result, npy_bytes
 from shared.settings import Settings
 from shared.tree_picture import draw_tree
@@ -41,9 +42,8 @@ class Artifacts:
     def get(self, job: Job, result: Result | None, name: str, style: Style) -> Artifact:
         """The file `name` of a job. Raises UnknownJob where it has no such file."""
         if name == PICTURE:
-            return self._artifact(
-                "image/jpeg", job.image.sha256, f"{name}{style.width}", lambda: self._picture(job, style.width)
-            )
+            drawn = f"{name}{style.width}{job.options.mask or ''}{job.options.fill if job.options.mask else ''}"
+            return self._artifact("image/jpeg", job.image.sha256, drawn, lambda: self._picture(job, style.width))
         if result is None:
             raise UnknownJob("the job has no such file")
         if name.endswith(".npy") and (raw := result.maps.get(name[:-4])) is not None:
@@ -87,7 +87,7 @@ class Artifacts:
         return self._artifact("image/svg+xml", job.result_ref, f"{name}{style}", make)
 
     def _picture(self, job: Job, width: int | None) -> bytes:
-        """The uploaded picture, re-encoded without its metadata and bounded for display."""
+        """The picture as it was explained, re-encoded without its metadata and bounded for display."""
         picture = self._decode(job)
         picture.thumbnail((width or LONGEST_SIDE, LONGEST_SIDE))
         buffer = io.BytesIO()
@@ -95,7 +95,7 @@ class Artifacts:
         return buffer.getvalue()
 
     def _decode(self, job: Job) -> Image.Image:
-        return decode(self.blobs.get(job.image.sha256), Limits.of(self.settings))
+        return explained_picture(self.blobs, job.image, job.options, limits=Limits.of(self.settings))
 
     @staticmethod
     def _artifact(content_type: str, ref: str | None, name: str, make: Callable[[], bytes]) -> Artifact:

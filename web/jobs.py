@@ -22,6 +22,7 @@ class Jobs:
 
     def __init__(self, store: JobStore, blobs: BlobStore) -> None:
         self._store = store
+        self._blobs = blobs
         self._result = lru_cache(maxsize=64)(lambda ref: Result.unpack(blobs.get(ref)))
 
     def get(self, job_id: str) -> Job:
@@ -40,6 +41,10 @@ class Jobs:
         if job.status is not JobStatus.SUCCEEDED or job.result_ref is None:
             raise UnknownJob("the job has no result")
         return self._result(job.result_ref)
+
+    def picture(self, job: Job) -> bytes:
+        """The picture as it was uploaded."""
+        return self._blobs.get(job.image.sha256)
 
     def to_json(self, job: Job) -> dict[str, Any]:
         """The job of the contract."""
@@ -69,17 +74,19 @@ class Jobs:
         document = self.result(job).document
         timings = {"queued_ms": float((job.started_ms or job.created_ms) - job.created_ms), **document["timings"]}
         explanations = [self._with_addresses(job, entry) for entry in document["explanations"]]
-        return {**document, "explanations": explanations, "timings": timings}
+        differences = document.get("differences")  # which an earlier version did not store
+        return {**document, "explanations": explanations, "differences": differences, "timings": timings}
 
     def _with_addresses(self, job: Job, explanation: Mapping[str, Any]) -> dict[str, Any]:
         def addressed(entry: Mapping[str, Any] | None) -> dict[str, Any] | None:
             if entry is None:
                 return None
-            names = entry.get("artifacts", {})  # a path that an earlier version stored has none
+            names = entry.get("artifacts", {})  # what an earlier version stored may have none
             links = {kind: url_for("api.get_artifact", job_id=job.id, name=name) for kind, name in names.items()}
             return {**entry, "artifacts": links}
 
-        out = {**explanation, "maps": [addressed(entry) for entry in explanation["maps"]]}
+        whole = addressed(explanation) or {}
+        out = {**whole, "maps": [addressed(entry) for entry in explanation["maps"]]}
         if path := explanation["decision_path"]:
             steps = [{**step, "map": addressed(step["map"])} for step in path["steps"]]
             out["decision_path"] = addressed({**path, "steps": steps})

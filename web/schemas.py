@@ -24,10 +24,26 @@ class Options(BaseModel):
     trust: str = Field("basic", description="`basic`, or `full`: adds faithfulness and stability.")
 
 
-class JsonSubmission(Options):
+class JobForm(Options):
+    """What a form says beside its files."""
+
+    fill: Literal["blur", "mean", "grey"] = Field("blur", description="What the part hidden by a mask becomes.")
+    parent: str | None = Field(
+        None,
+        max_length=100,
+        description="Id of a succeeded job about the same picture; the result then carries the differences from it.",
+    )
+
+
+class JsonSubmission(JobForm):
     """The JSON form of a submission."""
 
-    image_base64: str = Field(..., description="The picture's bytes in base64.")
+    image_base64: str | None = Field(
+        None, description="The picture's bytes in base64. Needed unless `parent` is given, whose picture is then taken."
+    )
+    mask_base64: str | None = Field(
+        None, description="A PNG of the picture's size in base64, white where the picture is to be hidden."
+    )
 
 
 class Problem(BaseModel):
@@ -78,6 +94,9 @@ class JobOptionsOut(BaseModel):
     contrast: str | None
     tree: str
     trust: str
+    mask: str | None = Field(description="SHA-256 of the mask.")
+    fill: str
+    parent: str | None
 
 
 class Warn(BaseModel):
@@ -175,16 +194,70 @@ class DecisionPath(BaseModel):
     steps: list[Step]
 
 
+class ExplanationArtifacts(BaseModel):
+    logits: str | None = Field(None, description="All the model's logits, as .npy.")
+
+
 class ExplanationOut(BaseModel):
     model: str
+    artifacts: ExplanationArtifacts
     prediction: Prediction
     maps: list[MapOut]
     decision_path: DecisionPath | None
     input: dict[str, Any]
 
 
+class ClassShare(ClassOut):
+    probability: float
+
+
+class PredictionDifference(BaseModel):
+    changed: bool
+    before: ClassShare
+    after: ClassShare
+
+
+class ClassDifference(ClassOut):
+    """A class among the best five of either answer; null where an earlier version did not store its probability."""
+
+    before: float | None
+    after: float | None
+
+
+class MapDifference(BaseModel):
+    method: str
+    same_target: bool = Field(description="Whether both maps are of the same class and contrast.")
+    correlation: float | None = Field(description="Rank correlation, -1 to 1; null where a map is constant.")
+    shift: list[float] | None = Field(
+        description="How far the centre of the positive evidence moved, right and down, in pixels of the picture."
+    )
+
+
+class PathDifference(BaseModel):
+    changed: bool
+    step: int | None = Field(description="The first step that differs, from 0; null where none does.")
+    before: NodeOut | None
+    after: NodeOut | None
+
+
+class ModelDifference(BaseModel):
+    model: str
+    prediction: PredictionDifference
+    top: list[ClassDifference]
+    maps: list[MapDifference]
+    decision_path: PathDifference | None
+
+
+class Differences(BaseModel):
+    """From the result of the job `parent` to this one, for every model that answered both."""
+
+    parent: str
+    models: list[ModelDifference]
+
+
 class ResultOut(BaseModel):
     explanations: list[ExplanationOut]
+    differences: Differences | None
     provenance: dict[str, Any]
     timings: dict[str, float]
     warnings: list[Warn]

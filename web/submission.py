@@ -7,6 +7,7 @@ import binascii
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import Any, TypeVar
 
@@ -15,14 +16,16 @@ from pydantic import ValidationError
 
 from shared import options as job_options
 from shared.cards import Registry
-from shared.errors import ImageTooLarge, InvalidImage, InvalidOption
-from shared.images import Limits, read_header
-from shared.jobs import ImageRecord, JobOptions
+from shared.errors import ImageTooLarge, InvalidImage, InvalidOption, JobConflict, UnknownJob, UnsupportedImage
+from shared.images import Header, Limits, read_header
+from shared.jobs import ImageRecord, Job, JobOptions, JobStatus
+from shared.options import FILLS
 from shared.settings import Settings
 from shared.store import Submission
 from web import access
-from web.problems import BadRequest
-from web.schemas import JsonSubmission, Options
+from web.jobs import Jobs
+from web.problems import BadRequest, Gone
+from web.schemas import JobForm, JsonSubmission, Options
 
 LONGEST_FILENAME = 120
 LONGEST_KEY = 200
@@ -30,26 +33,82 @@ _LISTS = ("models", "methods")
 T = TypeVar("T", bound=Options)
 
 
-def read(request: Request, *, settings: Settings, registry: Registry) -> tuple[Submission, bytes]:
-    """The submission and the picture's bytes. Raises the error that names what is wrong."""
+@dataclass(frozen=True)
+class File:
+    """One file of a request."""
+
+    data: bytes
+    name: str = ""
+
+
+def read(
+    request: Request, *, settings: Settings, registry: Registry, jobs: Jobs
+) -> tuple[Submission, bytes, bytes | None]:
+    """The submission, the picture and the mask of a what-if. Raises the error that names what is wrong."""
     if request.mimetype == "application/json":
-        data, filename, options = _read_json(request, settings)
+        picture, mask_file, form = _read_json(request, settings)
     elif request.mimetype == "multipart/form-data":
-        data, filename, options = _read_form(request)
+        picture, mask_file, form = _read_form(request)
     else:
         raise BadRequest("send multipart/form-data with an image part, or application/json with image_base64")
-    return check(data, filename, options, key=idempotency_key(request), settings=settings, registry=registry), data
+    parent = None if form.parent is None else parent_of(form.parent, jobs)
+    if picture is None:
+        if parent is None:
+            raise BadRequest("send exactly one picture, in the part named image (image_base64 in JSON)")
+        picture = File(jobs.picture(parent), parent.image.filename)
+    mask = mask_file.data if mask_file else None
+    submission = check(
+        picture.data,
+        picture.name,
+        form,
+        mask=mask,
+        fill=form.fill,
+        parent=parent,
+        key=idempotency_key(request),
+        settings=settings,
+        registry=registry,
+    )
+    return submission, picture.data, mask
+
+
+def parent_of(job_id: str, jobs: Jobs) -> Job:
+    """The job that a what-if belongs to. Raises InvalidOption where there is none with this id, JobConflict where it
+    has no result."""
+    try:
+        parent = jobs.get(job_id)
+    except (UnknownJob, Gone) as error:
+        raise InvalidOption("parent: there is no job with this id") from error
+    if parent.status is not JobStatus.SUCCEEDED:
+        raise JobConflict("parent: the job has not succeeded, so that there is nothing to compare with")
+    return parent
 
 
 def check(
-    data: bytes, filename: str, options: Options, *, key: str, settings: Settings, registry: Registry
+    data: bytes,
+    filename: str,
+    options: Options,
+    *,
+    mask: bytes | None = None,
+    fill: str = FILLS[0],
+    parent: Job | None = None,
+    key: str,
+    settings: Settings,
+    registry: Registry,
 ) -> Submission:
-    """Check picture and options against limits and models. The job will be the caller's."""
-    header = read_header(data, Limits.of(settings))
+    """Check picture, mask and options against limits and models. The job will be the caller's."""
+    limits = Limits.of(settings)
+    header = read_header(data, limits)
     chosen = choose(options, settings=settings, registry=registry)
     image = ImageRecord(
         hashlib.sha256(data).hexdigest(), header.width, header.height, header.format, safe_filename(filename)
     )
+    if mask is not None:
+        _check_mask(mask, header, limits)
+        chosen = replace(chosen, mask=hashlib.sha256(mask).hexdigest(), fill=fill)
+    if parent is not None:
+        if parent.image.sha256 != image.sha256:
+            raise InvalidOption("parent: that job is about another picture")
+        chosen = replace(chosen, parent=parent.id)
     return Submission(
         options=chosen,
         image=image,
@@ -90,12 +149,36 @@ def safe_filename(name: str) -> str:
     return "".join(c for c in last if c.isprintable())[:LONGEST_FILENAME] or "picture"
 
 
-def _read_form(request: Request) -> tuple[bytes, str, Options]:
-    files = request.files.getlist("image")
-    if len(files) != 1 or len(request.files) != 1:
-        raise BadRequest("send exactly one file, in the part named image")
+def _check_mask(mask: bytes, picture: Header, limits: Limits) -> None:
+    """By its header, as the picture is."""
+    try:
+        found = read_header(mask, limits)
+    except InvalidImage as error:
+        raise type(error)(f"mask: {error}") from error
+    if found.format != "PNG":
+        raise UnsupportedImage(f"mask: it is a {found.format} picture; send a PNG")
+    if (found.width, found.height) != (picture.width, picture.height):
+        sizes = f"{found.width} x {found.height} pixels, the picture {picture.width} x {picture.height}"
+        raise InvalidOption(f"mask: it has {sizes}; both must have the same")
+
+
+def _read_form(request: Request) -> tuple[File | None, File | None, JobForm]:
+    if unknown := sorted(set(request.files) - {"image", "mask"}):
+        raise BadRequest(f"{unknown[0]}: files are taken in the parts named image and mask")
+    picture, mask = (_only_file(request, name) for name in ("image", "mask"))
     fields = from_form({name: request.form.getlist(name) for name in request.form})
-    return files[0].read(), files[0].filename or "", validate(Options, fields)
+    return picture, mask, validate(JobForm, fields)
+
+
+def _only_file(request: Request, name: str) -> File | None:
+    """The one file of a part; None where there is none, or where a form's field for it was left empty."""
+    files = request.files.getlist(name)
+    if len(files) > 1:
+        raise BadRequest(f"send exactly one file in the part named {name}")
+    if not files:
+        return None
+    data, filename = files[0].read(), files[0].filename or ""
+    return File(data, filename) if data or filename else None
 
 
 def from_form(form: Mapping[str, list[str]]) -> dict[str, Any]:
@@ -111,18 +194,25 @@ def from_form(form: Mapping[str, list[str]]) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value != ""}
 
 
-def _read_json(request: Request, settings: Settings) -> tuple[bytes, str, Options]:
+def _read_json(request: Request, settings: Settings) -> tuple[File | None, File | None, JobForm]:
     body = request.get_json(silent=True)
     if not isinstance(body, dict):
         raise BadRequest("the body is not a JSON object")
     submission = validate(JsonSubmission, body)
-    if len(submission.image_base64) > settings.image_bytes * 4 // 3 + 8:
-        raise ImageTooLarge(f"the picture has more than {settings.image_bytes} bytes")
+    picture = _decoded("image_base64", submission.image_base64, settings)
+    mask = _decoded("mask_base64", submission.mask_base64, settings)
+    return picture, mask, submission
+
+
+def _decoded(name: str, text: str | None, settings: Settings) -> File | None:
+    if text is None:
+        return None
+    if len(text) > settings.image_bytes * 4 // 3 + 8:
+        raise ImageTooLarge(f"{name}: the picture has more than {settings.image_bytes} bytes")
     try:
-        data = base64.b64decode(submission.image_base64, validate=True)
+        return File(base64.b64decode(text, validate=True))
     except (binascii.Error, ValueError) as error:
-        raise InvalidImage("image_base64 is not base64") from error
-    return data, "", submission
+        raise InvalidImage(f"{name} is not base64") from error
 
 
 def validate(schema: type[T], fields: Mapping[str, Any]) -> T:

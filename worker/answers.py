@@ -57,6 +57,7 @@ def _result(shelf: Shelf, asked: Asked, explanations: dict[str, Explanation], co
     maps: dict[str, NDArray[np.float32]] = {name: raw for one in ordered for name, raw in one.maps.items()}
     document: dict[str, Any] = {
         "explanations": [{k: v for k, v in one.document.items() if k != "warnings"} for one in ordered],
+        "differences": None,
         "provenance": provenance(shelf, asked.options),
         "timings": {"compute_ms": round(compute_ms, 3)},
         "warnings": [{**w, "model": one.document["model"]} for one in ordered for w in one.document["warnings"]],

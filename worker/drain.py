@@ -17,12 +17,14 @@ from billiard.exceptions import SoftTimeLimitExceeded
 from PIL import Image
 
 from shared.blobs import BlobStore
-from shared.errors import InvalidImage, PathlightError, StoreUnavailable
-from shared.images import Limits, decode
+from shared.errors import InvalidImage, PathlightError, StorageFailed, StoreUnavailable, UnknownJob
+from shared.images import Limits
 from shared.jobs import Claim, JobError, JobOptions, JobStatus
+from shared.masking import explained_picture
 from shared.results import Result
 from shared.settings import Settings
 from shared.store import JobStore, Lease
+from worker.differences import with_differences
 
 log = logging.getLogger(__name__)
 
@@ -99,14 +101,26 @@ class Drain:
         batch: list[tuple[Claim, Image.Image]] = []
         for claim in claims:
             try:
-                batch.append((claim, decode(self._blobs.get(claim.image.sha256), limits)))
+                batch.append((claim, explained_picture(self._blobs, claim.image, claim.options, limits=limits)))
             except PathlightError as error:
                 self._fail(claim, error)
                 open_claims.pop(claim.id)
         if not batch:
             return []
         results = self._answer([(picture, claim.options) for claim, picture in batch], progress)
-        return [(claim, result) for (claim, _), result in zip(batch, results, strict=True)]
+        return [(claim, self._compared(claim, result)) for (claim, _), result in zip(batch, results, strict=True)]
+
+    def _compared(self, claim: Claim, result: Result) -> Result:
+        """The result, with its differences from the parent's where the job names one."""
+        parent = claim.options.parent
+        return result if parent is None else with_differences(result, parent=parent, before=self._result_of(parent))
+
+    def _result_of(self, job_id: str) -> Result | None:
+        """The stored result of a job; None where it is no longer there."""
+        try:
+            return Result.unpack(self._blobs.get(self._store.get(job_id).result_ref or ""))
+        except (UnknownJob, StorageFailed):
+            return None
 
     def _finish(self, claim: Claim, result: Result, lease: Lease) -> None:
         if lease is not Lease.HELD:

@@ -35,7 +35,7 @@ _TOLERANCE = {Claim.COMPLETE: 0.05}  # of an integral taken in steps; an exact m
 
 @dataclass(frozen=True)
 class Explanation:
-    """One model's answer: the document of the contract and the raw maps it names."""
+    """One model's answer: the document of the contract and the raw maps and logits it names."""
 
     document: dict[str, Any]
     maps: dict[str, NDArray[np.float32]] = field(default_factory=dict)
@@ -78,6 +78,7 @@ def explain_forward(
         proofs = prove(forward, i, raws, progress=progress) if question.prove else {}
         entries = [_map_entry(forward, i, method, *found[method], proofs.get(method)) for method in question.methods]
         arrays = {_map_name(forward, method): raw.cpu().numpy() for method, raw in raws.items()}
+        arrays[_map_name(forward, "logits")] = forward.logits[i].cpu().numpy()
         walked = paths[question.tree] if question.tree is not None else None
         path = walked.document(i, network_class=int(forward.order[i, 0])) if walked else None
         document = _document(forward, i, question, entries=entries, path=path, box=box)
@@ -99,6 +100,7 @@ def _document(
     prediction, warnings = _prediction(forward, i)
     return {
         "model": card.name,
+        "artifacts": {"logits": f"{_map_name(forward, 'logits')}.npy"},
         "prediction": prediction,
         "maps": entries,
         "decision_path": path,

@@ -14,8 +14,10 @@ local function forget_key(owner, idempotency)
 end
 
 local function forget(id)
-  local state = redis.call('HMGET', job(id), 'status', 'image_ref', 'result', 'owner', 'idempotency', 'answer')
+  local state = redis.call('HMGET', job(id), 'status', 'image_ref', 'result', 'owner', 'idempotency', 'answer',
+    'mask_ref')
   drop_blob(state[2])
+  drop_blob(state[7])
   local answer = key('answer', state[4] .. ':' .. state[6])
   if drop_blob(state[3]) and redis.call('GET', answer) == state[3] then redis.call('DEL', answer) end
   forget_key(state[4], state[5])

@@ -106,12 +106,13 @@ local function admit(new, leader)
   local seq = redis.call('INCR', key('sequence'))
   redis.call('HSET', job(new.id), 'lane', new.lane, 'seq', seq, 'options', new.options, 'image', new.image,
     'image_ref', new.image_ref, 'owner', new.owner, 'idempotency', new.idempotency or '', 'answer', new.answer,
-    'created', now, 'attempts', 0, 'fence', 0, 'deadline', now + new.deadline)
+    'created', now, 'attempts', 0, 'fence', 0, 'deadline', now + new.deadline, 'mask_ref', new.mask_ref or '')
   if new.solo then redis.call('HSET', job(new.id), 'solo', '1') end
   if new.batch then redis.call('HSET', job(new.id), 'batch', new.batch) end
   redis.call('ZADD', key('jobs'), seq, new.id)
   redis.call('HINCRBY', key('counts'), 'accepted', 1)
   keep_blob(new.image_ref)
+  keep_blob(new.mask_ref or '')
   move(new.id, nil, 'queued')
 
   local answered = new.answer ~= '' and redis.call('GET', key('answer', new.owner .. ':' .. new.answer))

@@ -1,4 +1,5 @@
--- ARGV: id, lane, limit, options, image, image_ref, owner, idempotency key, body hash, answer key, deadline ms, retention ms, solo
+-- ARGV: id, lane, limit, options, image, image_ref, owner, idempotency key, body hash, answer key, deadline ms, retention ms, solo,
+--   mask_ref
 local id, lane, limit = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local owner, idem, body, answer = ARGV[7], ARGV[8], ARGV[9], ARGV[10]
 
@@ -15,5 +16,5 @@ if not answered and redis.call('ZCARD', key('lane', lane)) >= limit then return 
 if idem ~= '' then redis.call('HSET', idem_key, 'id', id, 'body', body) end
 admit({id = id, lane = lane, options = ARGV[4], image = ARGV[5], image_ref = ARGV[6], owner = owner,
   idempotency = idem, answer = answer, deadline = tonumber(ARGV[11]), retention = tonumber(ARGV[12]),
-  solo = ARGV[13] == '1'})
+  solo = ARGV[13] == '1', mask_ref = ARGV[14]})
 return {answered and 'answered' or 'accepted', id}

@@ -78,6 +78,36 @@ def test_the_cat_goes_through_the_whole_system(shared_service: Service, photos: 
     assert shared_service.client.get(job["links"]["page"]).status_code == 200
 
 
+def test_a_what_if_shows_how_the_answer_changes_when_the_cat_is_hidden(
+    shared_service: Service, photos: dict[str, Image.Image]
+) -> None:
+    parent = answer(shared_service, encoded(photos["chelsea"]))
+    mask = Image.new("L", photos["chelsea"].size)
+    mask.paste(255, (90, 20, 360, 300))  # the face
+    form = {"parent": parent["id"], "fill": "blur"}
+    job_id = shared_service.client.post(JOBS, data=form, files={"mask": ("mask.png", encoded(mask))}).json()["id"]
+    wait_for(lambda: ended(shared_service, job_id) is not None, seconds=60)
+    job = ended(shared_service, job_id)
+    assert job is not None and job["status"] == "succeeded", job
+    assert job["image"] == parent["image"]
+    options = job["result"]["provenance"]["options"]
+    assert (options["parent"], options["fill"], len(options["mask"])) == (parent["id"], "blur", 64)
+    differences = job["result"]["differences"]
+    assert differences["parent"] == parent["id"]
+    explanations = zip(parent["result"]["explanations"], job["result"]["explanations"], strict=True)
+    for model, (before, after) in zip(differences["models"], explanations, strict=True):
+        changed = model["prediction"]
+        for one, found in ((before, changed["before"]), (after, changed["after"])):
+            assert found == {name: one["prediction"][name] for name in ("index", "name", "probability")}
+        cat = next(entry for entry in model["top"] if entry["index"] == before["prediction"]["index"])
+        assert cat["before"] == pytest.approx(before["prediction"]["probability"], abs=1e-5)
+        assert cat["after"] < cat["before"] / 2, "without its face it is less of a cat"
+        assert -1 <= model["maps"][0]["correlation"] <= 1
+        assert len(model["maps"][0]["shift"]) == 2
+    nodes = [[step["node"] for step in one["decision_path"]["steps"]] for one in (before, after)]
+    assert model["decision_path"]["changed"] == (nodes[0] != nodes[1])
+
+
 def test_the_coffee_is_an_espresso(shared_service: Service, photos: dict[str, Image.Image]) -> None:
     job = answer(shared_service, encoded(photos["coffee"], "JPEG"))
     assert job["result"]["explanations"][0]["prediction"]["name"] == "espresso"

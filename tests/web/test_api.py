@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import secrets
 import struct
 import subprocess
 import zlib
@@ -30,12 +31,6 @@ from web.app import create_app
 
 JOBS = "/api/v1/jobs"
 TREE_MODEL = "nbdt-cifar10"
-
-
-@pytest.fixture
-def client(settings: Settings, store: JobStore, blobs: BlobStore, registry: Registry) -> FlaskClient:
-    bell = Bell(make_celery(settings))
-    return create_app(settings, store=store, blobs=blobs, bell=bell, registry=registry).test_client()
 
 
 @pytest.fixture
@@ -66,7 +61,7 @@ def refused(response: TestResponse, status: int, code: str) -> str:
 
 def run_one(store: JobStore, blobs: BlobStore, *, path: dict[str, Any] | None = None) -> Result:
     """Stand in for a worker: claim one job and finish it with a small asymmetric map, and a decision path if given."""
-    claim = store.claim(1, claim_id="test")[0]
+    claim = store.claim(1, claim_id=secrets.token_hex(8))[0]
     raw = np.zeros((8, 8), np.float32)
     raw[1, 6] = 3.0
     name = f"{TREE_MODEL}.cam"

@@ -1,0 +1,19 @@
+"""Fixtures of the web tests: the application over a real store, without a worker."""
+
+from __future__ import annotations
+
+import pytest
+from flask.testing import FlaskClient
+
+from shared.blobs import BlobStore
+from shared.broker import Bell, make_celery
+from shared.cards import Registry
+from shared.settings import Settings
+from shared.store import JobStore
+from web.app import create_app
+
+
+@pytest.fixture
+def client(settings: Settings, store: JobStore, blobs: BlobStore, registry: Registry) -> FlaskClient:
+    bell = Bell(make_celery(settings))
+    return create_app(settings, store=store, blobs=blobs, bell=bell, registry=registry).test_client()
