@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from http import HTTPStatus
 from pathlib import Path
@@ -27,16 +27,18 @@ from shared.methods import METHODS
 from shared.options import TREES
 from shared.settings import Settings
 from shared.store import JobStore
-from web import csrf, follow_up, language, reproduce
+from web import csrf, follow_up, language, reproduce, samples
 from web import submission as submissions
 from web.api import accept
 from web.jobs import Jobs
 from web.language import gettext as _
 from web.language import told
 from web.problems import RETRY_AFTER_SECONDS, BadRequest, NotAllowed, discard_body, status_of
+from web.samples import SAMPLES
 from web.schemas import Options
 
 OVERLAY_WIDTHS = (480, 960)  # drawn pixels, for ordinary and for dense screens
+MOST_TOGETHER = 100  # pictures that one page shows; for more there are batches
 _FOLDER = Path(__file__).parent
 P = ParamSpec("P")
 
@@ -77,13 +79,33 @@ def blueprint(
         if not csrf.is_genuine(request):
             return form_page(chosen, error=_stale(), status=HTTPStatus.FORBIDDEN)
         try:
-            data, filename = _read_picture(request)
             options = _read_options(chosen)
-            checked = submissions.check(data, filename, options, key="", settings=settings, registry=registry)
-            job_id = accept(checked, data, store=store, blobs=blobs, bell=bell)
+            checked = [
+                (submissions.check(data, name, options, key="", settings=settings, registry=registry), data)
+                for data, name in _read_pictures(request)
+            ]
+            job_ids = [accept(one, data, store=store, blobs=blobs, bell=bell) for one, data in checked]
         except PathlightError as error:
             return form_page(chosen, error=told(error.code, str(error)), status=status_of(error))
-        return redirect(url_for("pages.job", job_id=job_id), HTTPStatus.SEE_OTHER)
+        if len(job_ids) == 1:
+            return redirect(url_for("pages.job", job_id=job_ids[0]), HTTPStatus.SEE_OTHER)
+        return redirect(url_for("pages.several", job=job_ids), HTTPStatus.SEE_OTHER)
+
+    @pages.get("/several")
+    def several() -> Response:
+        """The jobs of pictures that were sent together."""
+        found = [jobs.get(job_id) for job_id in request.args.getlist("job")[:MOST_TOGETHER]]
+        waiting = any(not job.status.is_terminal for job in found)
+        page = render_template("several.html", jobs=[jobs.to_json(job) for job in found], waiting=waiting)
+        response = make_response(page)
+        response.headers["Cache-Control"] = "no-store"
+        return response
+
+    @pages.get("/samples/<name>.jpg")
+    def sample(name: str) -> Response:
+        response = Response(samples.thumbnail(name), content_type="image/jpeg")
+        response.headers["Cache-Control"] = "public, max-age=86400"
+        return response
 
     @pages.get("/jobs/<job_id>")
     def job(job_id: str) -> Response:
@@ -158,11 +180,16 @@ def _stale() -> str:
     return _("this form was opened too long ago or elsewhere; please choose the picture again and send it once more")
 
 
-def _read_picture(request: Request) -> tuple[bytes, str]:
-    file = request.files.get("image")
-    if file is None or not file.filename:
+def _read_pictures(request: Request) -> Iterator[tuple[bytes, str]]:
+    """Every picture of the form with its name: the sample that was clicked, or the files that were chosen."""
+    if name := request.form.get("sample"):
+        yield samples.read(name)
+        return
+    files = [file for file in request.files.getlist("image") if file.filename]
+    if not files:
         raise BadRequest(_("choose a picture first"))
-    return file.read(), file.filename
+    for file in files:
+        yield file.read(), file.filename or ""
 
 
 def _must_be_genuine(request: Request) -> None:
@@ -199,6 +226,8 @@ def _offer(registry: Registry, settings: Settings) -> dict[str, Any]:
         "trees": TREES,
         "methods": METHODS,
         "token_field": csrf.FIELD,
+        "samples": SAMPLES,
+        "most_together": MOST_TOGETHER,
     }
 
 

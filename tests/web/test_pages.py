@@ -26,6 +26,7 @@ from shared.settings import Settings
 from shared.store import JobStore, Submission
 from web import csrf, pages
 from web.app import create_app
+from web.samples import SAMPLES
 
 PAIR = ("vehicles", "animals")
 INPUT = {"resize": 32, "crop": 32, "size": 32, "mean": [0.5, 0.5, 0.5], "std": [0.2, 0.2, 0.2]}
@@ -278,6 +279,56 @@ def test_a_full_queue_asks_to_try_again_later(
     response = house.send()
     assert (response.status_code, response.headers["Retry-After"]) == (503, "2")
     assert "1 jobs are waiting already; try again shortly." in words(response)
+
+
+def test_several_pictures_become_a_job_each_and_lead_to_one_page(house: House) -> None:
+    token = re.search(r'name="token" value="([^"]+)"', house.client.get("/").text)
+    assert token is not None
+    files = [(io.BytesIO(png()), f"{name}.png") for name in ("one", "two", "three")]
+    form = {"token": token[1], "models": list(PAIR), "image": files}
+    response = house.client.post("/", data=form, content_type="multipart/form-data")
+    assert response.status_code == 303 and house.bell.rings == 3
+    house.store.fail(house.claim(), JobError("internal", "it broke"))
+    page = house.client.get(response.headers["Location"])
+    assert words(page).startswith("3 pictures 1 of 3 are done. one.png It broke. two.png Waiting three.png Waiting")
+    assert '<noscript><meta http-equiv="refresh" content="2"></noscript>' in page.text
+
+
+def test_of_several_pictures_none_is_taken_where_one_is_broken(house: House) -> None:
+    token = re.search(r'name="token" value="([^"]+)"', house.client.get("/").text)
+    assert token is not None
+    files = [(io.BytesIO(data), "a.png") for data in (png(), b"GIF89a")]
+    form = {"token": token[1], "models": list(PAIR), "image": files}
+    assert house.client.post("/", data=form, content_type="multipart/form-data").status_code == 415
+    assert house.bell.rings == 0
+
+
+def test_the_page_of_several_jobs_says_what_each_picture_is_of(house: House) -> None:
+    job_id = house.answered(document())
+    page = house.client.get(f"/several?job={job_id}")
+    assert "1 of 1 are done. cat.png tabby 81.2%, animals" in words(page)
+    assert "refresh" not in page.text and "<script" not in page.text
+    small = house.client.get(f"/api/v1/jobs/{job_id}/artifacts/picture.jpg?width=16")
+    assert Image.open(io.BytesIO(small.data)).size == (16, 12)
+
+
+def test_a_sample_is_explained_with_one_click(house: House) -> None:
+    page = house.client.get("/").text
+    assert re.findall(r'<button name="sample" value="(\w+)">', page) == list(SAMPLES)
+    response = house.send(filename="", sample="chelsea")
+    job = house.store.get(response.headers["Location"].removeprefix("/jobs/"))
+    assert (job.image.filename, job.image.width, job.image.height) == ("chelsea.png", 451, 300)
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_every_sample_has_a_small_picture(house: House, name: str) -> None:
+    thumbnail = house.client.get(f"/samples/{name}.jpg")
+    assert thumbnail.mimetype == "image/jpeg" and len(thumbnail.data) < 20_000
+
+
+def test_only_samples_can_be_asked_for_by_name(house: House) -> None:
+    assert house.client.get("/samples/page.jpg").status_code == 404
+    assert house.send(filename="", sample="../page").status_code == 404
 
 
 # -- forged forms ------------------------------------------------------------------------------------------------------

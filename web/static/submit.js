@@ -1,60 +1,40 @@
-// The form's comforts: drop, paste, preview, and sending without leaving the page until the job is accepted.
+// The form: sends one picture and shows its job, or many one by one and shows them as a list.
 
 import { remember } from "./history.js";
+import { choosePictures } from "./pictures.js";
+import { say } from "./say.js";
 
 const form = document.querySelector("#submit");
-const input = form.querySelector("#image");
-const zone = form.querySelector("#zone");
-const hint = form.querySelector("#hint");
-const preview = form.querySelector("#preview");
 const error = form.querySelector("#error");
-const title = form.querySelector("#title");
-const name = form.querySelector("#name");
-const again = form.querySelector("#again");
-const limits = form.querySelector("#limits");
 const send = form.querySelector("#send");
+const sent = form.querySelector("#sent");
+const list = sent.querySelector("ul");
+const together = form.querySelector("#together");
+const label = send.textContent;
+const mostBytes = Number(form.dataset.mostBytes);
+const mostTogether = Number(form.dataset.mostTogether);
 
-function sentence(text) {
-  return text.charAt(0).toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? "" : ".");
-}
+const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1) + (/[.!?。！？]$/.test(text) ? "" : ".");
 
-function show(text) {
+function complain(text) {
   error.hidden = !text;
   error.textContent = text ? sentence(text) : "";
   if (text) error.scrollIntoView({ block: "nearest" });
 }
 
-function showPreview() {
-  const file = input.files[0];
-  if (preview.src) URL.revokeObjectURL(preview.src);
-  for (const part of [preview, name, again]) part.hidden = !file;
-  for (const part of [hint, title, limits]) part.toggleAttribute("hidden", Boolean(file));
-  name.textContent = file ? file.name : "";
-  if (!file) return preview.removeAttribute("src");
-  preview.alt = `Preview of ${file.name}`;
-  preview.src = URL.createObjectURL(file);
-}
+const chosen = choosePictures(form, () => complain(""));
 
-function take(files) {
-  if (!files.length) return;
-  const chosen = new DataTransfer();
-  chosen.items.add(files[0]);
-  input.files = chosen.files;
-  input.dispatchEvent(new Event("change"));
-}
-
-function objection() {
-  const file = input.files[0];
-  const most = Number(form.dataset.mostBytes);
-  if (!file) return "choose a picture first";
-  if (file.size > most) return `the picture is larger than ${most / 2 ** 20} MiB`;
-  if (!form.querySelector("[name=models]:checked")) return "choose at least one model, under Options";
+function objection(files) {
+  if (!files.length) return say("Choose a picture first.");
+  if (files.length > mostTogether) return say("Choose at most {most} pictures at once.", { most: mostTogether });
+  if (!form.querySelector("[name=models]:checked")) return say("Choose at least one model, under Options.");
   return "";
 }
 
-function body() {
+function body(file) {
   const data = new FormData(form);
   for (const own of form.querySelectorAll("[data-own]")) data.delete(own.name);
+  data.set("image", file);
   return data;
 }
 
@@ -64,65 +44,96 @@ function token() {
   return held ? { "X-CSRF-Token": held.content } : {};
 }
 
-async function submit() {
-  const response = await fetch(form.dataset.api, { method: "POST", body: body(), headers: token() });
-  const answer = await response.json();
+// The job of a picture. Throws an Error with a sentence.
+async function submit(file) {
+  if (file.size > mostBytes) {
+    throw new Error(say("The picture is larger than {most} MiB.", { most: mostBytes / 2 ** 20 }));
+  }
+  let response;
+  let answer;
+  try {
+    response = await fetch(form.dataset.api, { method: "POST", body: body(file), headers: token() });
+    answer = await response.json();
+  } catch {
+    throw new Error(say("The server does not answer; check the connection and try again."));
+  }
   if (!response.ok) throw new Error(answer.detail);
   remember(answer);
-  return answer.links.page;
+  return answer;
 }
 
 function busy(is) {
   send.disabled = is;
-  send.textContent = is ? "Sending…" : "Explain";
+  send.textContent = is ? say("Sending …") : label;
+}
+
+async function explainMany(files) {
+  sent.hidden = false;
+  list.replaceChildren();
+  const ids = [];
+  let refused = 0;
+  for (const file of files) {
+    const item = row(file);
+    try {
+      const job = await submit(file);
+      ids.push(job.id);
+      settle(item, say("Sent"), job.links.page);
+    } catch (problem) {
+      refused += 1;
+      settle(item, sentence(problem.message));
+    }
+    together.href = `${form.dataset.several}?${new URLSearchParams(ids.map((id) => ["job", id]))}`;
+  }
+  together.hidden = !ids.length;
+  if (!refused) return location.assign(together.href);
+  complain(say("{refused} of {count} pictures were refused; the list says why.", { refused, count: files.length }));
+}
+
+function row(file) {
+  const item = document.createElement("li");
+  const image = new Image();
+  image.alt = "";
+  image.src = URL.createObjectURL(file);
+  image.addEventListener("error", () => image.remove());
+  const name = document.createElement("span");
+  name.className = "name";
+  name.textContent = file.name;
+  const state = document.createElement("p");
+  state.textContent = say("Sending …");
+  item.append(image, name, state);
+  list.append(item);
+  return item;
+}
+
+function settle(item, text, address) {
+  const state = item.querySelector("p");
+  state.textContent = text;
+  state.classList.toggle("error", !address);
+  state.classList.toggle("notice", !address);
+  if (!address) return;
+  const link = document.createElement("a");
+  link.href = address;
+  item.prepend(link);
+  link.append(...item.querySelectorAll("img, .name"));
 }
 
 async function explain(event) {
+  if (event.submitter?.name === "sample") return; // the server has it
   event.preventDefault();
-  show(objection());
+  const files = chosen();
+  complain(objection(files));
   if (!error.hidden) return;
   busy(true);
   try {
-    location.assign(await submit());
+    if (files.length > 1) await explainMany(files);
+    else location.assign((await submit(files[0])).links.page);
   } catch (problem) {
+    complain(problem.message);
+  } finally {
     busy(false);
-    const away = problem instanceof TypeError || problem instanceof SyntaxError;
-    show(away ? "the server does not answer; check the connection and try again" : problem.message);
   }
 }
 
-function carriesFiles(event) {
-  return event.dataTransfer?.types.includes("Files");
-}
-
 form.addEventListener("submit", explain);
-input.addEventListener("change", () => {
-  show("");
-  showPreview();
-});
-preview.addEventListener("error", () => {
-  preview.hidden = true;
-  hint.removeAttribute("hidden");
-});
-addEventListener("paste", (event) => take(event.clipboardData.files));
-addEventListener("dragover", (event) => {
-  if (!carriesFiles(event)) return;
-  event.preventDefault();
-  zone.classList.add("over");
-});
-addEventListener("dragleave", (event) => {
-  if (!event.relatedTarget) zone.classList.remove("over");
-});
-addEventListener("drop", (event) => {
-  if (!carriesFiles(event)) return;
-  event.preventDefault();
-  zone.classList.remove("over");
-  take(event.dataTransfer.files);
-});
-addEventListener("pageshow", () => {
-  if (send.textContent !== "Explain") busy(false);
-  showPreview();
-});
 for (const part of form.querySelectorAll("[data-script]")) part.hidden = false;
 for (const part of form.querySelectorAll("[data-plain]")) part.hidden = true;
-zone.classList.add("scripted");

@@ -1,0 +1,48 @@
+"""Photographs to try, from scikit-image's package: chosen with one click instead of an upload."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+from PIL import Image
+
+from shared.errors import UnknownJob
+
+SAMPLES: Mapping[str, str] = {
+    "chelsea": "chelsea.png",
+    "coffee": "coffee.png",
+    "rocket": "rocket.jpg",
+    "astronaut": "astronaut.png",
+}
+THUMBNAIL = (240, 160)  # pixels
+
+
+def read(name: str) -> tuple[bytes, str]:
+    """A sample's bytes and its file's name. Raises UnknownJob where there is no such sample."""
+    path = _path(name)
+    return path.read_bytes(), path.name
+
+
+@cache
+def thumbnail(name: str) -> bytes:
+    """A small JPEG of a sample, cut to one shape. Raises UnknownJob where there is no such sample."""
+    with Image.open(_path(name)) as picture:
+        width, height = picture.size
+        side = min(width / THUMBNAIL[0], height / THUMBNAIL[1])
+        w, h = side * THUMBNAIL[0], side * THUMBNAIL[1]
+        box = ((width - w) / 2, (height - h) / 2, (width + w) / 2, (height + h) / 2)
+        small = picture.convert("RGB").resize(THUMBNAIL, Image.Resampling.LANCZOS, box=box)
+    buffer = io.BytesIO()
+    small.save(buffer, "JPEG", quality=80)
+    return buffer.getvalue()
+
+
+def _path(name: str) -> Path:
+    spec = find_spec("skimage")  # found, not imported: only its files are wanted
+    if name not in SAMPLES or spec is None or spec.origin is None:
+        raise UnknownJob(f"there is no sample {name!r}")
+    return Path(spec.origin).parent / "data" / SAMPLES[name]
