@@ -27,7 +27,7 @@ from shared.methods import METHODS
 from shared.options import TREES
 from shared.settings import Settings
 from shared.store import JobStore
-from web import csrf, follow_up, language, reproduce, samples
+from web import csrf, follow_up, language, reproduce, samples, stage
 from web import submission as submissions
 from web.api import accept
 from web.jobs import Jobs
@@ -114,7 +114,8 @@ def blueprint(
         shown = {
             "job": jobs.to_json(found),
             "cards": registry.cards,
-            "places": _places(jobs, found) if found.status is JobStatus.SUCCEEDED else {},
+            "raw": _raw_maps(jobs, found) if found.status is JobStatus.SUCCEEDED else None,
+            "stage": stage,
             "widths": overlay_widths(found.image.width, found.image.height),
             "colormaps": COLORMAPS,
             "commands": _commands(found),
@@ -243,14 +244,10 @@ def _class_names(registry: Registry) -> list[str]:
     return sorted(names, key=str.casefold)
 
 
-def _places(jobs: Jobs, found: Job) -> dict[tuple[str, str], str]:
-    """Where each map is strongest, in words, by model and method."""
-    result = jobs.result(found)
-    return {
-        (explanation["model"], entry["method"]): place(result.maps[entry["artifacts"]["raw"].removesuffix(".npy")])
-        for explanation in result.document["explanations"]
-        for entry in explanation["maps"]
-    }
+def _raw_maps(jobs: Jobs, found: Job) -> Callable[[Mapping[str, Any]], NDArray[Any]]:
+    """Gives the values of a map of a job's answer (h x w) by its entry, whose artifacts are addresses."""
+    maps = jobs.result(found).maps
+    return lambda entry: maps[entry["artifacts"]["raw"].rpartition("/")[2].removesuffix(".npy")]
 
 
 def _commands(found: Job) -> dict[str, str]:
@@ -275,18 +272,6 @@ def _with_retry(response: Response) -> Response:
     if response.status_code == HTTPStatus.SERVICE_UNAVAILABLE:
         response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
     return response
-
-
-def place(raw: NDArray[Any]) -> str:
-    """Where a map's strongest cell lies: "in the centre", "on the left"."""
-    places = (
-        (_("in the upper left"), _("at the top"), _("in the upper right")),
-        (_("on the left"), _("in the centre"), _("on the right")),
-        (_("in the lower left"), _("at the bottom"), _("in the lower right")),
-    )
-    row, column = divmod(int(raw.argmax()), raw.shape[1])
-    rows, columns = raw.shape
-    return places[3 * (2 * row + 1) // (2 * rows)][3 * (2 * column + 1) // (2 * columns)]
 
 
 def percent(probability: float) -> str:

@@ -24,7 +24,7 @@ from shared.jobs import Claim, ImageRecord, JobError, JobOptions, JobStatus
 from shared.results import Result
 from shared.settings import Settings
 from shared.store import JobStore, Submission
-from web import csrf, pages
+from web import csrf, pages, stage
 from web.app import create_app
 from web.samples import SAMPLES
 
@@ -747,7 +747,7 @@ def test_durations_are_rounded(value: float, text: str) -> None:
 def test_the_strongest_cell_is_placed_by_its_middle(cell: tuple[int, int], text: str) -> None:
     raw = np.zeros((7, 7), np.float32)
     raw[cell] = 1
-    assert pages.place(raw) == text
+    assert stage.place(raw) == text
 
 
 @pytest.mark.parametrize(("text", "sentence"), [("it broke", "It broke."), ("Why?", "Why?"), ("", "")])

@@ -47,12 +47,21 @@ export class MapView {
     context.putImageData(this.picture(colours, Math.max(1, x1 - x0), Math.max(1, y1 - y0)), x0, y0);
   }
 
-  // The map alone at so many pixels: bilinear between the centres of its cells; opacity grows with the evidence.
+  // The map alone at so many pixels; opacity grows with the evidence.
   picture(colours, width, height) {
-    const { rows, columns, values } = this.map;
     const { contrast } = this.shown;
     const last = colours.length / 4 - 1;
-    const shares = Float32Array.from(values, (value) => share(finite(value), this.top, contrast));
+    return this.painted(width, height, (value) => {
+      const from = 4 * Math.round(value * last);
+      const strength = contrast ? Math.abs(2 * value - 1) : value;
+      return [colours[from], colours[from + 1], colours[from + 2], 255 * this.opacity * strength];
+    });
+  }
+
+  // Pixels with the RGBA of their share of the scale, which is bilinear between the centres of the cells.
+  painted(width, height, colourOf) {
+    const { rows, columns, values } = this.map;
+    const shares = Float32Array.from(values, (value) => share(finite(value), this.top, this.shown.contrast));
     const across = places(columns, width);
     const down = places(rows, height);
     const image = new ImageData(width, height);
@@ -61,15 +70,21 @@ export class MapView {
       for (let x = 0; x < width; x++, to += 4) {
         const [left, right, more] = across[x];
         const upper = mixed(shares[above * columns + left], shares[above * columns + right], more);
-        const value = mixed(upper, mixed(shares[below * columns + left], shares[below * columns + right], more), lower);
-        const from = 4 * Math.round(value * last);
-        image.data[to] = colours[from];
-        image.data[to + 1] = colours[from + 1];
-        image.data[to + 2] = colours[from + 2];
-        image.data[to + 3] = 255 * this.opacity * (contrast ? Math.abs(2 * value - 1) : value);
+        const under = mixed(shares[below * columns + left], shares[below * columns + right], more);
+        image.data.set(colourOf(mixed(upper, under, lower)), to);
       }
     }
     return image;
+  }
+
+  // A canvas of so many pixels, white where the map is at least `threshold` of its maximum.
+  region(threshold, width, height) {
+    const { size, box } = this.shown;
+    const region = new OffscreenCanvas(width, height);
+    const [x0, y0, x1, y1] = box.map((edge, axis) => Math.round((edge / size[axis % 2]) * [width, height][axis % 2]));
+    const image = this.painted(x1 - x0, y1 - y0, (value) => [255, 255, 255, value >= threshold && this.top ? 255 : 0]);
+    region.getContext("2d").putImageData(image, x0, y0);
+    return region;
   }
 
   // The cell at a place of the picture (shares of its width and height), or null where the network saw nothing.

@@ -1,0 +1,79 @@
+"""What a stage of the page shows: one map, where it lies over the picture, its scale, and what it is in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from numpy.typing import NDArray
+
+from shared.cards import short_name
+from shared.phrases import number
+from web.language import gettext as _
+
+Json = Mapping[str, Any]
+
+
+def of_map(job: Json, explanation: Json, entry: Json, raw: NDArray[Any]) -> dict[str, Any]:
+    """The map of a class, or of one class against another, with its raw values (h x w)."""
+    subject = versus(entry["target"], entry["contrast"])
+    words = _(
+        "Map of the evidence for {subject}; it is strongest {where} of what the network saw.",
+        subject=subject,
+        where=place(raw),
+    )
+    shown = _shown(job, explanation, entry, contrast=entry["contrast"] is not None)
+    return {**shown, "overlay": entry["artifacts"]["overlay"], "subject": subject, "alt": words.striptags()}
+
+
+def of_step(job: Json, explanation: Json, step: Json) -> dict[str, Any]:
+    """The map of a decision: the branch that was taken against its strongest rival."""
+    rival = next(sibling for sibling in step["siblings"] if sibling["node"] == step["map"]["against"])
+    subject = versus(step, rival)
+    target, other = (short_name(node["name"]) for node in (step, rival))
+    return {
+        **_shown(job, explanation, step["map"], contrast=True),
+        "subject": subject,
+        "alt": _("Map of the decision {subject}", subject=subject).striptags(),
+        "caption": _("Red speaks for {target}, blue for {other}.", target=target, other=other).striptags(),
+    }
+
+
+def versus(target: Json, other: Json | None) -> str:
+    """What a map is of: "cat", "cat rather than dog"."""
+    name = short_name(target["name"])
+    if other is None:
+        return name
+    return _("{target} rather than {other}", target=name, other=short_name(other["name"])).striptags()
+
+
+def unit(entry: Json) -> str:
+    """The unit of a map's values, as it stands behind a number."""
+    name = entry.get("unit", "logit")
+    return _("logit units").striptags() if name == "logit" else f"({name})"
+
+
+def place(raw: NDArray[Any]) -> str:
+    """Where a map's strongest cell lies: "in the centre", "on the left"."""
+    places = (
+        (_("in the upper left"), _("at the top"), _("in the upper right")),
+        (_("on the left"), _("in the centre"), _("on the right")),
+        (_("in the lower left"), _("at the bottom"), _("in the lower right")),
+    )
+    row, column = divmod(int(raw.argmax()), raw.shape[1])
+    rows, columns = raw.shape
+    return places[3 * (2 * row + 1) // (2 * rows)][3 * (2 * column + 1) // (2 * columns)]
+
+
+def _shown(job: Json, explanation: Json, entry: Json, *, contrast: bool) -> dict[str, Any]:
+    low, high = entry["range"]
+    top = max(-low, high) if contrast else max(0.0, high)
+    return {
+        "raw": entry["artifacts"]["raw"],
+        "box": explanation["input"]["box"],
+        "size": [job["image"]["width"], job["image"]["height"]],
+        "contrast": contrast,
+        "low": number(-top) if contrast else "0",
+        "high": number(top),
+        "unit": unit(entry),
+    }
