@@ -15,11 +15,18 @@ from shared.settings import REPOSITORY
 from tests.conftest import encoded
 
 README = (REPOSITORY / "README.md").read_text("utf-8")
+JAPANESE = (REPOSITORY / "README.ja.md").read_text("utf-8")
 
 
-def commands() -> list[str]:
-    blocks = re.findall(r"```sh\n(.*?)```", README, re.S)
+def commands(text: str = README) -> list[str]:
+    blocks = re.findall(r"```sh\n(.*?)```", text, re.S)
     return [line.split("  #")[0].strip() for block in blocks for line in block.splitlines() if line.strip()]
+
+
+def inline_code(text: str) -> set[str]:
+    """Commands, settings, folders and addresses in the running text."""
+    prose = re.sub(r"```.*?```", "", text, flags=re.S)
+    return {" ".join(code.split()) for code in re.findall(r"`([^`]+)`", prose)}
 
 
 def test_every_make_target_of_the_readme_exists() -> None:
@@ -32,6 +39,11 @@ def test_make_help_says_what_each_target_does() -> None:
     shown = subprocess.run(["make", "help"], cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
     for target in ("run", "test", "check", "format"):
         assert f"make {target} " in shown
+
+
+def test_the_japanese_readme_gives_the_same_commands_folders_and_settings() -> None:
+    assert commands(JAPANESE) == commands()
+    assert inline_code(JAPANESE) == inline_code(README)
 
 
 @pytest.mark.parametrize("name", ["explain", "submit", "models", "doctor"])
