@@ -47,6 +47,7 @@ def main() -> None:
       pathlight explain photo.jpg            explain one picture here and now
       pathlight run                          start the service and its page
       pathlight submit photo.jpg --wait      ask the running service
+      pathlight bulk photos/ --out result    explain a whole folder, and report on it
     """
 
 
@@ -136,6 +137,76 @@ def submit(files: tuple[Path, ...], server: str | None, models: tuple[str, ...],
                 console.print(f"\n{path}")
                 _print_job(job)
             sys.exit(any(job["status"] != "succeeded" for job in ended))
+
+
+@main.command()
+@click.argument("source", metavar="FOLDER|GLOB|ARCHIVE|MANIFEST.csv")
+@click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Write everything here.")
+@click.option("--local", is_flag=True, help="Work in this process, on all cores, without a service.")
+@click.option("--server", help="Address of the service  [default: this machine, by PORT]")
+@click.option("--key", default="", help="The API key, where the service asks for one.")
+@click.option("--model", "models", multiple=True, help="A model's name; may be given several times.")
+@click.option("--target", default="predicted", show_default=True, help="The class to explain: a name or an index.")
+@click.option("--contrast", help="A second class: why TARGET rather than this one? Or: runner-up.")
+@click.option(
+    "--method",
+    "methods",
+    type=click.Choice(METHODS),
+    multiple=True,
+    default=METHODS[:1],
+    show_default=True,
+    help="How pixels are weighed; may be given several times.",
+)
+@click.option("--tree", type=click.Choice(TREES), default="auto", show_default=True, help="How the tree decides.")
+@click.option("--trust", type=click.Choice(TRUSTS), default="basic", show_default=True, help="How much proof to add.")
+@click.option(
+    "--artifacts",
+    type=click.Choice(("none", "raw", "overlay", "all")),
+    default="none",
+    show_default=True,
+    help="Files to write for each picture.",
+)
+@click.option("--labels-from-folders", "folder_labels", is_flag=True, help="A picture's folder names its true class.")
+@click.option("--retry", is_flag=True, help="Run again what failed, but for pictures that cannot be decoded.")
+@sentences
+def bulk(
+    source: str,
+    out: Path,
+    local: bool,
+    server: str | None,
+    key: str,
+    models: tuple[str, ...],
+    target: str,
+    contrast: str | None,
+    methods: tuple[str, ...],
+    tree: str,
+    trust: str,
+    artifacts: str,
+    folder_labels: bool,
+    retry: bool,
+) -> None:
+    """Explain many pictures, and report on them together.
+
+    SOURCE is a folder, a pattern in quotes, a .zip, .tar or .tar.gz archive, or a CSV file with the columns path and,
+    if you like, label (the true class) and box (x0 y0 x1 y1 in pixels).
+
+    Writes results.parquet and results.csv, a row for each picture, and report.html: the most suspicious first, where on
+    the tree the classes part, what is usual. Ctrl-C, a crash or a restart of the service costs nothing that is
+    finished: the same command goes on.
+
+    \b
+    Try:
+      pathlight bulk photos/ --out result --local
+      pathlight bulk labelled.csv --out result --model nbdt-cifar10 --artifacts overlay
+    """
+    from cli.bulk.run import Asked, Bulk
+    from shared.jobs import JobOptions
+
+    settings = Settings.load()
+    options = JobOptions(models, methods, target, contrast, tree, trust)
+    address = "" if local else server or _server(settings)
+    asked = Asked(source, out, options, artifacts, folder_labels, retry, address, key)
+    sys.exit(not Bulk(asked, settings, console).run())
 
 
 @main.command()

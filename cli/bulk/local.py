@@ -1,0 +1,124 @@
+"""Bulk work in this machine's own processes: one for each core, each with its models."""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+from collections.abc import Generator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from cli.bulk.journal import Part
+from cli.bulk.record import Recorder, failed, faulty
+from cli.bulk.sources import Picture
+from shared.cards import Registry
+from shared.errors import PathlightError
+from shared.images import decode
+from shared.jobs import JobError, JobOptions, JobStatus
+from shared.report.outcome import Outcome
+from shared.settings import Settings
+
+if TYPE_CHECKING:
+    from worker.shelf import Shelf
+
+_worker: Worker | None = None  # of a child of the pool, made when it starts
+
+
+@dataclass
+class Worker:
+    """One process's models and how it keeps what they answer."""
+
+    shelf: Shelf
+    options: JobOptions
+    batch_size: int
+    recorder: Recorder
+
+    def run(self, pictures: Sequence[Picture]) -> Part:
+        outcomes: list[Outcome] = []
+        for start in range(0, len(pictures), self.batch_size):
+            outcomes += self._answer(pictures[start : start + self.batch_size])
+        return self.recorder.record(pictures, outcomes)
+
+    def _answer(self, pictures: Sequence[Picture]) -> list[Outcome]:
+        from worker.answers import Asked, answer
+        from worker.drain import describe
+
+        found: dict[int, Outcome] = {}
+        asked: dict[int, Asked] = {}
+        for place, picture in enumerate(pictures):
+            try:
+                if (fault := faulty(picture, self.recorder.limits)) is not None:
+                    found[place] = fault
+                    continue
+                asked[place] = Asked(decode(picture.file.read_bytes(), self.recorder.limits), self.options)
+            except PathlightError as error:
+                found[place] = failed(picture, JobError("invalid_image", str(error)))
+        try:
+            results = answer(self.shelf, list(asked.values())) if asked else []
+        except Exception as error:
+            if len(pictures) > 1:  # whichever it is that breaks a batch fails alone
+                return [outcome for picture in pictures for outcome in self._answer([picture])]
+            return [failed(pictures[0], describe(error))]
+        for (place, one), result in zip(asked.items(), results, strict=True):
+            found[place] = _outcome(pictures[place], one.picture.size, result)
+        return [found[place] for place in range(len(pictures))]
+
+
+def _outcome(picture: Picture, size: tuple[int, int], result: Any) -> Outcome:
+    import hashlib
+
+    digest = hashlib.sha256(picture.file.read_bytes()).hexdigest()
+    image = {"sha256": digest, "width": size[0], "height": size[1]}
+    return Outcome(
+        picture.path,
+        JobStatus.SUCCEEDED,
+        image,
+        document=result.document,
+        maps=result.maps,
+        label=picture.label,
+        box=picture.box,
+    )
+
+
+def explain_chunks(
+    chunks: Sequence[Sequence[Picture]], options: JobOptions, recorder: Recorder, settings: Settings
+) -> Generator[Part, None, None]:
+    """The parts of all chunks, as they are finished. Raises PathlightError where a process was killed."""
+    from worker.shelf import usable_cores
+
+    cores = min(usable_cores(), len(chunks))
+    pool = ProcessPoolExecutor(
+        cores,
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=_start,
+        initargs=(options, recorder, settings, cores),
+    )
+    try:
+        waiting = list(reversed(chunks))
+        running: set[Future[Part]] = set()
+        while waiting or running:
+            while waiting and len(running) < 2 * cores:
+                running.add(pool.submit(_run, waiting.pop()))
+            done, running = wait(running, return_when=FIRST_COMPLETED)
+            for future in done:
+                yield future.result()
+    except BrokenProcessPool as error:
+        raise PathlightError("a process was killed, perhaps for want of memory; the same command goes on") from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _start(options: JobOptions, recorder: Recorder, settings: Settings, cores: int) -> None:
+    global _worker  # noqa: PLW0603 - a process pool has no other place for what its children keep
+    from worker.shelf import Shelf
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears Ctrl-C and ends the pool in order
+    shelf = Shelf(Registry.load(settings), share_of_cores=cores)
+    _worker = Worker(shelf, options, settings.batch_size, recorder)
+
+
+def _run(pictures: Sequence[Picture]) -> Part:
+    assert _worker is not None  # `_start` ran before
+    return _worker.run(pictures)

@@ -1,0 +1,135 @@
+"""What is kept of a part of a bulk run: rows, sums of maps, thumbnails for the report, and the artifacts asked for."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from cli.bulk.journal import Part
+from cli.bulk.sources import Picture
+from shared.drawing import Style, heatmap, overlay, png_bytes
+from shared.errors import InvalidImage
+from shared.images import Limits, decode
+from shared.jobs import JobError, JobStatus
+from shared.report.outcome import Outcome
+from shared.report.rows import Known, to_row
+from shared.results import npy_bytes
+
+ARTIFACTS = ("none", "raw", "overlay", "all")
+THUMB_WIDTH = 144
+
+
+@dataclass(frozen=True)
+class Recorder:
+    """Writes below `out`. Everything written is the same however often it is."""
+
+    out: Path
+    artifacts: str
+    models: Mapping[str, Known]
+    limits: Limits
+
+    def record(self, pictures: Sequence[Picture], outcomes: Sequence[Outcome]) -> Part:
+        """Write the files of these pictures; returns their rows and sums."""
+        part = Part()
+        for picture, outcome in zip(pictures, outcomes, strict=True):
+            row = to_row(outcome, self.models)
+            row["artifacts"] = None
+            if outcome.status is JobStatus.SUCCEEDED:
+                image = decode(picture.file.read_bytes(), self.limits)
+                self._write_thumbs(picture.key, image, outcome)
+                if self.artifacts != "none":
+                    row["artifacts"] = self._write_artifacts(picture, image, outcome)
+                part.maps.add(outcome)
+            part.rows[picture.key] = row
+        return part
+
+    def _write_thumbs(self, key: str, image: Image.Image, outcome: Outcome) -> None:
+        for number, explanation in enumerate(outcome.explanations):
+            drawn = _overlay(image, outcome, explanation, explanation["maps"][0], width=THUMB_WIDTH)
+            path = self.out / thumb_name(key, number)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            drawn.save(path, "JPEG", quality=80)
+
+    def _write_artifacts(self, picture: Picture, image: Image.Image, outcome: Outcome) -> str:
+        """The folder of the picture's files, relative to `out`."""
+        folder = Path("artifacts") / f"{_tame(picture.path)}-{picture.key[:8]}"
+        (self.out / folder).mkdir(parents=True, exist_ok=True)
+        for name, data in self._files(image, outcome):
+            (self.out / folder / name).write_bytes(data)
+        return str(folder)
+
+    def _files(self, image: Image.Image, outcome: Outcome) -> list[tuple[str, bytes]]:
+        files: list[tuple[str, bytes]] = []
+        for explanation in outcome.explanations:
+            model = explanation["model"]
+            for name, entry in _entries(explanation):
+                if self.artifacts in ("raw", "all"):
+                    files.append((f"{model}.{name}.npy", npy_bytes(outcome.raw(entry))))
+                if self.artifacts in ("overlay", "all"):
+                    drawn = _overlay(image, outcome, explanation, entry, width=None)
+                    files.append((f"{model}.{name}.overlay.png", png_bytes(drawn)))
+                if self.artifacts == "all":
+                    drawn = heatmap(outcome.raw(entry), style=Style(), contrast=_is_contrast(entry))
+                    files.append((f"{model}.{name}.heatmap.png", png_bytes(drawn)))
+        if self.artifacts == "all":
+            files.append(("result.json", json.dumps(outcome.document, indent=1).encode()))
+        return files
+
+
+def thumb_name(key: str, number: int) -> str:
+    """Where the thumbnail of a picture by its model's number lies in a run's folder."""
+    return f"report/thumbs/{key[:2]}/{key}-{number}.jpg"
+
+
+def faulty(picture: Picture, limits: Limits) -> Outcome | None:
+    """The outcome of a picture that nobody needs to be asked about; None where it looks like one."""
+    try:
+        data = b"" if picture.fault else picture.file.read_bytes()
+    except OSError as error:
+        return failed(picture, JobError(InvalidImage.code, f"the file cannot be read: {error.strerror}"))
+    if picture.fault:
+        return failed(picture, JobError(InvalidImage.code, picture.fault))
+    if len(data) > limits.image_bytes:
+        message = f"the picture has {len(data)} bytes; at most {limits.image_bytes} are taken"
+        return failed(picture, JobError(InvalidImage.code, message))
+    return None
+
+
+def failed(picture: Picture, error: JobError) -> Outcome:
+    return Outcome(picture.path, JobStatus.FAILED, error=error, label=picture.label, box=picture.box)
+
+
+def _entries(explanation: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+    """Every map of an explanation, with a name for its files."""
+    path = explanation["decision_path"]
+    steps = enumerate(path["steps"], 1) if path else ()
+    maps = [(entry["method"], entry) for entry in explanation["maps"]]
+    return [*maps, *((f"step-{number}", step["map"]) for number, step in steps if step["map"])]
+
+
+def _is_contrast(entry: Mapping[str, Any]) -> bool:
+    return "against" in entry or entry.get("contrast") is not None
+
+
+def _overlay(
+    image: Image.Image,
+    outcome: Outcome,
+    explanation: Mapping[str, Any],
+    entry: Mapping[str, Any],
+    *,
+    width: int | None,
+) -> Image.Image:
+    x0, y0, x1, y1 = explanation["input"]["box"]
+    style = Style(width=width)
+    return overlay(image, outcome.raw(entry), (x0, y0, x1, y1), style=style, contrast=_is_contrast(entry))
+
+
+def _tame(path: str) -> str:
+    """The end of a picture's name as part of a folder's: letters, digits, dots and dashes."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", path.rsplit("/", 1)[-1])[-60:].lstrip(".") or "picture"

@@ -1,0 +1,160 @@
+"""One flat row for one picture: predictions, paths, certificates, trust figures and errors, for tables and the page.
+
+Columns of a model begin with its name and a colon, those of a map with the model, its method and a colon after each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from shared.cards import Registry, short_name
+from shared.hierarchy import Hierarchy
+from shared.report.evidence import share_outside
+from shared.report.outcome import Outcome
+
+Row = dict[str, Any]
+_NO_FIGURES = ("text", "reason", "threshold", "method", "random_maps")
+# How suspicious a picture is, at most, for each reason; the reasons add up.
+WRONG, INEXACT, DISAGREES, WEAK, UNSURE, FAILED = 4.0, 8.0, 2.0, 1.0, 1.0, 16.0
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known of one model beside its answers; its tree where this machine has it."""
+
+    classes: tuple[str, ...]
+    hierarchy: Hierarchy | None = None
+
+    def class_of(self, label: str | None) -> int | None:
+        """The class that a label names, by its whole name or its first one, whatever the case."""
+        wanted = label.strip().lower() if label else None
+        for index, name in enumerate(self.classes):
+            if wanted in (name.lower(), short_name(name).lower()):
+                return index
+        return None
+
+
+def known_models(registry: Registry, names: tuple[str, ...]) -> dict[str, Known]:
+    """The models of this machine's registry, by name."""
+    cards = [registry.cards[name] for name in names if name in registry.cards]
+    return {card.name: Known(card.classes, card.hierarchy) for card in cards}
+
+
+def to_row(outcome: Outcome, models: Mapping[str, Known]) -> Row:
+    """The picture's row. `models` says which classes a label may name."""
+    row: Row = {
+        "path": outcome.path,
+        "status": outcome.status.value,
+        "error_code": outcome.error.code if outcome.error else None,
+        "error_message": outcome.error.message if outcome.error else None,
+        "label": outcome.label,
+        "sha256": outcome.image.get("sha256"),
+        "width": outcome.image.get("width"),
+        "height": outcome.image.get("height"),
+        "job": outcome.job,
+    }
+    warnings = outcome.document.get("warnings", ())
+    for explanation in outcome.explanations:
+        name = explanation["model"]
+        codes = sorted({warning["code"] for warning in warnings if warning["model"] == name})
+        part = _of_model(explanation, outcome.label, models.get(name)) | {"warnings": " ".join(codes)}
+        part |= _suspicion(part, exact=_holds(explanation))
+        row |= {f"{name}:{column}": value for column, value in part.items()}
+        for entry in explanation["maps"]:
+            figures = _of_map(entry, outcome, explanation)
+            row |= {f"{name}:{entry['method']}:{column}": value for column, value in figures.items()}
+    scores = [value for column, value in row.items() if column.endswith(":suspicion")]
+    row["suspicion"] = max(scores, default=FAILED)
+    return row
+
+
+def _of_model(explanation: Mapping[str, Any], label: str | None, known: Known | None) -> Row:
+    prediction, path = explanation["prediction"], explanation["decision_path"]
+    truth = known.class_of(label) if known else None
+    row: Row = {
+        "prediction": prediction["name"],
+        "index": prediction["index"],
+        "probability": prediction["probability"],
+        "confidence": prediction["confidence"],
+        "logit": prediction["logit"],
+        "correct": None if truth is None else truth == prediction["index"],
+        "tree_prediction": None,
+        "agrees": None,
+        "path": None,
+        "path_nodes": None,
+        "decision_probabilities": None,
+        "weakest": None,
+        "weakest_probability": None,
+        "leaves_at": None,
+        "leaves_to": None,
+    }
+    if path is None or not path["steps"]:
+        return row
+    steps, weakest = path["steps"], path["steps"][path["weakest"]]
+    row |= {
+        "tree_prediction": path["prediction"]["name"],
+        "agrees": path["agrees_with_network"],
+        "path": ", ".join(f"{short_name(step['name'])} ({step['probability']:.2%})" for step in steps),
+        "path_nodes": " ".join(step["node"] for step in steps),
+        "decision_probabilities": [step["probability"] for step in steps],
+        "weakest": weakest["name"],
+        "weakest_probability": weakest["probability"],
+    }
+    if truth is not None and known is not None and known.hierarchy is not None:
+        row |= _departure(steps, known.hierarchy, truth)
+    return row
+
+
+def _departure(steps: list[Mapping[str, Any]], tree: Hierarchy, truth: int) -> Row:
+    """The decision at which the path leaves that to the true class, and what it chose instead; none where it stays."""
+    right = tree.path_to(truth)
+    for place, step in enumerate(steps):
+        if place >= len(right) or step["node"] != right[place]:
+            return {"leaves_at": "root" if place == 0 else steps[place - 1]["name"], "leaves_to": step["name"]}
+    return {}
+
+
+def _of_map(entry: Mapping[str, Any], outcome: Outcome, explanation: Mapping[str, Any]) -> Row:
+    exactness = entry["exactness"] or {}
+    row: Row = {
+        "target": entry["target"]["name"],
+        "exact": exactness.get("exact"),
+        "residual": exactness.get("residual"),
+        "tolerance": exactness.get("tolerance"),
+        "least": entry["range"][0],
+        "most": entry["range"][1],
+        "outside_box": None,
+    }
+    for proof in ("faithfulness", "stability", "agreement"):
+        for figure, value in (entry[proof] or {}).items():
+            if figure not in _NO_FIGURES:
+                row[f"{proof}_{figure}"] = value
+    if outcome.box is not None:
+        row["outside_box"] = share_outside(outcome.raw(entry), outcome.box, seen=explanation["input"]["box"])
+    return row
+
+
+def _holds(explanation: Mapping[str, Any]) -> bool:
+    """Whether every certificate does, of maps and of decisions."""
+    path = explanation["decision_path"]
+    entries = [*explanation["maps"], *(step["map"] for step in (path["steps"] if path else ()) if step["map"])]
+    return all(entry["exactness"]["exact"] for entry in entries if entry["exactness"])
+
+
+def _suspicion(part: Row, *, exact: bool) -> Row:
+    """How suspicious one model's answer is, and why."""
+    codes = part["warnings"].split()
+    confidence = part["probability"] if part["confidence"] is None else part["confidence"]
+    weakest = part["weakest_probability"]
+    reasons = [
+        ("inexact", not exact, INEXACT),
+        ("wrong", part["correct"] is False, WRONG),
+        ("disagrees", part["agrees"] is False, DISAGREES),
+        ("weak_decision", "weak_decision" in codes, 0.0),
+        ("low_confidence", "low_confidence" in codes, 0.0),
+    ]
+    score = sum(weight for _, holds, weight in reasons if holds) + UNSURE * (1 - confidence)
+    score += WEAK * (1 - weakest) if weakest is not None else 0.0
+    return {"suspicion": round(score, 6), "reasons": " ".join(reason for reason, holds, _ in reasons if holds)}
