@@ -10,6 +10,7 @@ PathlightError
 |-- BatchTooLarge         more pictures, or more bytes of them, than a batch may have (413)
 |-- InvalidHierarchy      a class hierarchy is not a tree over the classes
 |-- ModelUnavailable      a model is unknown, not ready, or its files are not what the card says
+|-- ForbiddenAddress      an address that a stranger named is not one that may be contacted
 |-- FetchFailed           a download did not arrive or was not what it should be
 |-- MissingWordNet        the dictionary that names tree nodes is not installed or not readable
 |-- UnknownJob            no job has this id (404)
@@ -76,6 +77,12 @@ class ModelUnavailable(PathlightError):
     """A model is unknown, not ready, or its files are not what the card says."""
 
     code = "model_unavailable"
+
+
+class ForbiddenAddress(PathlightError):
+    """An address that a stranger named is not one that may be contacted; says which rule it breaks."""
+
+    code = "invalid_option"
 
 
 class FetchFailed(PathlightError):

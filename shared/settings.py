@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+import re
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -63,6 +64,12 @@ class Settings:
     tombstone_seconds: float = 3 * 24 * 3600.0
     heartbeat_seconds: float = 30.0  # a worker unheard for longer is not counted as ready
 
+    image_url: bool = False  # whether a submission may name the address of a picture instead of bringing one
+    image_url_fetches: int = 4  # at once in one web process
+    outbound_seconds: float = 10.0  # one exchange with an address that a stranger named, from look-up to last byte
+    outbound_ports: str = "80,443"  # of such addresses
+    outbound_loopback: bool = False  # whether such an address may lead to this very machine
+
     @classmethod
     def load(cls, environment: Mapping[str, str] | None = None) -> Settings:
         """Read the settings; raises InvalidSetting naming key and value."""
@@ -93,6 +100,8 @@ class Settings:
             value = getattr(self, f.name)
             if isinstance(value, int | float) and not 0 <= value < math.inf:
                 raise InvalidSetting(f"{_key(f.name)}={value} must be a finite number and not negative")
+        if not re.fullmatch(r"[0-9]{1,5}(,[0-9]{1,5})*", self.outbound_ports):
+            raise InvalidSetting(f"PATHLIGHT_OUTBOUND_PORTS={self.outbound_ports!r} must be port numbers, as in 80,443")
         for name in ("batch_size", "concurrency", "max_attempts", "lease_seconds", "reap_seconds"):
             if getattr(self, name) <= 0:
                 raise InvalidSetting(f"{_key(name)}={getattr(self, name)} must be above zero")
@@ -149,6 +158,11 @@ class Settings:
         return quote(os.fsencode(self.redis_socket))  # a folder's name may hold what means something in an address
 
     @property
+    def allowed_ports(self) -> frozenset[int]:
+        """Of addresses that strangers name."""
+        return frozenset(map(int, self.outbound_ports.split(",")))
+
+    @property
     def blobs(self) -> Path:
         return self.home / "blobs"
 
@@ -182,6 +196,13 @@ def _check_redis_url(url: str) -> None:
 
 def _parse(key: str, text: str, kind: Any) -> Any:
     try:
-        return kind(text)
+        return _switch(text) if kind is bool else kind(text)
     except ValueError as error:
         raise InvalidSetting(f"{key}={text!r} is not a valid {kind.__name__}") from error
+
+
+def _switch(text: str) -> bool:
+    switches = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+    if text.lower() not in switches:
+        raise ValueError
+    return switches[text.lower()]

@@ -22,7 +22,9 @@ def other_value(value: object) -> Any:
         case Path():
             return HOME
         case str():
-            return {"everysec": "always", "auto": "required"}.get(value, "redis://elsewhere:7777/3")
+            return {"everysec": "always", "auto": "required", "80,443": "80,443,8080"}.get(value, "redis://elsewhere:7777/3")
+        case bool():
+            return not value
         case float():
             return value + 0.125
         case int():
@@ -73,6 +75,8 @@ def test_an_empty_variable_counts_as_absent() -> None:
         ("PORT", "80.5", "PORT='80.5' is not a valid int"),
         ("PORT", "65536", "PORT=65536 is not a port number"),
         ("PORT", "-1", "PORT=-1 is not a port number"),
+        ("PATHLIGHT_IMAGE_URL", "perhaps", "PATHLIGHT_IMAGE_URL='perhaps' is not a valid bool"),
+        ("PATHLIGHT_OUTBOUND_PORTS", "http", "PATHLIGHT_OUTBOUND_PORTS='http' must be port numbers, as in 80,443"),
         ("PATHLIGHT_BATCH_SIZE", "many", "PATHLIGHT_BATCH_SIZE='many' is not a valid int"),
         ("PATHLIGHT_BATCH_SIZE", "0", "PATHLIGHT_BATCH_SIZE=0 must be above zero"),
         ("PATHLIGHT_CONCURRENCY", "0", "PATHLIGHT_CONCURRENCY=0 must be above zero"),
