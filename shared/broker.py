@@ -10,6 +10,7 @@ import logging
 
 from celery import Celery
 from kombu.exceptions import OperationalError
+from redis import RedisError
 
 from shared.settings import Settings
 from shared.store import PREFIX
@@ -50,12 +51,16 @@ def make_celery(settings: Settings) -> Celery:
         broker_connection_max_retries=None,
         broker_transport_options={
             "global_keyprefix": PREFIX,
+            # A message that a dead worker had noted rings once more; one that rings twice costs an empty claim.
+            "visibility_timeout": 2 * settings.lease_seconds,
             "socket_timeout": 30,
             "socket_connect_timeout": 5,
             "socket_keepalive": not settings.embedded,
             "health_check_interval": 25,
         },
-        beat_schedule={"keep": {"task": KEEP, "schedule": settings.reap_seconds}},
+        beat_schedule={
+            "keep": {"task": KEEP, "schedule": settings.reap_seconds, "options": {"expires": settings.lease_seconds}}
+        },
         beat_schedule_filename=str(settings.home / "beat"),
     )
     return app
@@ -70,5 +75,5 @@ class Bell:
     def ring(self) -> None:
         try:
             self._app.send_task(DRAIN, retry=False, expires=60)
-        except (OperationalError, OSError) as error:
+        except (OperationalError, RedisError, OSError) as error:
             log.warning("the doorbell did not ring: %s", error)

@@ -6,24 +6,27 @@ import logging
 from typing import Any
 
 from celery import bootsteps, signals
+from celery.beat import EmbeddedService
 
 from shared import logs
 from shared.broker import DRAIN, DRAIN_QUEUE, KEEP, make_celery
 from shared.errors import StoreUnavailable
 from shared.settings import Settings
 from shared.store import JobStore
+from worker.receipts import keep_receipts
 from worker.tasks import register
 
 log = logging.getLogger(__name__)
 
 HEARTBEAT_SECONDS = 5.0
 settings = Settings.load()
+keep_receipts()
 app = make_celery(settings)
 register(app, settings)
 
 
 class Heartbeat(bootsteps.StartStopStep):  # type: ignore[misc]
-    """Tells the job store that this worker is here, from the worker's own event loop."""
+    """Tells the job store that this worker is here, from the worker's own event loop, and keeps its clock alive."""
 
     requires = {"celery.worker.components:Timer"}
 
@@ -31,11 +34,12 @@ class Heartbeat(bootsteps.StartStopStep):  # type: ignore[misc]
         super().__init__(parent, **options)
         self._store = JobStore.connect(settings)
         self._timer: Any = None
+        self._new_clock: Any = None
 
     def start(self, parent: Any) -> None:
         drains = DRAIN_QUEUE in parent.app.amqp.queues.consume_from
-        self._beat(parent.hostname, drains)
-        self._timer = parent.timer.call_repeatedly(HEARTBEAT_SECONDS, self._beat, (parent.hostname, drains))
+        self._beat(parent, drains)
+        self._timer = parent.timer.call_repeatedly(HEARTBEAT_SECONDS, self._beat, (parent, drains))
 
     def terminate(self, parent: Any) -> None:
         self.stop(parent)
@@ -43,16 +47,30 @@ class Heartbeat(bootsteps.StartStopStep):  # type: ignore[misc]
     def stop(self, parent: Any) -> None:
         if self._timer:
             self._timer.cancel()
+        if self._new_clock:
+            self._new_clock.stop()
         try:
             self._store.leave(parent.hostname)
         except StoreUnavailable as error:
             log.warning("could not say good-bye to the store: %s", error)
 
-    def _beat(self, name: str, drains: bool) -> None:
+    def _beat(self, parent: Any, drains: bool) -> None:
+        self._keep_clock(parent)
         try:
-            self._store.heartbeat(name, drains=drains)
+            self._store.heartbeat(parent.hostname, drains=drains)
         except StoreUnavailable as error:
             log.warning("the store does not hear this worker: %s", error)
+
+    def _keep_clock(self, parent: Any) -> None:
+        """Start the embedded clock (--beat) again where its process died. Celery does not, and without it nobody would
+        reap lost leases."""
+        if parent.beat is None or parent.beat.is_alive():
+            return
+        log.warning("the clock of the keeper had ended and is started again")
+        self._new_clock = parent.beat = EmbeddedService(
+            parent.app, schedule_filename=parent.schedule_filename, scheduler_cls=parent.scheduler
+        )
+        self._new_clock.start()
 
 
 app.steps["worker"].add(Heartbeat)

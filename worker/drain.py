@@ -29,7 +29,8 @@ from worker.differences import with_differences
 log = logging.getLogger(__name__)
 
 REPORT_SECONDS = 0.25  # between two reports of progress, each of which also asks whether to go on
-RING_AGAIN_SECONDS = 10.0  # a drain hands over to a new task after so long, within the task's time limits
+RING_AGAIN_SECONDS = 10.0  # a drain hands over to a new task after so long, or after a third of its time limit, so that
+# the last batch it begins has the rest of the limit for itself
 
 
 Progress = Callable[[str, int, int], None]
@@ -63,7 +64,7 @@ class Drain:
 
     def run(self) -> int:
         """Claim and finish batches until nothing waits or it is time to hand over; how many jobs were claimed."""
-        until = time.monotonic() + RING_AGAIN_SECONDS
+        until = time.monotonic() + min(RING_AGAIN_SECONDS, self._settings.soft_time_limit_seconds / 3)
         total = 0
         while time.monotonic() < until:
             claims = self._store.claim(self._settings.batch_size, claim_id=secrets.token_hex(8))
