@@ -6,6 +6,7 @@ import json
 import secrets
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import Any, cast
@@ -180,6 +181,30 @@ class JobStore:
         job = Job.from_hash(job_id, data)
         with _answering():
             return self._with_position(job) if job.status is JobStatus.QUEUED else job
+
+    def newest(
+        self, *, viewer: str | None = None, status: JobStatus | None = None, before: int | None = None, most: int = 20
+    ) -> tuple[list[Job], int | None]:
+        """Up to `most` jobs, newest first: those that `viewer` owns (None: everybody's), of one state where given, from
+        behind the place `before`. And the place to go on from; None at the end. New jobs move no place."""
+        state = status or "any"
+        place = f"jobs:{state}" if viewer is None else f"owned:{state}:{viewer}"
+        behind = "+inf" if before is None else f"({before}"
+        with _answering():
+            found = self._redis.zrevrangebyscore(
+                f"{PREFIX}{place}", behind, "-inf", start=0, num=most + 1, withscores=True
+            )
+        listed = cast("list[tuple[str, float]]", found)
+        more = len(listed) > most
+        return self._jobs([job_id for job_id, _ in listed[:most]]), int(listed[most - 1][1]) if more else None
+
+    def _jobs(self, ids: Sequence[str]) -> list[Job]:
+        """Those of the jobs that are still there."""
+        found = []
+        for job_id in ids:
+            with suppress(UnknownJob):
+                found.append(self.get(job_id))
+        return found
 
     def changes(self, job: Job) -> Changes:
         """Hears from now on whenever the job may have changed, its place in the queue included. To be closed."""

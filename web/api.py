@@ -13,13 +13,14 @@ from shared.blobs import BlobStore
 from shared.broker import Bell
 from shared.cards import ModelCard, Registry
 from shared.drawing import Style
-from shared.errors import PathlightError
+from shared.errors import JobConflict, PathlightError
 from shared.jobs import JobStatus
 from shared.options import TREES
 from shared.settings import Settings
 from shared.store import JobStore, Submission
 from web import submission as submissions
 from web.artifacts import PICTURE, Artifacts
+from web.bundle import bundle
 from web.events import EVENT_STREAM, Streams
 from web.jobs import Jobs
 from web.problems import problem
@@ -29,8 +30,10 @@ from web.schemas import (
     Health,
     JobForm,
     JobOut,
+    JobPageOut,
     JobPath,
     JsonSubmission,
+    ListQuery,
     ModelList,
 )
 
@@ -116,6 +119,24 @@ def blueprint(
         return response
 
     @api.get(
+        "/jobs",
+        summary="List jobs, newest first",
+        responses={"200": JobPageOut, **problems_of(HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.SERVICE_UNAVAILABLE)},
+    )
+    def list_jobs(query: ListQuery) -> Response:
+        status = JobStatus(query.status) if query.status else None
+        found, cursor = jobs.page(status=status, most=query.limit, cursor=query.cursor)
+        following = query.model_dump(exclude_none=True) | {"cursor": cursor}
+        response = jsonify(
+            {
+                "jobs": [jobs.summary(job) for job in found],
+                "next": None if cursor is None else url_for("api.list_jobs", **following),
+            }
+        )
+        response.headers["Cache-Control"] = "no-store"
+        return response
+
+    @api.get(
         "/jobs/<job_id>",
         summary="Poll a job",
         responses={"200": JobOut, **problems_of(HTTPStatus.NOT_FOUND, HTTPStatus.GONE, HTTPStatus.SERVICE_UNAVAILABLE)},
@@ -174,6 +195,27 @@ def blueprint(
         response.headers["Cache-Control"] = "private, max-age=31536000, immutable"
         response.headers["Content-Disposition"] = f'inline; filename="{path.name}"'
         response.headers["Content-Security-Policy"] = "sandbox; default-src 'none'; img-src data:"  # of a tree
+        return response
+
+    @api.get(
+        "/jobs/<job_id>/bundle.zip",
+        summary="All that a succeeded job answered, in one archive",
+        description="`job.json`, every file under `artifacts/`, `manifest.json` with the SHA-256 of each and of the "
+        "original picture. The same job gives the same bytes.",
+        responses={
+            "200": {"description": "The archive", "content": {"application/zip": {}}},
+            **problems_of(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.GONE, HTTPStatus.SERVICE_UNAVAILABLE),
+        },
+    )
+    def get_bundle(path: JobPath) -> Response:
+        job = jobs.get(path.job_id)
+        if job.status is not JobStatus.SUCCEEDED:
+            raise JobConflict(f"the job is {job.status}; only a succeeded one has files to bundle")
+        jobs.picture(job)  # is there: once the archive is on its way, nothing can be said any more
+        parts = bundle(job, jobs.result(job), jobs.to_json(job), artifacts=artifacts)
+        response = Response(parts, content_type="application/zip")
+        response.headers["Content-Disposition"] = f'attachment; filename="pathlight-{job.id}.zip"'
+        response.headers["Cache-Control"] = "no-store"
         return response
 
     @api.get("/models", summary="All models, ready or not", responses={"200": ModelList})

@@ -6,6 +6,7 @@ import hashlib
 import io
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from typing import Any
 
 from PIL import Image
@@ -21,6 +22,7 @@ from shared.settings import Settings
 from shared.tree_picture import draw_tree
 
 PICTURE = "picture.jpg"
+DECODED = 2  # pictures of up to 75 MB each
 
 
 @dataclass(frozen=True)
@@ -32,12 +34,21 @@ class Artifact:
     make: Callable[[], bytes]
 
 
-@dataclass(frozen=True)
 class Artifacts:
-    """Finds and draws the files of a job."""
+    """Finds and draws the files of a job. The pictures of the last jobs are kept decoded: overlays come in numbers."""
 
-    blobs: BlobStore
-    settings: Settings
+    def __init__(self, blobs: BlobStore, settings: Settings) -> None:
+        limits = Limits.of(settings)
+        self._explained = lru_cache(maxsize=DECODED)(partial(explained_picture, blobs, limits=limits))
+
+    def names(self, result: Result) -> list[str]:
+        """Every file of a succeeded job, each once."""
+        found = [PICTURE, *(f"{name}.npy" for name in result.maps)]
+        for explanation in result.document["explanations"]:
+            for entry, _ in _drawable(explanation):
+                found += entry["artifacts"].values()
+            found += [name] if (name := _tree_name(explanation)) else []
+        return list(dict.fromkeys(found))
 
     def get(self, job: Job, result: Result | None, name: str, style: Style) -> Artifact:
         """The file `name` of a job. Raises UnknownJob where it has no such file."""
@@ -88,14 +99,15 @@ class Artifacts:
 
     def _picture(self, job: Job, width: int | None) -> bytes:
         """The picture as it was explained, re-encoded without its metadata and bounded for display."""
-        picture = self._decode(job)
+        picture = self._decode(job).copy()
         picture.thumbnail((width or LONGEST_SIDE, LONGEST_SIDE))
         buffer = io.BytesIO()
         picture.save(buffer, "JPEG", quality=90)
         return buffer.getvalue()
 
     def _decode(self, job: Job) -> Image.Image:
-        return explained_picture(self.blobs, job.image, job.options, limits=Limits.of(self.settings))
+        """The picture as it was explained; shared, so that nobody may change it."""
+        return self._explained(job.image, job.options)
 
     @staticmethod
     def _artifact(content_type: str, ref: str | None, name: str, make: Callable[[], bytes]) -> Artifact:

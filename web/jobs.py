@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
@@ -9,12 +11,14 @@ from typing import Any
 from flask import url_for
 
 from shared.blobs import BlobStore
-from shared.errors import UnknownJob
+from shared.errors import InvalidOption, UnknownJob
 from shared.jobs import Job, JobStatus, rfc3339
 from shared.results import Result
 from shared.store import JobStore
 from web import access
 from web.problems import Gone
+
+_LONGEST_PLACE = 15  # digits of a sequence number, which Redis keeps exactly
 
 
 class Jobs:
@@ -46,8 +50,23 @@ class Jobs:
         """The picture as it was uploaded."""
         return self._blobs.get(job.image.sha256)
 
+    def page(self, *, status: JobStatus | None, most: int, cursor: str | None) -> tuple[list[Job], str | None]:
+        """The caller's jobs, newest first, and the cursor of the page that follows. Raises InvalidOption for a cursor
+        that is none."""
+        before = None if cursor is None else _place(cursor)
+        viewer = access.caller().viewer
+        found, following = self._store.newest(viewer=viewer, status=status, before=before, most=most)
+        return found, None if following is None else _cursor(following)
+
     def to_json(self, job: Job) -> dict[str, Any]:
         """The job of the contract."""
+        return {
+            **self.summary(job),
+            "result": self._result_json(job) if job.status is JobStatus.SUCCEEDED else None,
+        }
+
+    def summary(self, job: Job) -> dict[str, Any]:
+        """The same without the result."""
         return {
             "id": job.id,
             "status": job.status.value,
@@ -61,12 +80,12 @@ class Jobs:
             "options": job.options.to_dict(),
             "image": job.image.to_dict(),
             "error": job.error.to_dict() if job.error else None,
-            "result": self._result_json(job) if job.status is JobStatus.SUCCEEDED else None,
             "links": {
                 "self": url_for("api.get_job", job_id=job.id),
                 "events": url_for("api.follow_job", job_id=job.id),
                 "cancel": url_for("api.cancel_job", job_id=job.id),
                 "page": url_for("pages.job", job_id=job.id),
+                "bundle": url_for("api.get_bundle", job_id=job.id),
             },
         }
 
@@ -91,3 +110,18 @@ class Jobs:
             steps = [{**step, "map": addressed(step["map"])} for step in path["steps"]]
             out["decision_path"] = addressed({**path, "steps": steps})
         return out
+
+
+def _cursor(place: int) -> str:
+    """A place in a list as clients see it: nothing to count with."""
+    return base64.urlsafe_b64encode(f"before {place}".encode()).decode()
+
+
+def _place(cursor: str) -> int:
+    try:
+        word, _, place = base64.b64decode(cursor.encode(), altchars=b"-_", validate=True).decode().partition(" ")
+    except (binascii.Error, UnicodeError):
+        word, place = "", ""
+    if word != "before" or not (place.isascii() and place.isdigit() and len(place) <= _LONGEST_PLACE):
+        raise InvalidOption("cursor: it is none of ours; take the address that next gives")
+    return int(place)

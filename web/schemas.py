@@ -85,6 +85,7 @@ class Links(BaseModel):
     events: str
     cancel: str
     page: str
+    bundle: str
 
 
 class JobOptionsOut(BaseModel):
@@ -263,8 +264,8 @@ class ResultOut(BaseModel):
     warnings: list[Warn]
 
 
-class JobOut(BaseModel):
-    """A job, whatever its state."""
+class JobSummary(BaseModel):
+    """A job, whatever its state, without its result."""
 
     id: str
     status: Status
@@ -278,8 +279,26 @@ class JobOut(BaseModel):
     options: JobOptionsOut
     image: ImageOut
     error: ErrorOut | None
-    result: ResultOut | None
     links: Links
+
+
+class JobOut(JobSummary):
+    """A job, whatever its state."""
+
+    result: ResultOut | None
+
+
+class JobPageOut(BaseModel):
+    jobs: list[JobSummary]
+    next: str | None = Field(description="Address of the page that follows; null at the end.")
+
+
+class ListQuery(BaseModel):
+    """Which jobs are listed."""
+
+    status: Status | None = Field(None, description="Only those in this state.")
+    limit: int = Field(20, ge=1, le=100, description="How many at most.")
+    cursor: str | None = Field(None, max_length=100, description="Where the page begins, as `next` says.")
 
 
 class BatchOptions(Options):

@@ -12,6 +12,18 @@ local function batch(id) return key('batch', id) end
 -- one that cannot, so that jobs still run, end and are forgotten, and room is made again.
 local function go_on_when_full() redis.call('DEL', key('full')) end
 
+-- The lists that a job in some state ('any' for all) stands in, by its sequence number: everybody's and its owner's.
+local function lists(status, owner) return {key('jobs', status), key('owned', status .. ':' .. owner)} end
+
+local function list(id, status)
+  local state = redis.call('HMGET', job(id), 'owner', 'seq')
+  for _, jobs in ipairs(lists(status, state[1])) do redis.call('ZADD', jobs, state[2], id) end
+end
+
+local function unlist(id, status)
+  for _, jobs in ipairs(lists(status, get(id, 'owner'))) do redis.call('ZREM', jobs, id) end
+end
+
 -- Counts by state, so that accepted = queued + running + terminal + collected can be checked at any time; the members
 -- of a batch are counted in its record too.
 local function move(id, from, to)
@@ -20,6 +32,8 @@ local function move(id, from, to)
     if from then redis.call('HINCRBY', counts, from, -1) end
     redis.call('HINCRBY', counts, to, 1)
   end
+  if from then unlist(id, from) end
+  list(id, to)
   redis.call('HSET', job(id), 'status', to)
   redis.call('PUBLISH', key('events', id), to)
 end
@@ -109,7 +123,7 @@ local function admit(new, leader)
     'created', now, 'attempts', 0, 'fence', 0, 'deadline', now + new.deadline, 'mask_ref', new.mask_ref or '')
   if new.solo then redis.call('HSET', job(new.id), 'solo', '1') end
   if new.batch then redis.call('HSET', job(new.id), 'batch', new.batch) end
-  redis.call('ZADD', key('jobs'), seq, new.id)
+  list(new.id, 'any')
   redis.call('HINCRBY', key('counts'), 'accepted', 1)
   keep_blob(new.image_ref)
   keep_blob(new.mask_ref or '')

@@ -306,7 +306,17 @@ class StoreMachine(RuleBasedStateMachine):
         alive = {job_id for job_id, job in self.model.jobs.items() if not job.status.is_terminal}
         assert set(self.raw.zrange(f"{PREFIX}running", 0, -1)) == running
         assert set(self.raw.zrange(f"{PREFIX}deadlines", 0, -1)) == alive
-        assert set(self.raw.zrange(f"{PREFIX}jobs", 0, -1)) == set(self.model.jobs)
+
+    @invariant()
+    def every_job_is_listed_once_by_its_state_and_newest_first(self) -> None:
+        order = sorted(self.model.jobs, key=lambda job_id: -self.model.jobs[job_id].number)
+        for viewer in (None, ""):
+            for status in (None, *JobStatus):
+                listed, following = self.store.newest(viewer=viewer, status=status, most=100)
+                expected = [job_id for job_id in order if status in (None, self.model.jobs[job_id].status)]
+                assert ([job.id for job in listed], following) == (expected, None)
+        lists = {f"{PREFIX}jobs:{status}" for status in ("any", *JobStatus)}
+        assert set(self.raw.keys(f"{PREFIX}jobs:*")) <= lists, "no list is left behind"
 
 
 def test_the_store_equals_its_model_whatever_happens_in_whatever_order(

@@ -1,0 +1,73 @@
+"""Lists of jobs in the store: newest first, by owner and by state, stable while new jobs come."""
+
+from __future__ import annotations
+
+from shared.jobs import JobError, JobStatus
+from shared.settings import Settings
+from shared.store import JobStore
+from tests.shared.submissions import raw_client, submission
+
+
+def pages(store: JobStore, *, most: int, viewer: str | None = None, submit_between: bool = False) -> list[list[str]]:
+    """The ids of every page, from the first to the last."""
+    found, before = [], None
+    while True:
+        jobs, before = store.newest(viewer=viewer, before=before, most=most)
+        found.append([job.id for job in jobs])
+        if before is None:
+            return found
+        if submit_between:
+            store.submit(submission())
+
+
+def test_jobs_are_listed_newest_first_page_by_page(store: JobStore) -> None:
+    ids = [store.submit(submission()) for _ in range(7)][::-1]
+    assert pages(store, most=3) == [ids[:3], ids[3:6], ids[6:]]
+    assert pages(store, most=7) == [ids]
+    assert pages(store, most=100) == [ids]
+
+
+def test_an_empty_list_is_one_empty_page(store: JobStore) -> None:
+    assert pages(store, most=3) == [[]]
+
+
+def test_jobs_that_come_meanwhile_move_no_page(store: JobStore) -> None:
+    ids = [store.submit(submission()) for _ in range(7)][::-1]
+    assert pages(store, most=3, submit_between=True) == [ids[:3], ids[3:6], ids[6:]]
+
+
+def test_a_list_holds_its_owners_jobs_alone_and_everybodys_holds_all(store: JobStore) -> None:
+    mine = [store.submit(submission(owner="me")) for _ in range(2)][::-1]
+    yours = store.submit(submission(owner="you"))
+    nobodys = store.submit(submission())
+    assert pages(store, most=9, viewer="me") == [mine]
+    assert pages(store, most=9, viewer="you") == [[yours]]
+    assert pages(store, most=9, viewer="") == [[nobodys]]
+    assert pages(store, most=9, viewer="stranger") == [[]]
+    assert pages(store, most=9) == [[nobodys, yours, *mine]]
+
+
+def test_a_job_is_listed_under_the_state_it_is_in(store: JobStore) -> None:
+    job_id = store.submit(submission(owner="me"))
+
+    def states() -> list[JobStatus]:
+        return [status for status in JobStatus if store.newest(viewer="me", status=status)[0]]
+
+    assert states() == [JobStatus.QUEUED]
+    claim = store.claim(1, claim_id="a")[0]
+    assert states() == [JobStatus.RUNNING]
+    store.release(claim)
+    assert states() == [JobStatus.QUEUED]
+    store.fail(store.claim(1, claim_id="b")[0], JobError("internal", "It broke."))
+    assert states() == [JobStatus.FAILED]
+    assert store.newest(status=JobStatus.FAILED)[0] == [store.get(job_id)]
+
+
+def test_a_forgotten_job_leaves_no_trace_in_any_list(store: JobStore, settings: Settings) -> None:
+    kept, gone = store.submit(submission(owner="me")), store.submit(submission(owner="me"))
+    store.cancel(gone)
+    with raw_client(settings) as raw:
+        raw.zadd("pathlight:expiry", {gone: 1})
+        assert store.collect() == [gone]
+        listed = {key: raw.zrange(key, 0, -1) for kind in ("jobs", "owned") for key in raw.keys(f"pathlight:{kind}:*")}
+    assert len(listed) == 4 and all(ids == [kept] for ids in listed.values())
