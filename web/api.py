@@ -42,9 +42,28 @@ log = logging.getLogger(__name__)
 _PROBLEM = {"content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}}
 
 
+_EVENT = {
+    "type": "object",
+    "properties": {"event": {"const": "job"}, "data": {"type": "string", "description": "The job as JSON."}},
+    "required": ["event", "data"],
+}
+
+
 def problems_of(*statuses: HTTPStatus) -> dict[str | int, Any]:
     """What a route may refuse with, for its description."""
     return {str(status.value): {"description": status.phrase, **_PROBLEM} for status in statuses}
+
+
+SECURITY: list[dict[str, list[str]]] = [{}, {"key": []}]  # a key is needed where the operator asks for one
+# What any request may meet with.
+REFUSALS = problems_of(
+    HTTPStatus.BAD_REQUEST,
+    HTTPStatus.UNAUTHORIZED,
+    HTTPStatus.FORBIDDEN,
+    HTTPStatus.UNPROCESSABLE_ENTITY,
+    HTTPStatus.TOO_MANY_REQUESTS,
+    HTTPStatus.SERVICE_UNAVAILABLE,
+)
 
 
 def _submit_body() -> dict[str, Any]:
@@ -88,7 +107,12 @@ def blueprint(
 ) -> APIBlueprint:
     """All routes under /api/v1."""
     api = APIBlueprint(
-        "api", __name__, url_prefix="/api/v1", abp_tags=[Tag(name="jobs", description="Explanation jobs")]
+        "api",
+        __name__,
+        url_prefix="/api/v1",
+        abp_tags=[Tag(name="jobs", description="Explanation jobs")],
+        abp_security=SECURITY,
+        abp_responses=REFUSALS,
     )
     artifacts = Artifacts(blobs, settings)
     streams = Streams(settings, store=store, jobs=jobs)
@@ -152,7 +176,7 @@ def blueprint(
         description="Server-sent events: one `job` event a change, with the job as JSON. The last is terminal, then "
         "the stream closes. Streams are bounded: past their number the answer is 503, and clients poll instead.",
         responses={
-            "200": {"description": "The stream", "content": {EVENT_STREAM: {"schema": {"type": "string"}}}},
+            "200": {"description": "The stream", "content": {EVENT_STREAM: {"schema": _EVENT}}},
             **problems_of(HTTPStatus.NOT_FOUND, HTTPStatus.GONE, HTTPStatus.SERVICE_UNAVAILABLE),
         },
     )
@@ -227,7 +251,7 @@ def blueprint(
 
 def health_blueprint(settings: Settings, *, store: JobStore, blobs: BlobStore) -> APIBlueprint:
     """Liveness and readiness."""
-    health = APIBlueprint("health", __name__, abp_tags=[Tag(name="health")])
+    health = APIBlueprint("health", __name__, abp_tags=[Tag(name="health")], abp_responses=REFUSALS)
 
     @health.get("/healthz", summary="The process is up", responses={"200": Health})
     def healthz() -> Response:

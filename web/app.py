@@ -43,6 +43,7 @@ def create_app(settings: Settings, *, store: JobStore, blobs: BlobStore, bell: B
         ),
         doc_prefix="/api/v1",
         doc_url="/openapi.json",
+        security_schemes={"key": {"type": "apiKey", "in": "header", "name": access.HEADER}},
         validation_error_model=Problem,
         validation_error_callback=_invalid_request,
     )

@@ -25,7 +25,7 @@ from shared.settings import Settings
 from shared.store import JobStore
 from web import access
 from web import submission as submissions
-from web.api import problems_of
+from web.api import REFUSALS, SECURITY, problems_of
 from web.batch_upload import Reader
 from web.jobs import Jobs
 from web.problems import Gone
@@ -39,7 +39,12 @@ def blueprint(
 ) -> APIBlueprint:
     """The routes of batches under /api/v1."""
     api = APIBlueprint(
-        "batches", __name__, url_prefix="/api/v1/batches", abp_tags=[Tag(name="batches", description="Many images")]
+        "batches",
+        __name__,
+        url_prefix="/api/v1/batches",
+        abp_tags=[Tag(name="batches", description="Many images")],
+        abp_security=SECURITY,
+        abp_responses=REFUSALS,
     )
     batches = store.batches
 

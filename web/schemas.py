@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from shared.methods import METHODS
+from shared.options import TREES, TRUSTS
 
 Status = Literal["queued", "running", "succeeded", "failed", "cancelled", "expired"]
 
@@ -17,11 +18,15 @@ class Options(BaseModel):
     model_config = ConfigDict(extra="forbid", coerce_numbers_to_str=True)
 
     models: list[str] | None = Field(None, description="Registry names; the configured pair where absent.")
-    methods: list[str] = Field(["cam"], min_length=1, max_length=8, description=f"Among {', '.join(METHODS)}.")
+    methods: list[Annotated[str, Field(json_schema_extra={"enum": list(METHODS)})]] = Field(
+        ["cam"], min_length=1, max_length=8, description="How the maps are made."
+    )
     target: str = Field("predicted", max_length=200, description="`predicted`, a class index or a class name.")
     contrast: str | None = Field(None, max_length=200, description="A second class, or `runner-up`.")
-    tree: str = Field("auto", description="`auto`, `soft`, `hard`, `marginal` or `off`.")
-    trust: str = Field("basic", description="`basic`, or `full`: adds faithfulness and stability.")
+    tree: str = Field("auto", description="How the decision path is walked.", json_schema_extra={"enum": list(TREES)})
+    trust: str = Field(
+        "basic", description="`full` adds faithfulness and stability.", json_schema_extra={"enum": list(TRUSTS)}
+    )
 
 
 class JobForm(Options):
@@ -393,7 +398,7 @@ class MemberQuery(BaseModel):
 
     status: Status | None = Field(None, description="Only those in this state.")
     limit: int = Field(50, ge=1, le=100, description="How many at most; a page may hold fewer before the end.")
-    cursor: int = Field(0, ge=0, description="Where the page begins, as `next` of the page before says.")
+    cursor: int = Field(0, ge=0, le=10**9, description="Where the page begins, as `next` of the page before says.")
     maps: bool = Field(False, description="Adds every raw map.")
 
 
@@ -404,15 +409,22 @@ class ArtifactPath(JobPath):
 class DrawingQuery(BaseModel):
     """How a picture is drawn; ignored for raw maps."""
 
-    colormap: str = Field("inferno", description="`inferno`, `viridis` or `jet`; contrasts have colours of their own.")
-    alpha: float = Field(0.6, description="Opacity of the strongest evidence in an overlay, 0 to 1.")
-    width: int | None = Field(None, description="Width of the picture in pixels, 16 to 1024.")
+    colormap: Literal["inferno", "viridis", "jet"] = Field(
+        "inferno", description="Of maps that explain one class; contrasts have colours of their own."
+    )
+    alpha: float = Field(0.6, ge=0, le=1, description="Opacity of the strongest evidence in an overlay.")
+    width: int | None = Field(None, ge=16, le=1024, description="Width of the picture in pixels.")
     bar: bool = Field(False, description="Adds a colour bar below: its numbers, their unit, and whose scale it is.")
     scale: float | None = Field(
         None,
+        gt=0,
+        allow_inf_nan=False,
         description="The value at the top of the scale, in the map's unit, for pictures that shall share one scale. "
         "By default each map is scaled to its own maximum.",
     )
     box: float | None = Field(
-        None, description="Outlines the strongest region: where the map is at least this share of its maximum, 0 to 1."
+        None,
+        gt=0,
+        le=1,
+        description="Outlines the strongest region: at least this share of the map's maximum.",
     )
