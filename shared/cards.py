@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -90,6 +91,13 @@ class ModelCard:
     def hierarchy(self) -> Hierarchy | None:
         path = self.folder / "hierarchy.json"
         return Hierarchy.load(path) if path.exists() else None
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Names all that the model's answers depend on: its weights, and what its card and its tree say."""
+        said = [self.folder / name for name in ("card.json", "hierarchy.json")]
+        texts = [path.read_bytes() if path.exists() else b"" for path in said]
+        return hashlib.sha256(b"\0".join([self.weights.sha256.encode(), *texts])).hexdigest()
 
     @property
     def methods(self) -> tuple[str, ...]:

@@ -139,8 +139,9 @@ def choose(options: Options, *, settings: Settings, registry: Registry) -> JobOp
 
 
 def answer_key(image: ImageRecord, options: JobOptions, registry: Registry) -> str:
-    """Names the question: the same picture, options and weights have the same answer."""
-    return digest(image.sha256, options.to_dict(), _weights(options, registry))
+    """Names the question: the same picture, options and models have the same answer."""
+    models = {name: registry.get(name).fingerprint for name in options.models}
+    return digest(image.sha256, options.to_dict(), models)
 
 
 def safe_filename(name: str) -> str:
@@ -231,10 +232,6 @@ def idempotency_key(request: Request) -> str:
     if len(key) > LONGEST_KEY or not key.isprintable():
         raise BadRequest(f"Idempotency-Key: at most {LONGEST_KEY} printable characters")
     return key
-
-
-def _weights(options: JobOptions, registry: Registry) -> dict[str, str]:
-    return {name: registry.get(name).weights.sha256 for name in options.models}
 
 
 def digest(*parts: object) -> str:

@@ -191,3 +191,14 @@ def test_an_unknown_model_is_refused_naming_the_known(folder: Path, cache: Path)
         with pytest.raises(InvalidOption) as caught:
             ask("../pets")
         assert str(caught.value) == "models: '../pets' is not a model; known are pets"
+
+
+def test_another_tree_another_card_or_other_weights_make_another_fingerprint(folder: Path, cache: Path) -> None:
+    def fingerprint(**changes: Any) -> str:
+        return ModelCard.load(write_card(folder, **changes), cache=cache).fingerprint
+
+    plain = fingerprint()
+    assert fingerprint() == plain
+    others = [fingerprint(weights={"file": "w", "sha256": "1" * 64}), fingerprint(layer="layer3")]
+    (folder / "pets" / "hierarchy.json").write_text("{}", "utf-8")
+    assert len({plain, *others, fingerprint()}) == 4
