@@ -7,12 +7,11 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, ParamSpec
+from typing import Any
 
 from flask import Blueprint, Response, make_response, redirect, render_template, request, url_for
 from flask.wrappers import Request
 from numpy.typing import NDArray
-from pydantic import ValidationError
 from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.wrappers import Response as WerkzeugResponse
 
@@ -21,7 +20,7 @@ from shared.blobs import BlobStore
 from shared.broker import Bell
 from shared.cards import ModelCard, Registry, short_name
 from shared.drawing import COLORMAPS, DIVERGING, LONGEST_SIDE, png_bytes, strip
-from shared.errors import InvalidOption, JobConflict, PathlightError, UnknownJob
+from shared.errors import JobConflict, PathlightError, UnknownJob
 from shared.jobs import Job, JobStatus
 from shared.methods import METHODS
 from shared.options import TREES
@@ -33,14 +32,13 @@ from web.api import accept
 from web.jobs import Jobs
 from web.language import gettext as _
 from web.language import told
-from web.problems import RETRY_AFTER_SECONDS, BadRequest, NotAllowed, discard_body, status_of
+from web.problems import RETRY_AFTER_SECONDS, BadRequest, Gone, NotAllowed, discard_body, status_of
 from web.samples import SAMPLES
 from web.schemas import Options
 
 OVERLAY_WIDTHS = (480, 960)  # drawn pixels, for ordinary and for dense screens
 MOST_TOGETHER = 100  # pictures that one page shows; for more there are batches
 _FOLDER = Path(__file__).parent
-P = ParamSpec("P")
 
 
 def blueprint(
@@ -115,6 +113,7 @@ def blueprint(
             "job": jobs.to_json(found),
             "cards": registry.cards,
             "raw": _raw_maps(jobs, found) if found.status is JobStatus.SUCCEEDED else None,
+            "before": _before(jobs, found),
             "stage": stage,
             "widths": overlay_widths(found.image.width, found.image.height),
             "colormaps": COLORMAPS,
@@ -132,11 +131,20 @@ def blueprint(
         """Another question about the picture of a job."""
         _must_be_genuine(request)
         found = jobs.get(job_id)
-        options = _validated(follow_up.options_for, found.options, request.form.to_dict(flat=False))
-        data = blobs.get(found.image.sha256)
-        name = found.image.filename
-        checked = submissions.check(data, name, options, key="", settings=settings, registry=registry)
-        new_id = accept(checked, data, store=store, blobs=blobs, bell=bell)
+        asked = follow_up.read(request, found, jobs=jobs, blobs=blobs)
+        data = jobs.picture(found)
+        checked = submissions.check(
+            data,
+            found.image.filename,
+            asked.options,
+            mask=asked.mask,
+            fill=asked.fill,
+            parent=asked.parent,
+            key="",
+            settings=settings,
+            registry=registry,
+        )
+        new_id = accept(checked, data, mask=asked.mask, store=store, blobs=blobs, bell=bell)
         return redirect(url_for("pages.job", job_id=new_id), HTTPStatus.SEE_OTHER)
 
     @pages.post("/jobs/<job_id>/cancel")
@@ -203,15 +211,7 @@ def _read_options(chosen: Mapping[str, Any]) -> Options:
     given: dict[str, Any] = {name: chosen[name].strip() for name in words if chosen.get(name, "").strip()}
     if chosen["methods"]:
         given["methods"] = chosen["methods"]
-    return _validated(Options, models=chosen["models"], **given)
-
-
-def _validated(make: Callable[P, Options], *args: P.args, **fields: P.kwargs) -> Options:
-    try:
-        return make(*args, **fields)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        raise InvalidOption(f"{first['loc'][0]}: {first['msg']}") from error
+    return follow_up.validated({**given, "models": chosen["models"]})
 
 
 def _default_choice(settings: Settings) -> dict[str, Any]:
@@ -250,7 +250,23 @@ def _raw_maps(jobs: Jobs, found: Job) -> Callable[[Mapping[str, Any]], NDArray[A
     return lambda entry: maps[entry["artifacts"]["raw"].rpartition("/")[2].removesuffix(".npy")]
 
 
-def _commands(found: Job) -> dict[str, str]:
+def _before(jobs: Jobs, found: Job) -> dict[str, Any]:
+    """What the answer before showed, by model, for a what-if; nothing where it is not kept any more."""
+    try:
+        parent = jobs.get(found.options.parent or "")
+        raw = _raw_maps(jobs, parent)
+    except (UnknownJob, Gone):
+        return {}
+    known = jobs.to_json(parent)
+    picture = url_for("api.get_artifact", job_id=parent.id, name="picture.jpg")
+    return {
+        one["model"]: {"stage": stage.of_map(known, one, one["maps"][0], raw(one["maps"][0])), "picture": picture}
+        for one in known["result"]["explanations"]
+        if one["maps"]
+    }
+
+
+def _commands(found: Job) -> dict[str, str | None]:
     address = url_for("api.submit_job", _external=True)
     return {"cli": reproduce.cli_command(found), "curl": reproduce.curl_command(found, address=address)}
 

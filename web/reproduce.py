@@ -9,8 +9,10 @@ from shared.jobs import Job, JobOptions
 _DEFAULTS = JobOptions(models=())
 
 
-def cli_command(job: Job) -> str:
-    """The `pathlight explain` that answers here and now, without a server."""
+def cli_command(job: Job) -> str | None:
+    """The `pathlight explain` that answers here and now, without a server. None for a what-if, which it cannot ask."""
+    if job.options.mask is not None:
+        return None
     words = ["pathlight", "explain", job.image.filename]
     for name, value in _said(job.options):
         words += [f"--{name.removesuffix('s') if name in ('models', 'methods') else name}", value]
@@ -22,6 +24,10 @@ def curl_command(job: Job, *, address: str) -> str:
     words = ["curl", "-F", f"image=@{job.image.filename}"]
     for name, value in _said(job.options):
         words += ["-F", f"{name}={value}"]
+    if job.options.mask is not None:
+        words += ["-F", "mask=@mask.png", "-F", f"fill={job.options.fill}"]
+    if job.options.parent is not None:
+        words += ["-F", f"parent={job.options.parent}"]
     return _line([*words, address])
 
 

@@ -39,6 +39,14 @@ def of_step(job: Json, explanation: Json, step: Json) -> dict[str, Any]:
     }
 
 
+def on_one_scale(first: Json, second: Json) -> tuple[Json, Json]:
+    """Two stages on which the same colour means the same value; as they are where only one of them is a contrast."""
+    if first["contrast"] != second["contrast"]:
+        return first, second
+    scale = _scale(max(first["top"], second["top"]), contrast=first["contrast"])
+    return {**first, **scale}, {**second, **scale}
+
+
 def versus(target: Json, other: Json | None) -> str:
     """What a map is of: "cat", "cat rather than dog"."""
     name = short_name(target["name"])
@@ -73,7 +81,11 @@ def _shown(job: Json, explanation: Json, entry: Json, *, contrast: bool) -> dict
         "box": explanation["input"]["box"],
         "size": [job["image"]["width"], job["image"]["height"]],
         "contrast": contrast,
-        "low": number(-top) if contrast else "0",
-        "high": number(top),
         "unit": unit(entry),
+        **_scale(top, contrast=contrast),
     }
+
+
+def _scale(top: float, *, contrast: bool) -> dict[str, Any]:
+    """The value with the last colour, and the numbers at the ends of the colour bar."""
+    return {"top": top, "low": number(-top) if contrast else "0", "high": number(top)}

@@ -163,6 +163,47 @@ def test_a_class_that_the_model_does_not_know_is_said_to_be_unknown(page: Page) 
     expect(page.locator("#asking")).to_contain_text("'dodo' is not a class of nbdt-cifar10", timeout=PATIENCE_MS)
 
 
+def test_a_part_is_painted_over_and_the_answer_seen_beside_the_first(page: Page) -> None:
+    answer = tree_answer(page)
+    answer.get_by_text("What if a part were hidden?").click()
+    ask = answer.get_by_role("button", name="Ask again")
+    expect(ask).to_be_disabled()
+    answer.get_by_role("button", name="Hide the hottest region").press("Enter")
+    expect(ask).to_be_enabled()
+    answer.get_by_role("button", name="Undo").click()
+    expect(ask).to_be_disabled()
+    paint(page, answer.locator("[data-part=brush]"))
+    answer.get_by_label("What the hidden part becomes").select_option("grey")
+    ask.click()
+    differences = answer.locator(".differences")
+    expect(differences.locator("figcaption").first).to_have_text("Before: cat", timeout=PATIENCE_MS)
+    expect(differences.locator(".proofs li")).to_have_count(3)
+    expect(differences.locator("tbody tr")).to_have_count(5)
+    assert violations(page) == []
+    shoot(page, "what-if.en")
+    differences.get_by_role("link", name="This answer’s own page").click()
+    expect(page.get_by_role("heading", name=re.compile("What changed when a part was hidden"))).to_be_visible()
+
+
+def paint(page: Page, canvas: Locator) -> None:
+    """Draw a line through the middle."""
+    canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
+    assert box is not None
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(x - 60, y)
+    page.mouse.down()
+    page.mouse.move(x + 60, y, steps=4)
+    page.mouse.up()
+
+
+def test_without_scripts_the_hottest_region_is_hidden_with_one_button(open_page: Open, answered: str) -> None:
+    page = open_page(answered, scripts=False)
+    tree_answer(page).get_by_text("What if a part were hidden?").click()
+    tree_answer(page).get_by_role("button", name="Hide the hottest region").click()
+    expect(page.locator(".differences")).to_be_visible(timeout=PATIENCE_MS)
+
+
 def test_without_scripts_maps_are_pictures_and_buttons_ask_again(open_page: Open, answered: str) -> None:
     page = open_page(answered, scripts=False)
     overlay = tree_answer(page).locator(".evidence").get_by_role("img", name=re.compile("Map of the evidence for cat"))

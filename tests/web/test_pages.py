@@ -691,6 +691,98 @@ def test_the_page_draws_with_the_colours_of_the_server(house: House) -> None:
     assert house.client.get("/colours/nothing.png").status_code == 404
 
 
+# -- what if -----------------------------------------------------------------------------------------------------------
+
+
+def what_if(**changes: Any) -> dict[str, Any]:
+    """What changed for the model "animals" against the answer of `explanation`."""
+    shares = {"before": {"index": 0, "name": "tabby", "probability": 0.812}}
+    shares["after"] = {"index": 1, "name": "dog", "probability": 0.6}
+    difference = {
+        "model": "animals",
+        "prediction": {"changed": True, **shares},
+        "top": [{"index": 0, "name": "tabby", "before": 0.812, "after": 0.4}],
+        "maps": [{"method": "cam", "same_target": True, "correlation": 0.25, "shift": [3.0, 4.0]}],
+        "decision_path": {
+            "changed": True,
+            "step": 1,
+            "before": {"node": "n-tabby", "name": "tabby", "probability": 0.81},
+            "after": {"node": "n-dog", "name": "dog", "probability": 0.7},
+        },
+    }
+    return {**difference, **changes}
+
+
+def test_the_hottest_region_is_hidden_with_one_button(house: House) -> None:
+    job_id = house.answered(document())
+    assert '<button class="quiet" name="hide" value="hottest">' in house.client.get(f"/jobs/{job_id}").text
+    response = again(house, job_id, models="animals", target="0", hide="hottest", fill="grey")
+    asked = house.store.get(response.headers["Location"].removeprefix("/jobs/"))
+    assert (asked.options.fill, asked.options.parent, asked.options.target) == ("grey", job_id, "0")
+    assert asked.options.mask is not None
+    mask = np.asarray(Image.open(io.BytesIO(house.blobs.get(asked.options.mask))))
+    assert mask.shape == (30, 40) and mask[6, 11] == 255  # over the strongest cell, at (1, 1) of 7 x 7 over 30 x 30
+    assert 0.01 < (mask == 255).mean() < 0.1 and set(np.unique(mask)) == {0, 255}
+
+
+def test_a_painted_mask_is_taken_and_kept_for_further_questions(house: House) -> None:
+    job_id = house.answered(document())
+    buffer = io.BytesIO()
+    Image.new("L", (40, 30), 255).save(buffer, "PNG")
+    painted = (io.BytesIO(buffer.getvalue()), "blob")
+    response = again(house, job_id, models="animals", mask=painted, fill="mean")
+    first = house.store.get(response.headers["Location"].removeprefix("/jobs/"))
+    assert first.options.mask is not None and house.blobs.get(first.options.mask) == buffer.getvalue()
+    response = again(house, first.id, models="animals", target="1")
+    second = house.store.get(response.headers["Location"].removeprefix("/jobs/"))
+    assert second.options == replace(first.options, target="1")
+
+
+def test_a_map_without_positive_evidence_has_no_hottest_region(house: House) -> None:
+    job_id = house.submit()
+    result = Result(document(), {"animals.cam": -np.ones((7, 7), np.float32)})
+    assert house.store.succeed(house.claim(), house.blobs.put(result.pack()), compute_ms=3.0)
+    response = again(house, job_id, models="animals", hide="hottest")
+    assert response.status_code == 422 and "no positive evidence to hide" in words(response)
+
+
+def test_a_what_if_says_what_changed_beside_the_answer_before(house: House) -> None:
+    parent = house.answered(document())
+    changed = document() | {"differences": {"parent": parent, "models": [what_if()]}}
+    again(house, parent, models="animals", hide="hottest")
+    claim = house.claim()
+    packed = Result(changed, {"animals.cam": CAM}).pack()
+    assert house.store.succeed(claim, house.blobs.put(packed), compute_ms=3.0)
+    page = house.client.get(f"/jobs/{claim.id}")
+    seen = words(page)
+    assert "What changed when a part was hidden the answer before Before: tabby" in seen and "Now: tabby" in seen
+    assert "60.0% The answer changed from tabby (81.2%) to dog." in seen
+    assert "0.25 The rank correlation of the map with the one before" in seen
+    assert "2 The first step at which the path takes another way: dog instead of tabby." in seen
+    assert "Class Before Now tabby 81.2% 40.0%" in seen
+    assert f'href="/jobs/{parent}"' in page.text and "with-cli" not in page.text
+    assert f"-F mask=@mask.png -F fill=blur -F parent={parent}" in seen
+
+
+def test_a_what_if_that_changes_nothing_says_so(house: House) -> None:
+    same = {"index": 0, "name": "tabby", "probability": 0.81}
+    quiet = what_if(
+        prediction={"changed": False, "before": same, "after": same},
+        decision_path={"changed": False, "step": None, "before": None, "after": None},
+    )
+    changed = document() | {"differences": {"parent": "gone", "models": [quiet]}}
+    seen = words(house.client.get(f"/jobs/{house.answered(changed)}"))
+    assert "The answer is still tabby; it had 81.0% before." in seen
+    assert "Every decision of the path falls as before." in seen and "Before: tabby" not in seen
+
+
+def test_maps_are_compared_on_one_scale_unless_one_is_a_contrast() -> None:
+    first, second = ({"contrast": False, "top": top, "low": "0", "high": str(top)} for top in (2.0, 5.0))
+    assert [one["high"] for one in stage.on_one_scale(first, second)] == ["5.00", "5.00"]
+    contrast = {"contrast": True, "top": 9.0, "low": "−9", "high": "9"}
+    assert stage.on_one_scale(first, contrast) == (first, contrast)
+
+
 # -- all pages ---------------------------------------------------------------------------------------------------------
 
 

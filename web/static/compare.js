@@ -1,10 +1,7 @@
 // "Why this and not that?" side by side: the map of each class on one scale, and the map of their difference.
 
 import { ask } from "./ask.js";
-import { fetchMap } from "./npy.js";
 import { show } from "./stage.js";
-import { topOf } from "./map_view.js";
-import { digits } from "./digits.js";
 import { say } from "./say.js";
 
 export async function openComparison(form, fields, answer) {
@@ -16,7 +13,7 @@ export async function openComparison(form, fields, answer) {
   ]);
   const parts = pages.map((page) => evidenceOf(page, answer.dataset.model));
   const shown = parts.map((part) => JSON.parse(part.querySelector(".stage").dataset.map));
-  await shareScale(shown[0], shown[1]);
+  shareScale(shown[0], shown[1]);
   const panel = document.createElement("div");
   panel.className = "comparison";
   const link = document.createElement("a");
@@ -34,10 +31,9 @@ const evidenceOf = (page, model) =>
   document.importNode(page.document.querySelector(`.answer[data-model="${CSS.escape(model)}"] .evidence`), true);
 
 // Two maps can be compared by eye only where the same colour means the same value.
-async function shareScale(...shown) {
-  const maps = await Promise.all(shown.map(({ raw }) => fetchMap(raw)));
-  const top = Math.max(...maps.map(({ values }) => topOf(values, false)));
-  for (const one of shown) Object.assign(one, { top, high: digits(top, 3) });
+function shareScale(...shown) {
+  const { top, high } = shown.reduce((most, one) => (one.top > most.top ? one : most));
+  for (const one of shown) Object.assign(one, { top, high });
 }
 
 function column(part, shown) {

@@ -7,15 +7,9 @@ const WIDEST = 640; // drawn pixels
 const UNSEEN = 0.6; // how far the part that the network did not see is dimmed
 const finite = (value) => (Number.isFinite(value) ? value : 0);
 
-// The value that has the last colour of the scale.
-export function topOf(values, contrast) {
-  let top = 0;
-  for (const value of values) top = Math.max(top, contrast ? Math.abs(finite(value)) : finite(value));
-  return top;
-}
-
 export class MapView {
-  // `shown`: { raw, box, size, contrast }: the address of the values, and the part of the picture they lie over.
+  // What is shown: { raw, box, size, contrast, top }: the address of the values, the part of the picture they lie over,
+  // and the value that has the last colour.
   constructor(canvas) {
     this.canvas = canvas;
     this.opacity = 0.6;
@@ -28,7 +22,7 @@ export class MapView {
     if (this.wanted !== shown) return; // another map was asked for meanwhile
     this.shown = shown;
     this.map = map;
-    this.top = shown.top ?? topOf(map.values, shown.contrast);
+    this.top = shown.top;
     await this.draw();
   }
 

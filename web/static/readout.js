@@ -1,6 +1,5 @@
 // The value of the cell under the pointer, or under a cursor that the arrow keys move.
 
-import { digits } from "./digits.js";
 import { say } from "./say.js";
 
 const FLOAT_DIGITS = 7; // as many as a 32-bit float holds
@@ -17,7 +16,7 @@ export function readout(view, map, mark, output) {
     output.textContent = say("Row {row}, column {column}: {value} {unit}, {share} of the scale", {
       row: cell.row + 1,
       column: cell.column + 1,
-      value: digits(cell.value, FLOAT_DIGITS),
+      value: digits(cell.value),
       unit: map.shown.unit,
       share: `${Math.round(cell.share * 100)} %`,
     });
@@ -42,3 +41,5 @@ export function readout(view, map, mark, output) {
   });
   map.canvas.addEventListener("blur", () => show((cursor = null)));
 }
+
+const digits = (value) => String(Number(value.toPrecision(FLOAT_DIGITS))).replace("-", "\u2212");

@@ -6,13 +6,18 @@ import { openCopies } from "./copy.js";
 import { say } from "./say.js";
 import { openAll } from "./stage.js";
 import { openTree } from "./tree.js";
+import { askWhatIf, openEasel } from "./what_if.js";
 
 const asking = document.querySelector("#asking");
+const brushes = new Map(); // by form
 
 function open(root) {
   openAll(root);
   for (const decisions of root.querySelectorAll(".decisions")) openTree(decisions);
-  for (const form of root.querySelectorAll("form[data-ask]")) form.addEventListener("submit", question);
+  for (const form of root.querySelectorAll("form[data-ask]")) {
+    form.addEventListener("submit", question);
+    if (form.dataset.ask === "what-if") brushes.set(form, openEasel(form, form.closest(".answer")));
+  }
 }
 
 async function question(event) {
@@ -23,7 +28,8 @@ async function question(event) {
   tell(say("Asking the network …"));
   answer.setAttribute("aria-busy", "true");
   try {
-    if (form.dataset.ask === "contrast") await openComparison(form, fields, answer);
+    if (form.dataset.ask === "what-if") await askWhatIf(form, brushes.get(form), answer);
+    else if (form.dataset.ask === "contrast") await openComparison(form, fields, answer);
     else replace(answer, await ask(form, fields));
     asking.hidden = true;
   } catch (problem) {
