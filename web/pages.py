@@ -26,7 +26,7 @@ from shared.methods import METHODS
 from shared.options import TREES
 from shared.settings import Settings
 from shared.store import JobStore
-from web import csrf, follow_up, language, reproduce, samples, stage
+from web import csrf, follow_up, language, reproduce, samples, stage, words
 from web import submission as submissions
 from web.api import accept
 from web.jobs import Jobs
@@ -114,6 +114,7 @@ def blueprint(
             "cards": registry.cards,
             "raw": _raw_maps(jobs, found) if found.status is JobStatus.SUCCEEDED else None,
             "before": _before(jobs, found),
+            "stage_names": words.stage_names,
             "stage": stage,
             "widths": overlay_widths(found.image.width, found.image.height),
             "colormaps": COLORMAPS,
@@ -327,4 +328,5 @@ _FILTERS: Mapping[str, Callable[..., str]] = {
     "duration": duration,
     "sentence": sentence,
     "short": short_name,
+    "method_name": words.method_name,
 }

@@ -381,7 +381,7 @@ def test_a_running_job_tells_how_far_it_is(house: House) -> None:
     job_id = house.submit()
     house.store.report(house.claim(), done=1, total=4, stage="cam")
     page = house.client.get(f"/jobs/{job_id}")
-    assert "cam: 1 of 4" in words(page)
+    assert "Drawing the map: Class activation map: 1 of 4" in words(page)
     assert '<h1 data-when="queued" hidden>' in page.text and '<h1 data-when="running">' in page.text
 
 

@@ -7,6 +7,7 @@ import { say } from "./say.js";
 const panel = document.querySelector("#follow");
 const trouble = document.querySelector("#trouble");
 const bar = document.querySelector("#progress");
+const stages = JSON.parse(panel.dataset.stages);
 const title = document.title;
 
 function write(id, words) {
@@ -24,7 +25,7 @@ function show(job) {
   }
   const { stage, done, total } = job.progress ?? {};
   if (!total) return;
-  write("stage", say("{stage}: {done} of {total}", { stage, done, total }));
+  write("stage", say("{stage}: {done} of {total}", { stage: stages[stage] ?? stage, done, total }));
   [bar.max, bar.value] = [total, done];
   document.title = `${Math.floor((100 * done) / total)} % · ${title}`;
 }
