@@ -104,7 +104,7 @@ def test_a_running_job_shows_how_far_it_is_and_can_be_stopped(
 ) -> None:
     page = open_page(long_job(service, chelsea), language=language)
     expect(page.locator("#progress[value]")).to_be_visible(timeout=PATIENCE_MS)
-    expect(page).to_have_title(re.compile(r"^\d+ %"))
+    expect(page).to_have_title(re.compile(r"^\d+%"))
     assert violations(page) == []
     shoot(page, f"running.{language}")
     page.locator("#follow button").click()

@@ -68,7 +68,7 @@ def test_the_arrow_keys_read_a_map_from_its_strongest_cell(page: Page, service: 
     readout = tree_answer(page).locator(".evidence [data-part=readout]")
     page.keyboard.press("ArrowLeft")
     expect(readout).to_contain_text(f"Row {row + 1}, column {column + 1}:")
-    expect(readout).to_contain_text("100 % of the scale")
+    expect(readout).to_contain_text("100% of the scale")
     page.keyboard.press("ArrowLeft")
     expect(readout).to_contain_text(f"Row {row + 1}, column {max(column, 1)}:")
 

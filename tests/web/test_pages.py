@@ -188,7 +188,7 @@ def test_the_form_offers_the_default_pair_first_and_chosen(house: House) -> None
 def test_a_model_that_is_not_ready_cannot_be_chosen_and_says_how_to_mend_it(house: House) -> None:
     page = house.client.get("/")
     assert re.search(r'value="absent" disabled aria-describedby="why-3"', page.text)
-    assert "Not ready: the weights file weights.safetensors is missing." in words(page)
+    assert "Not ready: The weights file weights.safetensors is missing." in words(page)
     assert "To mend it, run pathlight models fetch absent" in words(page)
 
 
@@ -608,6 +608,36 @@ def test_pictures_and_downloads_of_an_answer_are_there(house: House) -> None:
 )
 def test_overlays_are_asked_for_no_larger_than_they_are_drawn(size: tuple[int, int], expected: list[int]) -> None:
     assert pages.overlay_widths(*size) == expected
+
+
+def proved(**figures: dict[str, Any]) -> dict[str, Any]:
+    """An answer whose map was measured on its picture."""
+    entry = explanation()
+    entry["maps"][0] |= figures
+    return entry
+
+
+def test_what_was_measured_of_a_map_is_said_beside_its_number(house: House) -> None:
+    faithful = {"percentile": 70.0, "random_maps": 20, "beats_blob": True, "text": "…"}
+    steady = {"lowest": 0.61, "threshold": 0.8, "text": "…"}
+    agreement = {"method": "occlusion", "correlation": 0.89, "text": "…"}
+    entry = proved(faithfulness=faithful, stability=steady, agreement=agreement)
+    seen = words(house.client.get(f"/jobs/{house.answered(document(entry))}"))
+    assert "70% Hidden and shown part by part in the order of the map" in seen
+    assert "share of 20 random maps, and than a plain blob in the middle does." in seen
+    assert "0.61 The map does not keep its order" in seen and "below 0.8: unstable" in seen
+    assert "0.89 Another method, Occlusion, orders the parts" in seen
+
+
+def test_what_could_not_be_measured_of_a_map_says_why(house: House) -> None:
+    faithful = {"percentile": None, "random_maps": 20, "beats_blob": None, "text": "There is no order."}
+    entry = proved(
+        faithfulness=faithful,
+        stability={"lowest": None, "threshold": 0.8, "text": "The map points at nothing."},
+        agreement={"method": "rise", "correlation": None, "text": "They cannot be compared."},
+    )
+    seen = words(house.client.get(f"/jobs/{house.answered(document(entry))}"))
+    assert "– There is no order. – The map points at nothing. – They cannot be compared." in seen
 
 
 # -- asking again ------------------------------------------------------------------------------------------------------

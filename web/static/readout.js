@@ -18,7 +18,7 @@ export function readout(view, map, mark, output) {
       column: cell.column + 1,
       value: digits(cell.value),
       unit: map.shown.unit,
-      share: `${Math.round(cell.share * 100)} %`,
+      share: `${Math.round(cell.share * 100)}%`,
     });
   }
 

@@ -27,7 +27,7 @@ function show(job) {
   if (!total) return;
   write("stage", say("{stage}: {done} of {total}", { stage: stages[stage] ?? stage, done, total }));
   [bar.max, bar.value] = [total, done];
-  document.title = `${Math.floor((100 * done) / total)} % · ${title}`;
+  document.title = `${Math.floor((100 * done) / total)}% · ${title}`;
 }
 
 function complain(problem, wait) {
