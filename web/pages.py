@@ -91,8 +91,11 @@ def blueprint(
 
     @pages.get("/several")
     def several() -> Response:
-        """The jobs of pictures that were sent together."""
-        found = [jobs.get(job_id) for job_id in request.args.getlist("job")[:MOST_TOGETHER]]
+        """The jobs of pictures that were sent together, less those that are not kept any more."""
+        found = []
+        for job_id in request.args.getlist("job")[:MOST_TOGETHER]:
+            with suppress(UnknownJob, Gone):
+                found.append(jobs.get(job_id))
         waiting = any(not job.status.is_terminal for job in found)
         page = render_template("several.html", jobs=[jobs.to_json(job) for job in found], waiting=waiting)
         response = make_response(page)

@@ -312,6 +312,11 @@ def test_the_page_of_several_jobs_says_what_each_picture_is_of(house: House) -> 
     assert Image.open(io.BytesIO(small.data)).size == (16, 12)
 
 
+def test_a_job_that_is_not_kept_any_more_does_not_hide_those_sent_with_it(house: House) -> None:
+    page = house.client.get(f"/several?job=nothing&job={house.submit()}")
+    assert page.status_code == 200 and words(page).startswith("1 pictures 0 of 1 are done. cat.png Waiting")
+
+
 def test_a_sample_is_explained_with_one_click(house: House) -> None:
     page = house.client.get("/").text
     assert re.findall(r'<button name="sample" value="(\w+)">', page) == list(SAMPLES)

@@ -4,12 +4,12 @@ import { ask } from "./ask.js";
 import { show } from "./stage.js";
 import { say } from "./say.js";
 
-export async function openComparison(form, fields, answer) {
+export async function openComparison(form, fields, answer, onProgress) {
   const { target, contrast } = Object.fromEntries(new FormData(form));
   const pages = await Promise.all([
-    ask(form, { target, contrast: "" }),
-    ask(form, { target: contrast, contrast: "" }),
-    ask(form, { ...fields }),
+    ask(form, { target, contrast: "" }, onProgress),
+    ask(form, { target: contrast, contrast: "" }, onProgress),
+    ask(form, fields, onProgress),
   ]);
   const parts = pages.map((page) => evidenceOf(page, answer.dataset.model));
   const shown = parts.map((part) => JSON.parse(part.querySelector(".stage").dataset.map));

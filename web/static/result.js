@@ -24,16 +24,17 @@ async function question(event) {
   event.preventDefault();
   const form = event.target;
   const answer = form.closest(".answer");
+  if (answer.hasAttribute("aria-busy")) return;
   const fields = event.submitter?.name ? { [event.submitter.name]: event.submitter.value } : {};
   tell(say("Asking the network …"));
   answer.setAttribute("aria-busy", "true");
   try {
-    if (form.dataset.ask === "what-if") await askWhatIf(form, brushes.get(form), answer);
-    else if (form.dataset.ask === "contrast") await openComparison(form, fields, answer);
-    else replace(answer, await ask(form, fields));
+    if (form.dataset.ask === "what-if") await askWhatIf(form, brushes.get(form), answer, tell);
+    else if (form.dataset.ask === "contrast") await openComparison(form, fields, answer, tell);
+    else replace(answer, await ask(form, fields, tell));
     asking.hidden = true;
   } catch (problem) {
-    tell(problem.message, true);
+    complain(problem.message);
   } finally {
     answer.removeAttribute("aria-busy");
   }
@@ -67,11 +68,22 @@ function replace(answer, page) {
   next.scrollIntoView({ block: "start" });
 }
 
-function tell(text, wrong = false) {
+// `address`: of the page of the job that is at work, where it can also be stopped.
+function tell(text, address) {
   asking.textContent = text;
-  asking.classList.toggle("error", wrong);
+  asking.classList.remove("error");
   asking.hidden = false;
-  if (wrong) asking.scrollIntoView({ block: "nearest" });
+  if (!address) return;
+  const link = document.createElement("a");
+  link.href = address;
+  link.textContent = say("Follow or stop it on its own page");
+  asking.append(" ", link);
+}
+
+function complain(text) {
+  tell(text);
+  asking.classList.add("error");
+  asking.scrollIntoView({ block: "nearest" });
 }
 
 open(document);

@@ -2,6 +2,7 @@
 
 import { follow } from "./events.js";
 import { duration } from "./duration.js";
+import { inWords } from "./progress.js";
 import { say } from "./say.js";
 
 const panel = document.querySelector("#follow");
@@ -23,9 +24,9 @@ function show(job) {
     write("eta", duration(job.queue.eta_seconds));
     document.title = `(${job.queue.position}) ${title}`;
   }
-  const { stage, done, total } = job.progress ?? {};
+  const { done, total } = job.progress ?? {};
   if (!total) return;
-  write("stage", say("{stage}: {done} of {total}", { stage: stages[stage] ?? stage, done, total }));
+  write("stage", inWords(job.progress, stages));
   [bar.max, bar.value] = [total, done];
   document.title = `${Math.floor((100 * done) / total)}% · ${title}`;
 }

@@ -35,8 +35,8 @@ async function paintHottest(brush, answer) {
   brush.add((context) => context.drawImage(region, 0, 0));
 }
 
-export async function askWhatIf(form, brush, answer) {
-  const page = await ask(form, { mask: await brush.mask() });
+export async function askWhatIf(form, brush, answer, onProgress) {
+  const page = await ask(form, { mask: await brush.mask() }, onProgress);
   const model = CSS.escape(answer.dataset.model);
   const found = page.document.querySelector(`.answer[data-model="${model}"] .differences`);
   const differences = document.importNode(found, true);
