@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 from playwright.sync_api import Locator, Page, expect
 
 from tests.browser.conftest import NARROW, PATIENCE_MS, THEMES, Open, overflow, shoot, violations
@@ -86,6 +87,23 @@ def test_opacity_wipe_and_colours_change_what_is_drawn(page: Page) -> None:
     assert canvas.evaluate("canvas => canvas.style.clipPath") == "inset(0px 75% 0px 0px)"
     page.reload()
     expect(evidence.get_by_label("Colours")).to_have_value("viridis")  # kept by the browser
+
+
+def test_the_canvas_shows_what_the_server_draws(page: Page, service: Service) -> None:
+    evidence = tree_answer(page).locator(".evidence")
+    evidence.get_by_label("Opacity").fill("100")
+    shown = evidence.locator(".stage").evaluate("stage => JSON.parse(stage.dataset.map)")
+    x0, y0, x1, y1 = shown["box"]
+    pixels = evidence.locator("canvas").evaluate(
+        "(canvas, box) => [...canvas.getContext('2d').getImageData(...box).data]", [x0, y0, x1 - x0, y1 - y0]
+    )
+    ours = np.array(pixels).reshape(y1 - y0, x1 - x0, 4)
+    address = str(evidence.get_by_role("link", name="Heat map").get_attribute("href")).partition("?")[0]
+    heatmap = service.client.get(address, params={"width": x1 - x0}).content
+    theirs = np.asarray(Image.open(io.BytesIO(heatmap)).convert("RGB")).astype(int)
+    strong = ours[..., 3] > 128  # where little is to be seen, a canvas keeps few bits of the colour
+    assert strong.mean() > 0.02
+    assert np.abs(ours[..., :3] - theirs)[strong].max() <= 6
 
 
 def test_the_handle_of_the_wipe_can_be_drawn(page: Page) -> None:
