@@ -41,6 +41,7 @@ export async function show(element, shown) {
 
 function begin(element) {
   const canvas = part(element, "map");
+  canvas.hidden = false;
   const view = part(element, "view");
   const map = new MapView(canvas);
   const opacity = part(element, "opacity");
