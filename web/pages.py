@@ -21,7 +21,7 @@ from shared.broker import Bell
 from shared.cards import ModelCard, Registry, short_name
 from shared.drawing import COLORMAPS, DIVERGING, LONGEST_SIDE, png_bytes, strip
 from shared.errors import JobConflict, PathlightError, UnknownJob
-from shared.jobs import Job, JobStatus
+from shared.jobs import Job, JobStatus, rfc3339
 from shared.methods import METHODS
 from shared.options import TREES
 from shared.settings import Settings
@@ -122,6 +122,7 @@ def blueprint(
             "widths": overlay_widths(found.image.width, found.image.height),
             "colormaps": COLORMAPS,
             "commands": _commands(found),
+            "kept_until": _kept_until(found, settings),
             "token": token,
             "token_field": csrf.FIELD,
         }
@@ -268,6 +269,14 @@ def _before(jobs: Jobs, found: Job) -> dict[str, Any]:
         for one in known["result"]["explanations"]
         if one["maps"]
     }
+
+
+def _kept_until(found: Job, settings: Settings) -> str | None:
+    """The day (UTC) until which an ended job and its page are kept; None for one on its way."""
+    if found.finished_ms is None:
+        return None
+    moment = rfc3339(found.finished_ms + round(settings.retention_seconds * 1000))
+    return moment[:10] if moment else None
 
 
 def _commands(found: Job) -> dict[str, str | None]:

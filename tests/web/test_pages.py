@@ -8,6 +8,7 @@ import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -717,6 +718,16 @@ def test_an_answer_tells_the_commands_that_ask_the_same(house: House) -> None:
     assert f"pathlight explain 'my cat.png' --model animals --method cam --method rise {classes}" in seen
     asked = "-F methods=cam -F methods=rise -F target=dog -F 'contrast=tabby, tabby cat' -F tree=hard"
     assert f"curl -F 'image=@my cat.png' -F models=animals {asked} http://localhost/api/v1/jobs" in seen
+
+
+def test_an_answer_says_how_long_it_is_kept(
+    settings: Settings, store: JobStore, blobs: BlobStore, registry: Registry
+) -> None:
+    house = build(replace(settings, retention_seconds=24 * 3600.0), store, blobs, registry)
+    job_id = house.answered(document())
+    ended = datetime.fromtimestamp((house.store.get(job_id).finished_ms or 0) / 1000, UTC)
+    day = (ended + timedelta(days=1)).date().isoformat()
+    assert f"can open this page at its address until {day}." in words(house.client.get(f"/jobs/{job_id}"))
 
 
 def test_the_page_draws_with_the_colours_of_the_server(house: House) -> None:
