@@ -26,7 +26,7 @@ from shared.methods import METHODS
 from shared.options import TREES
 from shared.settings import Settings
 from shared.store import JobStore
-from web import csrf, follow_up, language, reproduce, samples, stage, words
+from web import compression, csrf, follow_up, language, reproduce, samples, stage, words
 from web import submission as submissions
 from web.api import accept
 from web.jobs import Jobs
@@ -183,9 +183,11 @@ def blueprint(
     @pages.after_request
     def let_keep(response: Response) -> Response:
         """The address of a file names its content, so that a browser need not ask for it again."""
-        if request.endpoint == "pages.static" and request.args.get("v") == version:
+        if request.endpoint != "pages.static":
+            return response
+        if request.args.get("v") == version:
             response.headers["Cache-Control"] = "public, max-age=31536000, immutable"
-        return response
+        return compression.shrink(response, request)
 
     return pages
 

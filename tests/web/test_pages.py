@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import re
@@ -861,6 +862,17 @@ def test_files_are_kept_by_browsers_only_under_the_address_of_their_content(hous
     assert "immutable" in kept.headers["Cache-Control"]
     for query in ("", "?v=other"):
         assert "immutable" not in house.client.get(address[1] + query, buffered=True).headers["Cache-Control"]
+
+
+def test_files_are_sent_compressed_to_browsers_that_take_it_and_not_again_when_they_have_them(house: House) -> None:
+    plain = house.client.get("/assets/pathlight.css", buffered=True)
+    packed = house.client.get("/assets/pathlight.css", headers={"Accept-Encoding": "gzip, br"}, buffered=True)
+    assert (packed.headers["Content-Encoding"], packed.headers["Vary"]) == ("gzip", "Accept-Encoding")
+    assert gzip.decompress(packed.data) == plain.data and len(packed.data) < len(plain.data) / 2
+    headers = {"Accept-Encoding": "gzip", "If-None-Match": packed.headers["ETag"]}
+    assert house.client.get("/assets/pathlight.css", headers=headers, buffered=True).status_code == 304
+    page = house.client.get("/", headers={"Accept-Encoding": "gzip"})
+    assert "Content-Encoding" not in page.headers  # it holds a secret
 
 
 # -- phrases -----------------------------------------------------------------------------------------------------------
