@@ -70,7 +70,7 @@ def test_a_broken_file_among_others_is_named_and_the_others_are_taken(
     expect(page.locator(".answer").first).to_be_visible(timeout=PATIENCE_MS)
 
 
-def test_a_dropped_picture_is_chosen(open_page: Open, three: list[FilePayload]) -> None:
+def test_a_dropped_picture_is_chosen(open_page: Open, photos: Mapping[str, Image.Image]) -> None:
     page = open_page()
     page.evaluate(
         """bytes => {
@@ -78,7 +78,7 @@ def test_a_dropped_picture_is_chosen(open_page: Open, three: list[FilePayload]) 
             data.items.add(new File([new Uint8Array(bytes)], "dropped.png", { type: "image/png" }));
             document.querySelector("#zone").dispatchEvent(new DragEvent("drop", { dataTransfer: data, bubbles: true }));
         }""",
-        list(three[0]["buffer"]),
+        list(encoded(photos["chelsea"].resize((48, 32)))),
     )
     expect(page.locator("#name")).to_have_text("dropped.png")
     expect(page.get_by_alt_text("Preview of dropped.png")).to_be_visible()
