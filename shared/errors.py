@@ -12,6 +12,7 @@ PathlightError
 |-- ModelUnavailable      a model is unknown, not ready, or its files are not what the card says
 |-- ForbiddenAddress      an address that a stranger named is not one that may be contacted
 |-- FetchFailed           a download did not arrive or was not what it should be
+|   `-- AnswerTooLarge    it has more bytes than were asked for
 |-- MissingWordNet        the dictionary that names tree nodes is not installed or not readable
 |-- UnknownJob            no job has this id (404)
 |-- UnknownKey            no API key has this name or id
@@ -87,6 +88,10 @@ class ForbiddenAddress(PathlightError):
 
 class FetchFailed(PathlightError):
     """A download did not arrive or was not what it should be."""
+
+
+class AnswerTooLarge(FetchFailed):
+    """A download has more bytes than its receiver takes."""
 
 
 class MissingWordNet(PathlightError):

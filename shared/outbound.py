@@ -16,7 +16,7 @@ from typing import Any
 import httpcore
 
 from shared.addresses import PORTS, Address, Place, Rules
-from shared.errors import FetchFailed
+from shared.errors import AnswerTooLarge, FetchFailed
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ def _read(chunks: Iterable[bytes], most: int) -> bytes:
     for chunk in chunks:
         received += chunk
         if len(received) > most:
-            raise FetchFailed(f"there are more than {most} bytes")
+            raise AnswerTooLarge(f"there are more than {most} bytes")
     return bytes(received)
 
 

@@ -24,6 +24,7 @@ from web.bundle import bundle
 from web.events import EVENT_STREAM, Streams
 from web.jobs import Jobs
 from web.problems import problem
+from web.remote_picture import RemotePictures
 from web.schemas import (
     ArtifactPath,
     DrawingQuery,
@@ -116,6 +117,7 @@ def blueprint(
     )
     artifacts = Artifacts(blobs, settings)
     streams = Streams(settings, store=store, jobs=jobs)
+    remote = RemotePictures(settings)
 
     @api.post(
         "/jobs",
@@ -134,7 +136,9 @@ def blueprint(
         openapi_extensions={"requestBody": _submit_body()},
     )
     def submit_job() -> Response:
-        submission, picture, mask = submissions.read(request, settings=settings, registry=registry, jobs=jobs)
+        submission, picture, mask = submissions.read(
+            request, settings=settings, registry=registry, jobs=jobs, remote=remote
+        )
         job_id = accept(submission, picture, mask=mask, store=store, blobs=blobs, bell=bell)
         response = jsonify(jobs.to_json(jobs.get(job_id)))
         response.status_code = HTTPStatus.ACCEPTED

@@ -46,6 +46,11 @@ class JsonSubmission(JobForm):
     image_base64: str | None = Field(
         None, description="The picture's bytes in base64. Needed unless `parent` is given, whose picture is then taken."
     )
+    image_url: str | None = Field(
+        None,
+        max_length=2048,
+        description="An http or https address of the picture instead, where the operator has switched fetching on.",
+    )
     mask_base64: str | None = Field(
         None, description="A PNG of the picture's size in base64, white where the picture is to be hidden."
     )

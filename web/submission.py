@@ -25,6 +25,7 @@ from shared.store import Submission
 from web import access
 from web.jobs import Jobs
 from web.problems import BadRequest, Gone
+from web.remote_picture import RemotePictures
 from web.schemas import JobForm, JsonSubmission, Options
 
 LONGEST_FILENAME = 120
@@ -42,19 +43,21 @@ class File:
 
 
 def read(
-    request: Request, *, settings: Settings, registry: Registry, jobs: Jobs
+    request: Request, *, settings: Settings, registry: Registry, jobs: Jobs, remote: RemotePictures
 ) -> tuple[Submission, bytes, bytes | None]:
     """The submission, the picture and the mask of a what-if. Raises the error that names what is wrong."""
     if request.mimetype == "application/json":
-        picture, mask_file, form = _read_json(request, settings)
+        picture, mask_file, form = _read_json(request, settings, remote)
     elif request.mimetype == "multipart/form-data":
         picture, mask_file, form = _read_form(request)
     else:
-        raise BadRequest("send multipart/form-data with an image part, or application/json with image_base64")
+        raise BadRequest(
+            "send multipart/form-data with an image part, or application/json with image_base64 or image_url"
+        )
     parent = None if form.parent is None else parent_of(form.parent, jobs)
     if picture is None:
         if parent is None:
-            raise BadRequest("send exactly one picture, in the part named image (image_base64 in JSON)")
+            raise BadRequest("send exactly one picture, in the part named image (image_base64 or image_url in JSON)")
         picture = File(jobs.picture(parent), parent.image.filename)
     mask = mask_file.data if mask_file else None
     submission = check(
@@ -195,12 +198,18 @@ def from_form(form: Mapping[str, list[str]]) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value != ""}
 
 
-def _read_json(request: Request, settings: Settings) -> tuple[File | None, File | None, JobForm]:
+def _read_json(
+    request: Request, settings: Settings, remote: RemotePictures
+) -> tuple[File | None, File | None, JobForm]:
     body = request.get_json(silent=True)
     if not isinstance(body, dict):
         raise BadRequest("the body is not a JSON object")
     submission = validate(JsonSubmission, body)
     picture = _decoded("image_base64", submission.image_base64, settings)
+    if submission.image_url is not None:
+        if picture is not None:
+            raise BadRequest("send image_base64 or image_url, not both")
+        picture = File(*remote.fetch(submission.image_url))
     mask = _decoded("mask_base64", submission.mask_base64, settings)
     return picture, mask, submission
 

@@ -22,7 +22,9 @@ def other_value(value: object) -> Any:
         case Path():
             return HOME
         case str():
-            return {"everysec": "always", "auto": "required", "80,443": "80,443,8080"}.get(value, "redis://elsewhere:7777/3")
+            return {"everysec": "always", "auto": "required", "80,443": "80,443,8080"}.get(
+                value, "redis://elsewhere:7777/3"
+            )
         case bool():
             return not value
         case float():
