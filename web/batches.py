@@ -21,6 +21,7 @@ from shared.broker import Bell
 from shared.cards import Registry
 from shared.errors import UnknownJob
 from shared.jobs import Job, JobOptions, JobStatus, rfc3339
+from shared.report.page import content_security_policy
 from shared.settings import Settings
 from shared.store import JobStore
 from web import access
@@ -29,9 +30,12 @@ from web.api import REFUSALS, SECURITY, problems_of
 from web.batch_upload import Reader
 from web.jobs import Jobs
 from web.problems import Gone
-from web.schemas import BatchOptions, BatchOut, BatchPath, MemberPageOut, MemberQuery
+from web.reports import Reports
+from web.schemas import BatchOptions, BatchOut, BatchPath, MemberPageOut, MemberQuery, ReportPath
 
 log = logging.getLogger(__name__)
+
+_REPORTS = {"html": "text/html; charset=utf-8", "csv": "text/csv; charset=utf-8", "zip": "application/zip"}
 
 
 def blueprint(
@@ -47,6 +51,7 @@ def blueprint(
         abp_responses=REFUSALS,
     )
     batches = store.batches
+    reports = Reports(batches, blobs, registry, settings)
 
     def ring() -> None:
         """Wake every worker: one alone would be at a batch for long."""
@@ -141,6 +146,27 @@ def blueprint(
             }
         )
 
+    @api.get(
+        "/<batch_id>/report.<kind>",
+        summary="The report on a batch that has ended: a page, a table, or an archive of all that the page shows",
+        responses={
+            "200": {"description": "The file", "content": {kind: {} for kind in _REPORTS.values()}},
+            **problems_of(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.GONE),
+        },
+    )
+    def get_report(path: ReportPath) -> Response:
+        batch = found(path.batch_id)
+        if path.kind == "html":
+            response = Response(reports.page(batch))
+            response.headers["Content-Security-Policy"] = content_security_policy()
+        else:
+            response = Response(reports.table(batch) if path.kind == "csv" else reports.archive(batch))
+            name = f"pathlight-{batch.id}.{path.kind}"
+            response.headers["Content-Disposition"] = f'attachment; filename="{name}"'
+        response.content_type = _REPORTS[path.kind]
+        response.headers["Cache-Control"] = "private, no-cache"
+        return response
+
     def changes(name: str, summary: str, change: Callable[[str], object]) -> None:
         def view(path: BatchPath) -> Response:
             return changed(path.batch_id, change)
@@ -181,6 +207,9 @@ def to_json(batch: Batch) -> dict[str, Any]:
             "members": link("list_members"),
             "failed": url_for("batches.list_members", batch_id=batch.id, status="failed"),
             **{name: link(f"{name}_batch") for name in ("cancel", "pause", "resume", "retry")},
+            "report": url_for("batches.get_report", batch_id=batch.id, kind="html"),
+            "csv": url_for("batches.get_report", batch_id=batch.id, kind="csv"),
+            "zip": url_for("batches.get_report", batch_id=batch.id, kind="zip"),
         },
     }
 

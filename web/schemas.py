@@ -328,6 +328,9 @@ class BatchLinks(BaseModel):
     pause: str
     resume: str
     retry: str
+    report: str
+    csv: str
+    zip: str
 
 
 class BatchOut(BaseModel):
@@ -396,6 +399,10 @@ class JobPath(BaseModel):
 
 class BatchPath(BaseModel):
     batch_id: str
+
+
+class ReportPath(BatchPath):
+    kind: Literal["html", "csv", "zip"]
 
 
 class MemberQuery(BaseModel):

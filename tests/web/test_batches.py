@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import io
+import json
 import zipfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,6 +19,7 @@ from werkzeug.test import TestResponse
 from shared.blobs import BlobStore
 from shared.broker import Bell, make_celery
 from shared.cards import Registry
+from shared.images import Limits, decode
 from shared.jobs import JobError
 from shared.settings import Settings
 from shared.store import JobStore
@@ -24,8 +27,11 @@ from tests.conftest import encoded
 from tests.shared.test_archives import gzipped, tarred, zipped
 from tests.web.test_api import TREE_MODEL, refused, run_one
 from web.app import create_app
+from worker.answers import Asked, answer
+from worker.shelf import Shelf
 
 BATCHES = "/api/v1/batches"
+LIMITS = Limits(image_bytes=100_000, pixels=10_000, side=100)
 
 
 @pytest.fixture
@@ -206,3 +212,43 @@ def test_a_wide_archive_is_taken_whole(client: FlaskClient) -> None:
         for i in range(20):
             archive.writestr(f"{i}.png", picture(i))
     assert accepted(send(client, {"a.zip": buffer.getvalue()}))["total"] == 20
+
+
+# -- reports -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def explained(client: FlaskClient, store: JobStore, blobs: BlobStore, registry: Registry) -> dict[str, Any]:
+    """A batch of two pictures and a broken file, answered by the model itself."""
+    batch = accepted(send(client, {**some(2), "=bad.png": b"no picture"}))
+    shelf = Shelf(registry)
+    for claim in store.claim(5, claim_id="a"):
+        result = answer(shelf, [Asked(decode(blobs.get(claim.image.sha256), LIMITS), claim.options)])[0]
+        store.succeed(claim, blobs.put(result.pack()), compute_ms=1)
+    return batch
+
+
+def test_a_report_comes_as_page_table_and_archive(client: FlaskClient, explained: dict[str, Any]) -> None:
+    page = client.get(explained["links"]["report"])
+    assert page.content_type == "text/html; charset=utf-8"
+    assert "sha256-" in page.headers["Content-Security-Policy"]
+    data = json.loads(page.text.split('id="data">')[1].split("</script>")[0])
+    assert data["paths"] == ["0.png", "1.png", "=bad.png"]
+    assert client.get(data["thumbs"][0][0]).content_type == "image/png"
+    rows = list(csv.DictReader(io.StringIO(client.get(explained["links"]["csv"]).text)))
+    assert [row["status"] for row in rows] == ["succeeded", "succeeded", "failed"]
+    assert {row[f"{TREE_MODEL}:cam:exact"] for row in rows[:2]} == {"True"}
+    with zipfile.ZipFile(io.BytesIO(client.get(explained["links"]["zip"]).data)) as archive:
+        names = archive.namelist()
+        assert {"report.html", "results.csv", f"figures/{TREE_MODEL}.decisions.svg"} <= set(names)
+        thumbs = [name for name in names if name.startswith("report/thumbs/")]
+        assert len(thumbs) == 2
+        assert all(name in archive.read("report.html").decode() for name in thumbs)
+
+
+def test_a_report_waits_for_the_end_of_its_batch(client: FlaskClient) -> None:
+    batch = accepted(send(client, some(2)))
+    for kind in ("report", "csv", "zip"):
+        detail = refused(client.get(batch["links"][kind]), 409, "conflict")
+        assert "0 of 2 members have" in detail
+    assert client.get(batch["links"]["self"] + "/report.pdf").status_code in (404, 422)

@@ -1,0 +1,155 @@
+"""The report on a batch that has ended: as a page, as a table, and as an archive with all that the page shows."""
+
+from __future__ import annotations
+
+import io
+import tempfile
+import zipfile
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from pathlib import Path
+
+from flask import url_for
+
+from shared.batches import Batch, BatchStore
+from shared.blobs import BlobStore
+from shared.cards import Registry
+from shared.drawing import Style, overlay
+from shared.errors import JobConflict, PathlightError
+from shared.images import Limits, decode
+from shared.jobs import Job, JobError, JobStatus
+from shared.report.evidence import ClassMaps
+from shared.report.figures import write_figures
+from shared.report.outcome import Outcome
+from shared.report.page import Report, render
+from shared.report.rows import Row, known_models, to_row
+from shared.report.tables import csv_lines
+from shared.results import Result
+from shared.settings import Settings
+
+THUMB_WIDTH = 144
+_PAGE = 500
+_KEPT = 2  # reports held for whoever reads page and table of the same batch
+
+
+class Reports:
+    """Reports on batches. An ended batch never changes, so that the newest few are kept at hand."""
+
+    def __init__(self, batches: BatchStore, blobs: BlobStore, registry: Registry, settings: Settings) -> None:
+        self._batches = batches
+        self._blobs = blobs
+        self._registry = registry
+        self._limits = Limits.of(settings)
+        self._kept = lru_cache(maxsize=_KEPT)(self._read)
+
+    def page(self, batch: Batch) -> str:
+        """The page, its pictures drawn when they are looked at. Raises JobConflict where the batch has not ended."""
+        rows, maps, jobs = self._of(batch)
+        thumbs = [_addresses(job, batch) for job in jobs]
+        return render(Report(_title(batch), batch.options.models, rows, maps, thumbs))
+
+    def table(self, batch: Batch) -> Iterator[str]:
+        """The lines of a CSV file. Raises JobConflict."""
+        rows, _, _ = self._of(batch)
+        return csv_lines(rows)
+
+    def archive(self, batch: Batch) -> Iterator[bytes]:
+        """A .zip with page, table, figures and thumbnails, piece by piece. Raises JobConflict."""
+        rows, maps, jobs = self._of(batch)
+        models = batch.options.models
+        thumbs = [[f"report/thumbs/{i:06d}-{n}.jpg" for n in range(len(models))] for i in range(len(jobs))]
+        report = Report(_title(batch), models, rows, maps, thumbs)
+        return self._pieces(report, jobs)
+
+    def _pieces(self, report: Report, jobs: Sequence[Job]) -> Iterator[bytes]:
+        pipe = _Pipe()
+        with zipfile.ZipFile(pipe, "w", zipfile.ZIP_DEFLATED) as archive:  # type: ignore[call-overload]  # enough of one
+            archive.writestr("report.html", render(report))
+            archive.writestr("results.csv", "".join(csv_lines(report.rows)))
+            with tempfile.TemporaryDirectory() as folder:
+                for path in write_figures(report, Path(folder)):
+                    archive.write(path, f"figures/{path.name}")
+            yield pipe.take()
+            for job, names in zip(jobs, report.thumbs, strict=True):
+                for name, data in zip(names, self._thumbs(job), strict=False):
+                    archive.writestr(zipfile.ZipInfo(name), data)
+                yield pipe.take()
+        yield pipe.take()
+
+    def _of(self, batch: Batch) -> tuple[list[Row], ClassMaps, list[Job]]:
+        if batch.finished_ms is None:
+            raise JobConflict(f"the batch has not ended: {batch.ended} of {batch.total} members have; ask again then")
+        return self._kept(batch.id, batch.finished_ms, batch.options.models)
+
+    def _read(self, batch_id: str, finished_ms: int, models: tuple[str, ...]) -> tuple[list[Row], ClassMaps, list[Job]]:
+        known = known_models(self._registry, models)
+        rows: list[Row] = []
+        maps = ClassMaps()
+        jobs: list[Job] = []
+        start: int | None = 0
+        while start is not None:
+            page = self._batches.members(batch_id, start=start, most=_PAGE)
+            for _, job in page.members:
+                outcome = self._outcome(job)
+                rows.append(to_row(outcome, known))
+                maps.add(outcome)
+                jobs.append(job)
+            start = page.next
+        return rows, maps, jobs
+
+    def _outcome(self, job: Job) -> Outcome:
+        image, path = job.image.to_dict(), job.image.filename
+        if job.status is not JobStatus.SUCCEEDED or job.result_ref is None:
+            error = job.error or JobError(job.status.value, f"the job was {job.status.value}")
+            return Outcome(path, job.status, image, error, job=job.id)
+        try:
+            result = Result.unpack(self._blobs.get(job.result_ref))
+        except PathlightError as error:
+            return Outcome(path, JobStatus.FAILED, image, JobError(error.code, str(error)), job=job.id)
+        return Outcome(path, job.status, image, document=result.document, maps=result.maps, job=job.id)
+
+    def _thumbs(self, job: Job) -> Iterator[bytes]:
+        outcome = self._outcome(job)
+        if not outcome.explanations:
+            return
+        picture = decode(self._blobs.get(job.image.sha256), self._limits)
+        for explanation in outcome.explanations:
+            entry = explanation["maps"][0]
+            x0, y0, x1, y1 = explanation["input"]["box"]
+            style = Style(width=THUMB_WIDTH)
+            contrast = entry["contrast"] is not None
+            drawn = overlay(picture, outcome.raw(entry), (x0, y0, x1, y1), style=style, contrast=contrast)
+            buffer = io.BytesIO()
+            drawn.save(buffer, "JPEG", quality=80)
+            yield buffer.getvalue()
+
+
+def _addresses(job: Job, batch: Batch) -> list[str]:
+    """The overlays of each model's first map, as `worker.explain` names them."""
+    if job.status is not JobStatus.SUCCEEDED:
+        return [""] * len(batch.options.models)
+    names = [f"{model}.{batch.options.methods[0]}.overlay.png" for model in batch.options.models]
+    return [url_for("api.get_artifact", job_id=job.id, name=name, width=THUMB_WIDTH) for name in names]
+
+
+def _title(batch: Batch) -> str:
+    return batch.name or f"Batch {batch.id[:6]}"
+
+
+class _Pipe:
+    """What an archive is written to and taken from, without ever being held whole."""
+
+    def __init__(self) -> None:
+        self._held = bytearray()
+
+    def write(self, data: bytes) -> int:
+        self._held += data
+        return len(data)
+
+    def flush(self) -> None:
+        """Nothing is kept back."""
+
+    def take(self) -> bytes:
+        data = bytes(self._held)
+        self._held.clear()
+        return data
