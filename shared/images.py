@@ -22,6 +22,11 @@ _MAGIC = {
     "PNG": re.compile(rb"\x89PNG\r\n\x1a\n"),
     "WEBP": re.compile(rb"RIFF.{4}WEBP", re.DOTALL),
 }
+MOST_PARTS = 10_000  # chunks of a PNG or segments of a JPEG: Pillow reads each in Python, and 10 MiB may hold a million
+MOST_SCANNED = 1_000_000_000  # pixels times scans of a JPEG: each scan goes over the whole picture and may be 40 bytes
+_NEXT_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")  # within a scan, where 0xff is data before 0 or a restart
+_SCAN, _END = 0xDA, 0xD9
+_ALONE = {0x01, *range(0xD0, 0xD9)}  # markers without a length
 _ORIENTATION = 0x0112
 _TURNS: dict[object, Image.Transpose] = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -92,8 +97,48 @@ def _check_kind(data: bytes, limits: Limits) -> str:
         raise ImageTooLarge(f"the picture has {len(data)} bytes; at most {limits.image_bytes} are taken")
     for kind, magic in _MAGIC.items():
         if magic.match(data):
+            if _count_parts(kind, data) > MOST_PARTS:
+                raise InvalidImage(f"the file is made of more than {MOST_PARTS} parts")
             return kind
     raise UnsupportedImage("the file is not a JPEG, PNG or WebP picture")
+
+
+def _count_parts(kind: str, data: bytes) -> int:
+    """Parts that Pillow would read one by one, counted until there are too many."""
+    if kind == "JPEG":
+        return _jpeg_parts(data)[0]
+    if kind == "PNG":
+        return _png_chunks(data)
+    return 0
+
+
+def _png_chunks(data: bytes) -> int:
+    at, count = 8, 0
+    while count <= MOST_PARTS and at + 8 <= len(data):
+        at += 12 + int.from_bytes(data[at : at + 4], "big")
+        count += 1
+    return count
+
+
+def _jpeg_parts(data: bytes) -> tuple[int, int]:
+    """Segments (and stray bytes between them), and scans among them, of the first picture in the file."""
+    at, parts, scans = 2, 0, 0
+    while parts <= MOST_PARTS and at + 4 <= len(data):
+        parts += 1
+        marker = data[at + 1]
+        if data[at] != 0xFF or marker in (0x00, 0xFF):
+            at += 1
+        elif marker in _ALONE:
+            at += 2
+        elif marker == _END:
+            break
+        else:
+            at += 2 + max(2, int.from_bytes(data[at + 2 : at + 4], "big"))
+            if marker == _SCAN:
+                scans += 1
+                after = _NEXT_MARKER.search(data, at)
+                at = after.start() if after else len(data)
+    return parts, scans
 
 
 def _turn(data: bytes, image: Image.Image) -> Image.Transpose | None:
@@ -120,6 +165,8 @@ def _opened(data: bytes, limits: Limits) -> Iterator[Image.Image]:
             if max(width, height) > limits.side or width * height > limits.pixels:
                 allowed = f"at most {limits.pixels} in all and {limits.side} a side are taken"
                 raise ImageTooLarge(f"the picture has {width} x {height} pixels; {allowed}")
+            if image.format == "JPEG" and _jpeg_parts(data)[1] * width * height > MOST_SCANNED:
+                raise InvalidImage("the picture is stored in too many scans for its size")
             yield image
 
 

@@ -18,7 +18,7 @@ from bench import figures
 from shared.settings import REPOSITORY
 from tests.faults.page import write_figures
 from tests.faults.rows import ROWS, Row
-from tests.faults.run import OUT, figures_of, run
+from tests.faults.run import OUT, bad_input_figures, figures_of, run
 
 PAGE = REPOSITORY / "docs" / "reliability.md"
 
@@ -42,8 +42,9 @@ def main(seed: int, rows: list[Row], quick: bool, strict: bool, page: Path) -> N
     outcome = run(rows, seed=seed, quick=quick, console=console)
     for text in [*outcome.failures, *(f"{one.invariant}: {one.text}" for one in outcome.violations)][:50]:
         console.print(text, style="red", soft_wrap=True)
-    found, machine = figures_of(outcome, seed=seed, quick=quick), figures.machine(seed=seed)
-    console.print(figures.table(found, title="Nothing lost"))
+    found = [*figures_of(outcome, seed=seed, quick=quick), *bad_input_figures(seed=seed, quick=quick)]
+    machine = figures.machine(seed=seed)
+    console.print(figures.table(found, title="Nothing lost, nothing broken"))
     figures.write(found, machine, OUT / "latest.json")
     console.print(f"written: {OUT / 'latest.json'}")
     if not quick and len(rows) == len(ROWS):

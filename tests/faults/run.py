@@ -15,11 +15,16 @@ from rich.console import Console
 from bench import figures
 from bench.figures import Figure
 from shared.settings import REPOSITORY
+from tests.faults.bad_input.bombs import BOMBS
+from tests.faults.bad_input.mutations import mutants
+from tests.faults.bad_input.pool import DOCUMENTED, verdicts
+from tests.faults.bad_input.seeds import seeds
 from tests.faults.checker import Violation, accepted, lost_to_faults, recovery_seconds
 from tests.faults.history import Event, Struck, of_kind
 from tests.faults.rig import LEASE_SECONDS, Rig
 from tests.faults.rows import Row
 
+BAD_PICTURES, QUICK_PICTURES = 10_000, 500
 OUT = REPOSITORY / "tests" / "faults" / "out"
 
 
@@ -123,3 +128,21 @@ def _recovery(seconds: Sequence[float], *, seed: int) -> list[Figure]:
 
 def _p95(samples: NDArray[np.float64]) -> float:
     return float(np.quantile(samples, 0.95))
+
+
+def bad_input_figures(*, seed: int, quick: bool) -> list[Figure]:
+    """Damaged pictures and costly files through the decoder."""
+    count = QUICK_PICTURES if quick else BAD_PICTURES
+    files = [*mutants(seeds(), count=count, seed=seed), *((name, build()) for name, build in BOMBS.items())]
+    found = verdicts(files)
+    undocumented = sum(not {one.header, one.pixels} <= DOCUMENTED for one in found if not one.died)
+    slowest = max(max(one.header_seconds, one.pixels_seconds) for one in found)
+    most = max(one.bytes for one in found) / 2**20
+    many = None if quick else f">= {BAD_PICTURES}"
+    return [
+        Figure("bad pictures", len(found), target=many, meaning="mutants of real photographs, and costly files"),
+        Figure("undocumented answers", undocumented, n=len(found), target="<= 0", meaning="of header check or decoder"),
+        Figure("decoders that died", sum(bool(one.died) for one in found), n=len(found), target="<= 0"),
+        Figure("slowest picture", slowest, "s", n=len(found), target="< 2", meaning="in processor time"),
+        Figure("most memory", most, "MiB", n=len(found), target="< 1024", meaning="beyond that of an idle process"),
+    ]

@@ -514,3 +514,26 @@ def test_a_decoded_picture_needs_its_file_no_more(chelsea: Image.Image) -> None:
     picture = decode(encoded(chelsea), LIMITS)
     picture.thumbnail((10, 10))
     assert picture.size == (10, 6)
+
+
+def test_a_file_of_too_many_parts_is_refused_before_pillow_reads_them_one_by_one(chelsea: Image.Image) -> None:
+    jpeg = encoded(chelsea, "JPEG")
+    floods = {
+        "chunks": png(8, 8, chunk(b"teSt") * 20_000),
+        "segments": jpeg[:2] + b"\xff\xfe\x00\x02" * 20_000 + jpeg[2:],
+        "fill bytes": jpeg[:2] + b"\xff" * 20_000 + jpeg[2:],
+    }
+    for data in floods.values():
+        with pytest.raises(InvalidImage, match="more than 10000 parts"):
+            read_header(data, LIMITS)
+    assert read_header(jpeg[:2] + b"\xff\xfe\x00\x02" * 5000 + jpeg[2:], LIMITS).width == chelsea.width
+
+
+def test_scans_that_would_take_minutes_are_refused_and_a_progressive_picture_is_not(chelsea: Image.Image) -> None:
+    large = encoded(Image.new("RGB", (5000, 5000)), "JPEG", progressive=True)
+    scan = large[large.rindex(b"\xff\xda") : -2]
+    assert read_header(large, LIMITS).width == 5000
+    with pytest.raises(InvalidImage, match="too many scans"):
+        read_header(large[:-2] + scan * 100 + large[-2:], LIMITS)
+    behind = encoded(chelsea, "JPEG", progressive=True) + large * 50  # what follows the picture is none of it
+    assert decode(behind, LIMITS).size == chelsea.size

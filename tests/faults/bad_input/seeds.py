@@ -1,0 +1,32 @@
+"""Real photographs, small, in every kind of file that is taken: the seeds of the mutations."""
+
+from __future__ import annotations
+
+import skimage.data
+from PIL import Image
+
+from tests.conftest import encoded
+from tests.shared.pictures import exif
+
+NAMES = ("chelsea", "coffee", "astronaut", "rocket")
+LONGEST_SIDE = 96
+
+
+def seeds() -> list[bytes]:
+    """JPEG, PNG and WebP in every mode that each knows, and every EXIF orientation."""
+    found: list[bytes] = []
+    for name in NAMES:
+        photo = Image.fromarray(getattr(skimage.data, name)())
+        photo.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
+        transparent = photo.convert("RGBA")
+        transparent.putalpha(photo.convert("L"))
+        found += [encoded(photo.convert(mode), "PNG") for mode in ("RGB", "L", "1", "P", "LA", "I;16")]
+        found += [encoded(photo.convert(mode), "JPEG", quality=80) for mode in ("RGB", "L", "CMYK")]
+        found += [encoded(photo, "JPEG", progressive=True), encoded(photo, "JPEG", restart_marker_blocks=2)]
+        found += [encoded(photo, "WEBP"), encoded(photo, "WEBP", lossless=True), encoded(transparent, "WEBP")]
+        found += [encoded(transparent, "PNG"), encoded(photo, "PNG", optimize=True)]
+        found.append(encoded(photo, "WEBP", save_all=True, append_images=[photo.rotate(90)]))
+        found.append(encoded(photo, "PNG", save_all=True, append_images=[photo.rotate(90)]))
+        for orientation in range(1, 9):
+            found += [encoded(photo, kind, exif=exif(orientation)) for kind in ("JPEG", "PNG", "WEBP")]
+    return found
