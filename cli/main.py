@@ -10,10 +10,12 @@ from typing import Any
 
 import click
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from cli.tree import KINDS as TREE_KINDS
 from shared.cards import Registry
+from shared.declarations import INTERPOLATIONS
 from shared.errors import PathlightError
 from shared.jobs import rfc3339
 from shared.keys import Scope
@@ -23,6 +25,7 @@ from shared.settings import Settings
 from shared.store import JobStore
 
 console = Console(highlight=False)
+_FILE = click.Path(exists=True, dir_okay=False)
 
 
 def sentences(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -226,16 +229,28 @@ def status(job_id: str, server: str | None) -> None:
 @sentences
 def models(context: click.Context) -> None:
     """List the models: what they are, and whether they are ready."""
-    if context.invoked_subcommand is not None:
-        return
+    if context.invoked_subcommand is None:
+        _list_models()
+
+
+@models.command("list")
+@sentences
+def list_() -> None:
+    """List the models, as `pathlight models` does."""
+    _list_models()
+
+
+def _list_models() -> None:
     table = Table(box=None, pad_edge=False)
     for heading in ("model", "ready", "classes", "tree", "what it is"):
         table.add_column(heading)
     registry = Registry.load(Settings.load())
     for card in registry.cards.values():
         tree = "no" if card.hierarchy is None else "supervised" if card.tree_supervised else "yes"
-        table.add_row(card.name, "no" if card.missing else "yes", str(card.class_count), tree, card.title)
+        table.add_row(card.name, "no" if card.missing else "yes", str(card.class_count), tree, escape(card.title))
     console.print(table)
+    for name, reason in registry.unchecked.items():
+        console.print(f"\n{name} is not ready: {reason}; run: pathlight models add {name}", soft_wrap=True)
     for card in registry.cards.values():
         if card.missing:
             console.print(f"\n{card.name} is not ready: {card.missing}; run: {card.remedy}", soft_wrap=True)
@@ -249,6 +264,53 @@ def fetch(names: tuple[str, ...]) -> None:
     from cli.fetch import fetch_models
 
     fetch_models(names, Settings.load(), console)
+
+
+@models.command()
+@click.argument("name", required=False)
+@click.option("--architecture", help="LIBRARY/NAME, of torchvision, timm or pytorchcv.")
+@click.option("--weights", type=_FILE, help="A safetensors file, or a state dict (.pth, .pt).")
+@click.option("--classes", type=_FILE, help="Names, one a line or a JSON list.  [default: torchvision's of ImageNet]")
+@click.option("--hierarchy", type=_FILE, help="A tree over the classes, hierarchy.json.")
+@click.option("--title", help="What the model is, in a few words.")
+@click.option("--size", type=int, help="Side of the input in pixels.  [default: the library's]")
+@click.option("--resize", type=int, help="Pixels that the shorter side is reduced to.")
+@click.option("--crop", type=int, help="Pixels of the centre square that is cut out then.")
+@click.option("--mean", type=float, nargs=3, help="Mean colour, red green blue from 0 to 1.")
+@click.option("--std", type=float, nargs=3, help="Standard deviation of the colours.")
+@click.option("--interpolation", type=click.Choice(INTERPOLATIONS), help="Of the reduction.")
+@click.option("--force", is_flag=True, help="Replace the entry that NAME has.")
+@sentences
+def add(name: str | None, force: bool, **given: Any) -> None:
+    """Add a model of your own: check it, and write it into models.toml.
+
+    The architecture is taken by its name from a library, the weights are read as plain tensors, and no code of yours
+    is run. Pathlight finds the last feature map and the head, checks that they give the network's own logits, and
+    measures the certificate of the maps and the time a picture takes. All of it is written into the model's card.
+
+    Without options, the entry NAME of models.toml is checked; without a name, all that were not.
+
+    \b
+    Try:
+      pathlight models add pets --architecture torchvision/mobilenet_v3_small --weights pets.pth --classes pets.txt
+      pathlight explain photo.jpg --model pets --method gradcam
+    """
+    from cli.own_models import add_models
+
+    entry = {
+        key: list(value) if isinstance(value, tuple) else value for key, value in given.items() if value is not None
+    }
+    add_models(name, entry, Settings.load(), console, force=force)
+
+
+@models.command()
+@click.argument("names", nargs=-1, required=True)
+@sentences
+def remove(names: tuple[str, ...]) -> None:
+    """Remove models of your own: their entries in models.toml, their cards and the copies of their weights."""
+    from cli.own_models import remove_models
+
+    remove_models(names, Settings.load(), console)
 
 
 @main.group()

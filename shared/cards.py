@@ -5,14 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from shared.declarations import declarations
 from shared.errors import InvalidOption, ModelUnavailable
 from shared.hierarchy import Hierarchy
-from shared.methods import POOLED_LINEAR, methods_for
+from shared.methods import HEADS, METHODS, POOLED_LINEAR, methods_for, reason_of
 from shared.reliability import Reliability
 from shared.settings import REPOSITORY, Settings
 
@@ -26,6 +27,15 @@ class InputSpec:
     size: int
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    interpolation: str = "bilinear"  # or "bicubic", of the step down to `crop`
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> InputSpec:
+        """Raises KeyError or TypeError where something is missing or unknown."""
+        return cls(**{**data, "mean": tuple(data["mean"]), "std": tuple(data["std"])})
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "mean": list(self.mean), "std": list(self.std)}
 
 
 @dataclass(frozen=True)
@@ -57,6 +67,7 @@ class ModelCard:
     head: str = POOLED_LINEAR
     facts: Mapping[str, Any] = field(default_factory=dict)  # data, recipe, seed, accuracy, licence: shown, not used
     reliability: Reliability | None = None  # None where it was not measured, as for upstream models
+    declared: Mapping[str, Any] | None = None  # the entry of models.toml that it was made from, if any
 
     @classmethod
     def load(cls, path: Path, *, cache: Path) -> ModelCard:
@@ -64,9 +75,10 @@ class ModelCard:
         try:
             data = json.loads(path.read_text("utf-8"))
             weights = WeightsSpec(**data["weights"])
-            spec = data["input"]
             place = cache / data["name"] if weights.url else path.parent
             reliability = data.get("reliability")
+            if data.get("head", POOLED_LINEAR) not in HEADS:
+                raise ValueError(f"head {data['head']!r} is none of {', '.join(HEADS)}")
             return cls(
                 name=data["name"],
                 title=data["title"],
@@ -74,7 +86,7 @@ class ModelCard:
                 class_count=data["class_count"],
                 classes=tuple(data.get("classes") or _fetched_classes(place)),
                 wnids=tuple(data.get("wnids", ())),
-                input=InputSpec(spec["resize"], spec["crop"], spec["size"], tuple(spec["mean"]), tuple(spec["std"])),
+                input=InputSpec.from_dict(data["input"]),
                 layer=data["layer"],
                 weights=weights,
                 tree_supervised=data.get("tree_supervised", False),
@@ -83,6 +95,7 @@ class ModelCard:
                 head=data.get("head", POOLED_LINEAR),
                 facts=data.get("facts", {}),
                 reliability=None if reliability is None else Reliability.from_dict(reliability),
+                declared=data.get("declared"),
             )
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ModelUnavailable(f"the model card {path.parent.name}/card.json is not readable: {error!r}") from error
@@ -105,6 +118,12 @@ class ModelCard:
         return methods_for(self.head)
 
     @property
+    def limit(self) -> str | None:
+        """Which methods cannot explain it, and why, in words; None where all can."""
+        lacking = ", ".join(method for method in METHODS if method not in self.methods)
+        return f"not explained by {lacking}: {reason_of(self.head)}" if lacking else None
+
+    @property
     def missing(self) -> str | None:
         """Why the model is not ready, in one sentence; None where it is."""
         if self.weights_path.exists() and self.classes:
@@ -113,9 +132,14 @@ class ModelCard:
 
     @property
     def remedy(self) -> str | None:
-        if self.missing is None:
-            return None
-        return f"pathlight models fetch {self.name}" if self.weights.url else f"git checkout models/{self.name}"
+        return None if self.missing is None else self.restore
+
+    @property
+    def restore(self) -> str:
+        """The command that brings its files back."""
+        if self.weights.url:
+            return f"pathlight models fetch {self.name}"
+        return f"git checkout models/{self.name}" if self.declared is None else f"pathlight models add {self.name}"
 
     def class_index(self, text: str) -> int | None:
         """Index of the class that `text` names: its whole name or the first of its comma-separated names."""
@@ -128,18 +152,34 @@ class ModelCard:
 
 @dataclass(frozen=True)
 class Registry:
-    """All models that this installation knows, by name. A folder's model takes the place of an earlier folder's."""
+    """All models that this installation knows, by name. A folder's model takes the place of an earlier folder's.
+
+    Models of one's own are those that models.toml declares: each has a card once it was checked. `unchecked` says of
+    the others why they have none that counts.
+    """
 
     cards: Mapping[str, ModelCard]
+    unchecked: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def load(cls, settings: Settings, *, folders: Iterable[Path] | None = None) -> Registry:
-        places = (REPOSITORY / "models", settings.home / "registry") if folders is None else folders
+        """Raises InvalidSetting where models.toml is not readable, ModelUnavailable where a card is not."""
+        places = (REPOSITORY / "models", settings.registry) if folders is None else folders
         paths = [path for folder in places for path in sorted(folder.glob("*/card.json"))]
-        cards = [ModelCard.load(path, cache=settings.cache) for path in paths]
-        return cls({card.name: card for card in cards})
+        found = [ModelCard.load(path, cache=settings.cache) for path in paths]
+        declared = {name: one.entry for name, one in declarations(settings.own_models).items()}
+        cards = {card.name: card for card in found if card.declared in (None, declared.get(card.name))}
+        stale = {card.name for card in found}
+        unchecked = {
+            name: "its entry in models.toml has changed since" if name in stale else "it was not checked yet"
+            for name in declared
+            if name not in cards
+        }
+        return cls(cards, unchecked)
 
     def get(self, name: str) -> ModelCard:
+        if name in self.unchecked:
+            raise ModelUnavailable(f"{name} is not ready: {self.unchecked[name]}; run: pathlight models add {name}")
         if name not in self.cards:
             raise InvalidOption(f"models: {name!r} is not a model; known are {', '.join(self.cards)}")
         return self.cards[name]

@@ -10,7 +10,7 @@ from typing import Any
 from shared.cards import ModelCard, Registry
 from shared.errors import InvalidOption
 from shared.jobs import JobOptions
-from shared.methods import LONG_METHODS, METHODS
+from shared.methods import LONG_METHODS, METHODS, reason_of
 
 TREES = ("auto", "soft", "hard", "marginal", "off")
 TRUSTS = ("basic", "full")
@@ -76,12 +76,11 @@ def plan(options: JobOptions, registry: Registry) -> dict[str, Plan]:
 
 def _some_model_can(methods: Sequence[str], cards: Sequence[ModelCard]) -> None:
     for method in methods:
-        if not any(method in card.methods for card in cards):
-            names, able = (
-                ", ".join(card.name for card in cards),
-                ", ".join(sorted({m for c in cards for m in c.methods})),
-            )
-            raise InvalidOption(f"methods: {method!r} cannot be computed for {names}; allowed are {able}")
+        if any(method in card.methods for card in cards):
+            continue
+        able = [one for one in METHODS if any(one in card.methods for card in cards)]
+        reasons = "; ".join(f"{card.name} is {card.limit}" for card in cards)
+        raise InvalidOption(f"methods: {method!r} cannot be computed ({reasons}); allowed are {', '.join(able)}")
 
 
 def _resolve(option: str, word: str | None, cards: Sequence[ModelCard], *, keyword: str) -> dict[str, int]:
@@ -112,7 +111,7 @@ def _class_not_in_model(card: ModelCard, word: str) -> dict[str, Any]:
 
 
 def _method_not_in_model(card: ModelCard, method: str) -> dict[str, Any]:
-    text = f"{card.name} cannot be explained by {method}, which needs global average pooling and a linear head."
+    text = f"{card.name} cannot be explained by {method}: {reason_of(card.head)}."
     return {"code": "method_not_in_model", "params": {"model": card.name, "method": method}, "text": text}
 
 

@@ -34,6 +34,7 @@ class Settings:
     session_seconds: float = 12 * 3600.0
     classifier: str = "resnet18-photos100"
     tree_model: str = "nbdt-cifar10"
+    models_file: str = ""  # declares models of one's own; empty: models.toml in `home`
     durability: str = "everysec"  # or "always": fsync before anything is acknowledged
 
     image_bytes: int = 10 * 1024 * 1024
@@ -170,6 +171,16 @@ class Settings:
     def cache(self) -> Path:
         """Fetched weights, by model name."""
         return self.home / "models"
+
+    @property
+    def own_models(self) -> Path:
+        """The file that declares models of one's own."""
+        return Path(self.models_file).absolute() if self.models_file else self.home / "models.toml"
+
+    @property
+    def registry(self) -> Path:
+        """Cards of models that do not ship, by model name, each with its weights."""
+        return self.home / "registry"
 
     @property
     def default_models(self) -> tuple[str, ...]:

@@ -22,7 +22,7 @@ from shared.hierarchy import Hierarchy
 from shared.settings import REPOSITORY
 from training import cifar10, photos100, pictures
 from training.fit import FINISHED, Recipe, predict
-from worker.networks import ARCHITECTURES
+from worker.architectures import build
 from worker.tree import TreeMatrices
 
 TITLES = {
@@ -99,7 +99,7 @@ def publish_photos100(data: Path, run: Path) -> None:
 
 def _half_precision_network(architecture: str, class_count: int, run: Path, folder: Path) -> nn.Module:
     """Write the trained weights as fp16 and read them back, so that what is measured is what ships."""
-    network = ARCHITECTURES[architecture].build(class_count)
+    network = build(architecture, class_count)
     network.load_state_dict(torch.load(run / FINISHED, weights_only=True, map_location="cpu"))
     state = {name: t.half() if t.is_floating_point() else t for name, t in network.state_dict().items()}
     folder.mkdir(parents=True, exist_ok=True)

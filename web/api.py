@@ -289,12 +289,12 @@ def unready(settings: Settings, *, store: JobStore, blobs: BlobStore) -> str | N
 
 
 def model_json(card: ModelCard, settings: Settings) -> dict[str, Any]:
-    """One model of the list, with what it can do and, where it is not ready, why and how to mend it."""
+    """One model of the list, with what it can do. `reason` says why it is not ready, or else what it cannot do."""
     return {
         "name": card.name,
         "title": card.title,
         "ready": card.missing is None,
-        "reason": card.missing,
+        "reason": card.missing or card.limit,
         "remedy": card.remedy,
         "default": card.name in settings.default_models,
         "architecture": card.architecture,

@@ -78,6 +78,7 @@ def provenance(shelf: Shelf, options: JobOptions) -> dict[str, Any]:
                     "size": card.input.size,
                     "mean": list(card.input.mean),
                     "std": list(card.input.std),
+                    "interpolation": card.input.interpolation,
                 },
                 "hierarchy": card.hierarchy.origin if card.hierarchy else None,
             }

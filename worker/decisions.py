@@ -41,8 +41,7 @@ def decision_maps(
 
     features N x D x h x w, logits N x K, head weight K x D and bias K.
     """
-    edges = matrices.paths[inference.prediction]
-    rivals = _rivals(inference.scores, edges, matrices)
+    edges, rivals = chosen_and_rivals(matrices, inference)
     wanted = (rivals != NO_EDGE).unsqueeze(2)
     chosen_shares, chosen_entropy = _leaf_shares(logits, edges, matrices, inference.mode)
     rival_shares, rival_entropy = _leaf_shares(logits, rivals, matrices, inference.mode)
@@ -53,6 +52,12 @@ def decision_maps(
     margins = scores.gather(1, edges.clamp(min=0)) - scores.gather(1, rivals.clamp(min=0))
     margins = torch.where(wanted[..., 0], margins, 0.0)
     return DecisionMaps(edges, rivals, maps, shares @ bias + entropies, entropies, margins)
+
+
+def chosen_and_rivals(matrices: TreeMatrices, inference: TreeInference) -> tuple[Tensor, Tensor]:
+    """The edges chosen on each image's path and the strongest other edge of each decision, N x S both, as above."""
+    edges = matrices.paths[inference.prediction]
+    return edges, _rivals(inference.scores, edges, matrices)
 
 
 def _rivals(scores: Tensor, edges: Tensor, matrices: TreeMatrices) -> Tensor:

@@ -10,6 +10,8 @@ from torch.nn import functional
 
 from shared.cards import InputSpec
 
+FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+
 
 def crop_box(width: int, height: int, spec: InputSpec) -> tuple[int, int, int, int]:
     """The part of a picture that the network sees, x0 y0 x1 y1 in pixels: the centre square, less what a crop
@@ -27,7 +29,7 @@ def to_tensor(picture: Image.Image, spec: InputSpec) -> Tensor:
     """
     box = crop_box(*picture.size, spec)
     box = (box[0], box[1], max(box[2], box[0] + 1), max(box[3], box[1] + 1))
-    small = picture.resize((spec.crop, spec.crop), Image.Resampling.BILINEAR, box=box)
+    small = picture.resize((spec.crop, spec.crop), FILTERS[spec.interpolation], box=box)
     pixels = torch.from_numpy(np.array(small)).permute(2, 0, 1).float() / 255
     normal = (pixels - torch.tensor(spec.mean).view(3, 1, 1)) / torch.tensor(spec.std).view(3, 1, 1)
     if spec.size == spec.crop:

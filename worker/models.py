@@ -1,4 +1,4 @@
-"""A loaded model: checked weights in evaluation mode, split where class activation maps are exact."""
+"""A loaded model: checked weights in evaluation mode, in the two parts that explanations work on."""
 
 from __future__ import annotations
 
@@ -10,45 +10,64 @@ from torch import Tensor, nn
 
 from shared.cards import ModelCard
 from shared.errors import ModelUnavailable
-from worker.maps import logits_of
-from worker.networks import ARCHITECTURES
+from worker.anatomy import PooledLinear, dissect
+from worker.architectures import build
 from worker.tree import TreeMatrices
 from worker.weights import load_weights
 
 
 @dataclass(frozen=True)
 class Model:
-    """A network in evaluation mode. The head stays in fp32 so that certificates hold."""
+    """A network in evaluation mode. A linear head stays in fp32 so that certificates hold."""
 
     card: ModelCard
-    trunk: nn.Module  # N x 3 x S x S -> N x D x h x w, what enters the pooling
-    weight: Tensor  # K x D
-    bias: Tensor  # K
+    trunk: nn.Module  # N x 3 x S x S -> N x D x h x w, the last feature map; the picture itself where there is none
+    head: nn.Module  # N x D x h x w -> N x K
 
     @classmethod
     def load(cls, card: ModelCard, *, device: torch.device | None = None) -> Model:
         """Build the network and load its checked weights. Raises ModelUnavailable."""
-        if card.architecture not in ARCHITECTURES:
-            raise ModelUnavailable(f"{card.name} names an unknown architecture {card.architecture!r}")
-        architecture = ARCHITECTURES[card.architecture]
-        network = architecture.build(card.class_count)
+        network = build(card.architecture, card.class_count)
         load_weights(network, card)
         return cls.of(network, card, device=device)
 
     @classmethod
     def of(cls, network: nn.Module, card: ModelCard, *, device: torch.device | None = None) -> Model:
-        """Split a network that has its weights. Raises ModelUnavailable where trunk and head do not make it up."""
-        architecture = ARCHITECTURES[card.architecture]
+        """Split a network that has its weights. Raises ModelUnavailable where it has not the head that the card names,
+        or where trunk and head do not give the whole network's logits."""
         network = network.eval().requires_grad_(False).to(device)
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
-        head = architecture.head(network)
-        model = cls(card, architecture.trunk(network).eval(), head.weight.detach().float(), head.bias.detach().float())
-        _check_split(network, model)
-        return model
+        try:
+            parts = dissect(network, size=card.input.size, kind=card.head)
+        except ModelUnavailable as error:
+            raise ModelUnavailable(f"{card.name}: {error}") from error
+        return cls(card, parts.trunk, parts.head)
 
     @property
+    def linear(self) -> PooledLinear | None:
+        """The head where it is pooling and one linear layer, which makes exact maps possible."""
+        return self.head if isinstance(self.head, PooledLinear) else None
+
+    @property
+    def weight(self) -> Tensor:
+        """K x D, of a linear head."""
+        return self._linear.weight
+
+    @property
+    def bias(self) -> Tensor:
+        """K, of a linear head."""
+        return self._linear.bias
+
+    @property
+    def _linear(self) -> PooledLinear:
+        if self.linear is None:
+            raise ModelUnavailable(f"{self.card.name} has no linear head; its card names the methods that it can do")
+        return self.linear
+
+    @cached_property
     def device(self) -> torch.device:
-        return self.weight.device
+        some: Tensor = next(iter(self.head.state_dict().values()))
+        return some.device
 
     @cached_property
     def matrices(self) -> TreeMatrices | None:
@@ -63,12 +82,6 @@ class Model:
         return features.float().contiguous()
 
     def logits(self, features: Tensor) -> Tensor:
-        return logits_of(features, self.weight, self.bias)
-
-
-@torch.inference_mode()
-def _check_split(network: nn.Module, model: Model) -> None:
-    size = model.card.input.size
-    probe = torch.linspace(-2, 2, 3 * size * size, device=model.device).view(1, 3, size, size)
-    if not torch.allclose(network(probe).float(), model.logits(model.features(probe)), rtol=1e-3, atol=1e-3):
-        raise ModelUnavailable(f"{model.card.name} is not a trunk, global average pooling and one linear layer")
+        """N x D x h x w -> fp32 N x K."""
+        logits: Tensor = self.head(features)
+        return logits.float()

@@ -1,13 +1,12 @@
-"""The architectures that a model card may name: an explicit mapping from name to builder, nothing looked up by text.
+"""The project's own networks, by the names that its model cards give them.
 
-Every network here has the shape that makes class activation maps exact: `features` (N x 3 x H x W -> N x D x h x w),
+Every network here has the shape that makes class activation maps exact: a trunk (N x 3 x H x W -> N x D x h x w),
 global average pooling, and one linear layer. torchvision's modules keep their own names, so that upstream weights load.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -106,36 +105,11 @@ def wrn28_10_cifar10(class_count: int) -> nn.Module:
     return network
 
 
-@dataclass(frozen=True)
-class Architecture:
-    """How a network is built, and its two parts: the trunk up to the pooling, and the linear head."""
-
-    build: Callable[[int], nn.Module]
-    trunk: Callable[[nn.Module], nn.Module]
-    head: Callable[[nn.Module], nn.Linear]
-
-
-def _all_but(count: int) -> Callable[[nn.Module], nn.Module]:
-    return lambda network: nn.Sequential(*list(network.children())[:-count])
-
-
-def _child(name: str) -> Callable[[nn.Module], nn.Linear]:
-    def get(network: nn.Module) -> nn.Linear:
-        child = network.get_submodule(name)
-        if not isinstance(child, nn.Linear):
-            raise TypeError(f"{name} of {type(network).__name__} is not a linear layer")
-        return child
-
-    return get
-
-
-ARCHITECTURES: Mapping[str, Architecture] = {
-    "cifar_resnet": Architecture(CifarResNet, _all_but(1), _child("fc")),
-    "resnet18": Architecture(resnet18, _all_but(2), _child("fc")),
-    "resnet18_fine": Architecture(resnet18_fine, _all_but(2), _child("fc")),
-    "wrn28_10_cifar10": Architecture(
-        wrn28_10_cifar10, lambda network: _all_but(1)(network.get_submodule("features")), _child("output")
-    ),
+NETWORKS: Mapping[str, Callable[[int], nn.Module]] = {
+    "cifar_resnet": CifarResNet,
+    "resnet18": resnet18,
+    "resnet18_fine": resnet18_fine,
+    "wrn28_10_cifar10": wrn28_10_cifar10,
 }
 
 

@@ -13,19 +13,21 @@ from torch import Tensor
 from shared.cards import ModelCard
 from shared.hierarchy import Hierarchy
 from worker import maps
-from worker.decisions import DecisionMaps, decision_maps
+from worker.decisions import DecisionMaps, chosen_and_rivals, decision_maps
 from worker.models import Model
 from worker.tree import NO_EDGE, TreeInference, TreeMode, infer
 
 
 @dataclass(frozen=True)
 class DecisionPaths:
-    """The paths of a batch under one mode."""
+    """The paths of a batch under one mode. Their maps need a linear head."""
 
     card: ModelCard
     tree: Hierarchy
     inference: TreeInference
-    decisions: DecisionMaps
+    edges: Tensor  # N x S, the edge chosen at each step; NO_EDGE past the end of a path
+    rivals: Tensor  # N x S, the strongest other edge; NO_EDGE where there is none
+    decisions: DecisionMaps | None
     edge_p: list[list[float]]  # N x E
 
     @classmethod
@@ -33,8 +35,11 @@ class DecisionPaths:
         tree, matrices = model.card.hierarchy, model.matrices
         assert tree is not None and matrices is not None, "a tree was asked of a model without one"
         inference = infer(logits, matrices, mode=mode)
-        decisions = decision_maps(features, logits, model.weight, model.bias, matrices, inference)
-        return cls(model.card, tree, inference, decisions, inference.edge_log_p.exp().tolist())
+        edge_p = inference.edge_log_p.exp().tolist()
+        if model.linear is None:
+            return cls(model.card, tree, inference, *chosen_and_rivals(matrices, inference), None, edge_p)
+        found = decision_maps(features, logits, model.weight, model.bias, matrices, inference)
+        return cls(model.card, tree, inference, found.edges, found.rivals, found, edge_p)
 
     def document(self, i: int, *, network_class: int) -> dict[str, Any]:
         """The path of image i."""
@@ -53,16 +58,15 @@ class DecisionPaths:
 
     def arrays(self, i: int) -> dict[str, NDArray[np.float32]]:
         """The raw maps of image i's steps, by artifact name."""
-        rivals = self.decisions.rivals[i].tolist()
-        return {
-            self._map_name(step): self.decisions.maps[i, step].cpu().numpy()
-            for step, rival in enumerate(rivals)
-            if rival != NO_EDGE
-        }
+        if self.decisions is None:
+            return {}
+        maps_of_steps = self.decisions.maps[i].cpu().numpy()
+        rivals = self.rivals[i].tolist()
+        return {self._map_name(step): maps_of_steps[step] for step, rival in enumerate(rivals) if rival != NO_EDGE}
 
     def _steps(self, i: int) -> list[dict[str, Any]]:
         path_p, steps = 1.0, []
-        for number, edge in enumerate(self.decisions.edges[i].tolist()):
+        for number, edge in enumerate(self.edges[i].tolist()):
             if edge == NO_EDGE:
                 break
             parent, node_id = self.tree.edges[edge]
@@ -89,9 +93,9 @@ class DecisionPaths:
         }
 
     def _map_entry(self, i: int, step: int) -> dict[str, Any] | None:
-        """The map of one decision; None where there was nothing to decide."""
-        rival = int(self.decisions.rivals[i, step])
-        if rival == NO_EDGE:
+        """The map of one decision; None where there was nothing to decide, or the head is not linear."""
+        rival = int(self.rivals[i, step])
+        if rival == NO_EDGE or self.decisions is None:
             return None
         raw = self.decisions.maps[i, step]
         certificate = maps.certify(
@@ -112,7 +116,7 @@ class DecisionPaths:
 
     def _runner_up(self, i: int, weakest: int) -> dict[str, Any] | None:
         """The branch that nearly won at the weakest step, and the class to which its best children lead."""
-        rival = int(self.decisions.rivals[i, weakest])
+        rival = int(self.rivals[i, weakest])
         if rival == NO_EDGE:
             return None
         node = self.tree.by_id[self.tree.edges[rival][1]]

@@ -32,12 +32,9 @@ _RECORDED = re.compile(r"[0-9a-f]{64}")
 def load_weights(network: nn.Module, card: ModelCard) -> None:
     """Put the card's weights into the network; every key and shape must fit."""
     state = load_state(card)
-    faults = _faults(network, state)
-    if faults:
-        more = f" and {len(faults) - NAMED} more" if len(faults) > NAMED else ""
+    if found := faults(network, state):
         raise ModelUnavailable(
-            f"{card.weights.file} does not fit {card.architecture} with {card.class_count} classes: "
-            f"{', '.join(faults[:NAMED])}{more}"
+            f"{card.weights.file} does not fit {card.architecture} with {card.class_count} classes: {found}"
         )
     network.load_state_dict(state)
 
@@ -82,7 +79,7 @@ def sha256_of(path: Path) -> str:
 def read_state(path: Path) -> dict[str, Tensor]:
     """Read a file as a plain state dict; no code that the file may carry runs. The hash is the caller's business."""
     if path.suffix not in READERS:
-        raise ModelUnavailable(f"{path.name} is neither {' nor '.join(READERS)}")
+        raise ModelUnavailable(f"{path.name} is none of {', '.join(READERS)}")
     try:
         found = READERS[path.suffix](path)
     except Exception as error:  # what a parser raises depends on the bytes, which anybody may have written
@@ -102,13 +99,19 @@ def _read_torch(path: Path) -> object:
     return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
 
 
-READERS: Mapping[str, Callable[[Path], object]] = {".safetensors": _read_safetensors, ".pth": _read_torch}
+READERS: Mapping[str, Callable[[Path], object]] = {
+    ".safetensors": _read_safetensors,
+    ".pth": _read_torch,
+    ".pt": _read_torch,
+}
+CONTAINERS = ("net", "state_dict")  # where checkpoints keep the state dict: nbdt's, and most other projects'
 
 
 def _tensors(found: object) -> dict[str, Tensor]:
-    """The named tensors of a state dict, or of nbdt's checkpoint around one; empty where it is anything else."""
-    if isinstance(found, Mapping) and isinstance(found.get("net"), Mapping):
-        found = found["net"]
+    """The named tensors of a state dict, or of a checkpoint around one; empty where it is anything else."""
+    for key in CONTAINERS:
+        if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
+            found = found[key]
     if not isinstance(found, Mapping):
         return {}
     tensors = {key: value for key, value in found.items() if isinstance(key, str) and isinstance(value, Tensor)}
@@ -122,8 +125,9 @@ def _unwrapped(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return tensors
 
 
-def _faults(network: nn.Module, state: Mapping[str, Tensor]) -> list[str]:
-    """What does not fit. Files from before the counter `num_batches_tracked` lack it; torch then starts it at zero."""
+def faults(network: nn.Module, state: Mapping[str, Tensor]) -> str:
+    """What does not fit, in words; empty where all does. Files from before the counter `num_batches_tracked` lack it;
+    torch then starts it at zero."""
     own = network.state_dict()
     missing = [f"{key} is missing" for key in own.keys() - state.keys() if not key.endswith("num_batches_tracked")]
     unknown = [f"{key} is unknown" for key in state.keys() - own.keys()]
@@ -132,7 +136,9 @@ def _faults(network: nn.Module, state: Mapping[str, Tensor]) -> list[str]:
         for key in own.keys() & state.keys()
         if state[key].shape != own[key].shape
     ]
-    return sorted(missing) + sorted(unknown) + sorted(shapes)
+    found = sorted(missing) + sorted(unknown) + sorted(shapes)
+    more = f" and {len(found) - NAMED} more" if len(found) > NAMED else ""
+    return ", ".join(found[:NAMED]) + more
 
 
 def _shape(tensor: Tensor) -> str:
@@ -156,5 +162,4 @@ def _not_plain(path: Path) -> ModelUnavailable:
 
 
 def _remedy(card: ModelCard) -> str:
-    command = f"pathlight models fetch {card.name}" if card.weights.url else f"git checkout models/{card.name}"
-    return f"run: {command}"
+    return f"run: {card.restore}"

@@ -21,11 +21,11 @@ from bench.speed.tree import DATASET, against_nbdt
 from shared.cards import ModelCard
 from shared.settings import REPOSITORY
 from worker import maps
+from worker.architectures import build
 from worker.decisions import decision_maps
 from worker.explain import explain_forward, tree_mode
 from worker.forward import Forward, Question, ignore
 from worker.models import Model
-from worker.networks import ARCHITECTURES
 from worker.tree import TreeMode, infer
 
 T = TypeVar("T")
@@ -44,7 +44,7 @@ def cost(context: Context, n: Sizes) -> list[Figure]:
 def _random_resnet18(card: ModelCard) -> Model:
     """Upstream's network with random weights, which cost as much as trained ones."""
     named = replace(card, classes=card.classes or tuple(f"class {k}" for k in range(card.class_count)))
-    return Model.of(ARCHITECTURES[card.architecture].build(card.class_count), named)
+    return Model.of(build(card.architecture, card.class_count), named)
 
 
 def _explaining(model: Model, n: Sizes) -> list[Figure]:

@@ -15,8 +15,8 @@ from bench.figures import Figure, Statistic, estimate
 from bench.quality.context import BATCH, SHIPPED, Context, Sizes, progress
 from bench.quality.guided import guided_gradients
 from worker import maps
+from worker.architectures import build
 from worker.models import Model
-from worker.networks import ARCHITECTURES
 from worker.trust.correlation import spearman
 from worker.trust.faithfulness import enlarged
 
@@ -69,7 +69,7 @@ def fresh(model: Model, *, seed: int) -> Model:
     """The same network with all weights drawn anew."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return Model.of(ARCHITECTURES[model.card.architecture].build(model.card.class_count), model.card)
+        return Model.of(build(model.card.architecture, model.card.class_count), model.card)
 
 
 def compare(

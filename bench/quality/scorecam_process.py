@@ -19,7 +19,7 @@ from torch import Tensor
 from shared.cards import Registry
 from shared.settings import Settings
 from worker.models import Model
-from worker.networks import ARCHITECTURES
+from worker.networks import resnet18
 
 TARGET = 0
 BATCH = 32  # of torchcam, its own default
@@ -38,7 +38,7 @@ def ours(inputs: Tensor) -> None:
 
 
 def torchcam(inputs: Tensor) -> None:
-    network = ARCHITECTURES["resnet18"].build(100).eval()
+    network = resnet18(100).eval()
     from torchcam.methods import ScoreCAM
 
     with ScoreCAM(network, "layer4", batch_size=BATCH) as method:
@@ -59,7 +59,7 @@ def passes(inputs: Tensor) -> None:
 
 def _model() -> Model:
     card = replace(Registry.load(Settings()).get("resnet18-photos100"), architecture="resnet18")
-    return Model.of(ARCHITECTURES["resnet18"].build(card.class_count), card)
+    return Model.of(resnet18(card.class_count), card)
 
 
 def main(which: str, side: str) -> None:

@@ -21,11 +21,11 @@ from bench.speed.race import Runner, race
 from bench.speed.subjects import files, model, registry
 from shared.drawing import overlay
 from shared.images import decode
+from worker.architectures import build
 from worker.explain import Explanation, explain, tree_mode
 from worker.forward import Question
 from worker.inputs import crop_box, to_tensor
 from worker.models import Model
-from worker.networks import ARCHITECTURES
 
 Script = Callable[[nn.Module, Tensor], NDArray[np.float32]]  # network and 1 x 3 x S x S -> h x w
 
@@ -111,7 +111,7 @@ def _plain(name: str) -> nn.Module:
     """The same architecture as a script holds it: a plain module in evaluation mode, as it comes."""
     card = registry().get(name)
     torch.manual_seed(0)
-    return ARCHITECTURES[card.architecture].build(card.class_count).eval()
+    return build(card.architecture, card.class_count).eval()
 
 
 def _scripted(subject: Model, network: nn.Module, given: list[bytes], script: Script) -> None:

@@ -15,8 +15,8 @@ from skimage import data
 
 from shared.cards import Registry
 from shared.settings import Settings
+from worker.architectures import build
 from worker.models import Model
-from worker.networks import ARCHITECTURES
 
 PHOTOGRAPHS: tuple[Callable[[], NDArray[np.uint8]], ...] = (data.chelsea, data.coffee, data.astronaut, data.rocket)
 UPSTREAM = ("resnet18-imagenet", "wrn28-10-cifar10")
@@ -52,7 +52,7 @@ def random_model(name: str) -> Model:
     card = registry().get(name)
     named = replace(card, classes=card.classes or tuple(f"class {k}" for k in range(card.class_count)))
     torch.manual_seed(0)
-    return Model.of(ARCHITECTURES[card.architecture].build(card.class_count), named)
+    return Model.of(build(card.architecture, card.class_count), named)
 
 
 def _jpeg(picture: Image.Image) -> bytes:

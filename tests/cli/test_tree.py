@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from torch import nn
 
 from cli.main import main
 from shared.cards import ModelCard
@@ -19,8 +18,6 @@ from tests.training.trees.nouns import needs_wordnet
 from training.trees.induced_tree import Leaf, induced_hierarchy
 from training.trees.model_tree import head_rows
 from training.trees.wordnet import REMEDY
-from worker import networks
-from worker.networks import Architecture
 
 
 @pytest.fixture
@@ -156,14 +153,8 @@ def test_an_induced_tree_is_not_built_from_weights_that_are_not_the_cards(home: 
     assert not (folder / "hierarchy.json").exists()
 
 
-def test_an_induced_tree_needs_a_linear_head(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    copied("nbdt-cifar10", home, architecture="headless")
-
-    def no_linear_layer(network: nn.Module) -> nn.Linear:
-        return networks._child("trunk")(network)
-
-    headless = Architecture(networks.CifarResNet, networks._all_but(1), no_linear_layer)
-    monkeypatch.setitem(networks.ARCHITECTURES, "headless", headless)
+def test_an_induced_tree_needs_a_linear_head(home: Path) -> None:
+    copied("nbdt-cifar10", home, head="other")
     output = refused(home, "nbdt-cifar10")
     assert "has no linear head whose rows could be clustered" in output and "--kind wordnet" in output
 

@@ -173,10 +173,20 @@ def test_a_method_that_only_some_models_can_do_is_theirs_and_the_others_warn() -
     assert warning == {
         "code": "method_not_in_model",
         "params": {"model": "opaque", "method": "cam"},
-        "text": "opaque cannot be explained by cam, which needs global average pooling and a linear head.",
+        "text": "opaque cannot be explained by cam: its last feature map is followed by more than global average "
+        "pooling and one linear layer, so none of its maps is exact.",
     }
-    with pytest.raises(InvalidOption, match="^methods: 'cam' cannot be computed for opaque; allowed are gradcam, "):
-        plan(JobOptions(("opaque",), methods=("cam",)), registry)
+
+
+def test_a_method_that_no_model_can_do_is_refused_with_the_reason_and_what_is_allowed() -> None:
+    transformer = replace(card("vit", "cat", "dog"), head="none")
+    registry = Registry({"vit": transformer})
+    with pytest.raises(InvalidOption) as caught:
+        plan(JobOptions(("vit",), methods=("cam",)), registry)
+    assert str(caught.value) == (
+        "methods: 'cam' cannot be computed (vit is not explained by cam, gradcam, gradcam++, layercam, scorecam: "
+        "no feature map was found near its end); allowed are integrated-gradients, occlusion, rise"
+    )
 
 
 def test_a_job_is_long_by_its_methods_or_by_the_proof_it_wants() -> None:

@@ -80,9 +80,11 @@ def test_the_logits_are_those_of_the_whole_network(
 def test_the_tutorials_map_fails_the_same_check(load: Callable[[str], Model], crops: list[Image.Image]) -> None:
     """It reads the last block's conv2, before batch norm, residual and ReLU, and transposes it."""
     model = load("resnet18-photos100")
-    last_block = list(model.trunk.children())[-1][1]  # type: ignore[index]
+    last_block = model.trunk.get_submodule("layer4.1")
     seen: list[Tensor] = []
-    handle = last_block.conv2.register_forward_hook(lambda module, inputs, output: seen.append(output.detach()))
+    handle = last_block.get_submodule("conv2").register_forward_hook(
+        lambda module, inputs, output: seen.append(output.detach())
+    )
     try:
         features = model.features(torch.stack([to_tensor(picture, model.card.input) for picture in crops[:4]]))
     finally:

@@ -228,7 +228,7 @@ def test_a_file_cut_short_is_refused(tmp_path: Path, state: dict[str, Tensor], z
 
 def test_a_file_with_another_ending_is_refused(tmp_path: Path) -> None:
     (tmp_path / "w.bin").write_bytes(b"")
-    with pytest.raises(ModelUnavailable, match=r"w\.bin is neither \.safetensors nor \.pth"):
+    with pytest.raises(ModelUnavailable, match=r"w\.bin is none of \.safetensors, \.pth, \.pt"):
         weights.load_state(card_for(tmp_path / "w.bin"))
 
 

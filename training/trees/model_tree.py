@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 from shared.cards import ModelCard, short_name
 from shared.errors import InvalidHierarchy, ModelUnavailable
 from shared.hierarchy import Hierarchy
+from shared.methods import POOLED_LINEAR
 from training.trees.induced_tree import Leaf, induced_hierarchy
 from training.trees.node_names import name_nodes, with_labels_of, with_names
 from training.trees.wordnet import LICENCE, WordNet
 from training.trees.wordnet_tree import wordnet_hierarchy
-from worker.networks import ARCHITECTURES
-from worker.weights import load_weights, sha256_of
+from worker.models import Model
+from worker.weights import sha256_of
 
 
 def wordnet_tree(card: ModelCard, *, dictionary: Path) -> Hierarchy:
@@ -50,19 +51,12 @@ def induced_tree(card: ModelCard, *, normalise: bool, dictionary: Path, labels: 
 
 def head_rows(card: ModelCard) -> NDArray[np.float32]:
     """K x D weights of the model's linear head, read from its checked file. Raises ModelUnavailable."""
-    if card.architecture not in ARCHITECTURES:
-        raise ModelUnavailable(f"{card.name} names an unknown architecture {card.architecture!r}")
-    architecture = ARCHITECTURES[card.architecture]
-    network = architecture.build(card.class_count)
-    load_weights(network, card)
-    try:
-        head = architecture.head(network)
-    except TypeError as error:
+    if card.head != POOLED_LINEAR:
         raise ModelUnavailable(
-            f"{card.name} has no linear head whose rows could be clustered ({error}); "
+            f"{card.name} has no linear head whose rows could be clustered; "
             f"where its classes have WordNet ids, run: pathlight tree build {card.name} --kind wordnet"
-        ) from error
-    rows: NDArray[np.float32] = head.weight.detach().float().numpy()
+        )
+    rows: NDArray[np.float32] = Model.load(card).weight.numpy()
     return rows
 
 

@@ -1,0 +1,251 @@
+"""Taking on a model of one's own: what models.toml declares is built, checked and measured, and gets its card.
+
+The weights are read as plain tensors, fitted strictly, and kept as safetensors beside the card, which has their
+SHA-256: every later load reads that copy, and only while it has that hash. Nothing of the user's is ever executed.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from shared.cards import InputSpec, ModelCard
+from shared.declarations import Declaration, declarations, declare, withdraw
+from shared.errors import InvalidHierarchy, InvalidOption, ModelUnavailable, StorageFailed
+from shared.hierarchy import Hierarchy
+from shared.settings import REPOSITORY, Settings
+from worker import maps
+from worker.anatomy import Anatomy, PooledLinear, dissect
+from worker.architectures import build, input_of
+from worker.models import Model
+from worker.weights import faults, read_state, sha256_of
+
+CARD = "card.json"
+WEIGHTS = "weights.safetensors"
+PICTURES = 8  # random ones, on which the certificate is measured
+ROUNDS = 3  # of the timing
+LARGEST_LIST = 4 * 1024 * 1024  # bytes of a file of class names
+LONGEST_NAME = 200
+
+Say = Callable[[str], None]
+"""Told what is being done, in a few words."""
+
+
+def admit(declaration: Declaration, settings: Settings, *, say: Say) -> ModelCard:
+    """Check a model and put its card, weights and tree into the registry, and its entry into models.toml.
+
+    Nothing changes where it fails. Raises ModelUnavailable, InvalidHierarchy, InvalidOption or StorageFailed.
+    """
+    name = declaration.name
+    if (REPOSITORY / "models" / name).exists():
+        raise InvalidOption(f"{name} is the name of a model that ships; choose another")
+    classes = class_names(declaration)
+    say("building the network")
+    network = build(declaration.architecture, len(classes)).eval().requires_grad_(False)
+    spec = input_spec(declaration, network)
+    say("reading the weights")
+    digest = sha256_of(declaration.weights)
+    _fit(network, read_state(declaration.weights), declaration, class_count=len(classes))
+    tree = _hierarchy(declaration, class_count=len(classes))
+    say("looking for trunk and head")
+    parts = dissect(network, size=spec.size)
+    say("measuring")
+    facts = {
+        "source": {"file": declaration.weights.name, "sha256": digest},
+        "library": _library(declaration.architecture),
+        "certificate": _certificate(parts, spec),
+        "milliseconds_per_picture": _milliseconds(parts, spec),
+    }
+    try:
+        settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with TemporaryDirectory(prefix=".add-", dir=settings.home) as staging:
+            folder = Path(staging) / name
+            folder.mkdir()
+            _write_weights(network, folder / WEIGHTS)
+            if tree is not None:
+                _write_json(folder / "hierarchy.json", tree.to_dict())
+            card = _card(declaration, classes, spec, parts, sha256=sha256_of(folder / WEIGHTS), facts=facts)
+            _write_json(folder / CARD, card)
+            _check_that_it_loads(folder, settings)
+            declare(settings.own_models, declaration)
+            _put_in_place(folder, settings.registry / name, Path(staging) / "old")
+    except OSError as error:
+        raise StorageFailed(f"{settings.home} cannot be written: {error.strerror}") from error
+    return ModelCard.load(settings.registry / name / CARD, cache=settings.cache)
+
+
+def dismiss(name: str, settings: Settings) -> None:
+    """Take a model out of models.toml and the registry. Raises InvalidOption where it is none of one's own."""
+    if name not in declarations(settings.own_models):
+        raise InvalidOption(f"{name!r} is not a model of {settings.own_models}; models that ship cannot be removed")
+    withdraw(settings.own_models, name)
+    shutil.rmtree(settings.registry / name, ignore_errors=True)
+
+
+def class_names(declaration: Declaration) -> tuple[str, ...]:
+    """The names that a declaration gives, or torchvision's of ImageNet. Raises ModelUnavailable."""
+    given = declaration.classes
+    if given is None:
+        from worker.vision import resnet
+
+        return tuple(resnet.ResNet18_Weights.IMAGENET1K_V1.meta["categories"])
+    return _read_names(given) if isinstance(given, Path) else given
+
+
+def input_spec(declaration: Declaration, network: nn.Module) -> InputSpec:
+    """What the library states of the input, less what the declaration says otherwise: a size or a crop alone keeps
+    the library's share of the picture. Raises ModelUnavailable."""
+    stated, given = input_of(declaration.architecture, network), declaration.input
+    if stated is None:
+        missing = [key for key in ("size", "mean", "std") if key not in given]
+        if missing:
+            raise ModelUnavailable(f"{declaration.architecture} states no input; give {', '.join(missing)} too")
+        stated = InputSpec(given["size"], given["size"], given["size"], given["mean"], given["std"])
+    crop = given.get("crop", given.get("size", stated.crop))
+    resize = given.get("resize", round(crop * stated.resize / stated.crop))
+    if crop > resize:
+        raise ModelUnavailable(f"crop is {crop} pixels of a picture resized to {resize}; it must be no more than that")
+    size = given.get("size", crop)
+    return InputSpec.from_dict({**stated.to_dict(), **given, "resize": resize, "crop": crop, "size": size})
+
+
+def _read_names(path: Path) -> tuple[str, ...]:
+    try:
+        if path.stat().st_size > LARGEST_LIST:
+            raise ModelUnavailable(f"{path.name} is no list of class names: it has more than {LARGEST_LIST} bytes")
+        text = path.read_text("utf-8")
+        listed = json.loads(text) if path.suffix == ".json" else [line.strip() for line in text.splitlines()]
+    except OSError as error:
+        raise ModelUnavailable(f"the class names {path} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise ModelUnavailable(f"the class names {path} are neither one a line nor a JSON list: {error}") from error
+    if not isinstance(listed, list):
+        raise ModelUnavailable(f"{path.name} is no list of class names; write one name a line")
+    names = [name for name in listed if name != ""]
+    for name in names:
+        if not isinstance(name, str) or not name.isprintable() or len(name) > LONGEST_NAME:
+            raise ModelUnavailable(f"{path.name} holds {str(name)[:40]!r}, which is no class name")
+    if len(names) < 2:
+        raise ModelUnavailable(f"{path.name} lists {len(names)} class names; a classifier has at least two")
+    return tuple(names)
+
+
+def _fit(network: nn.Module, state: dict[str, Tensor], declaration: Declaration, *, class_count: int) -> None:
+    """Load the weights; where they are of another number of classes, say of which."""
+    found = faults(network, state)
+    if found:
+        own = network.state_dict()
+        others = {
+            len(state[key])
+            for key in own.keys() & state.keys()
+            if own[key].shape != state[key].shape and own[key].shape[:1] == (class_count,) and state[key].ndim
+        }
+        what = f"{declaration.weights.name} does not fit {declaration.architecture} with {class_count} classes"
+        if len(others) == 1:
+            raise ModelUnavailable(f"{what}: it has {others.pop()}; give as many class names")
+        raise ModelUnavailable(f"{what}: {found}; is it of another architecture?")
+    network.load_state_dict(state)
+
+
+def _hierarchy(declaration: Declaration, *, class_count: int) -> Hierarchy | None:
+    if declaration.hierarchy is None:
+        return None
+    tree = Hierarchy.load(declaration.hierarchy)
+    if tree.class_count != class_count:
+        raise InvalidHierarchy(
+            f"{declaration.hierarchy.name} is a tree over {tree.class_count} classes, not over the {class_count} of "
+            f"{declaration.name}"
+        )
+    return tree
+
+
+@torch.inference_mode()
+def _certificate(parts: Anatomy, spec: InputSpec) -> dict[str, Any] | None:
+    """The largest residual of any class map on random pictures, relative to the logit; None where the head is no
+    linear one. Raises ModelUnavailable where it is above the tolerance."""
+    head = parts.head
+    if not isinstance(head, PooledLinear):
+        return None
+    inputs = torch.randn(PICTURES, 3, spec.size, spec.size, generator=torch.Generator().manual_seed(1))
+    features = parts.trunk(inputs).float()
+    logits = head(features)
+    raw = maps.class_maps(features, head.weight)
+    residuals = (raw.double().mean((2, 3)) + head.bias - logits).abs() / logits.abs().clamp(min=1)
+    worst, tolerance = float(residuals.max()), maps.TOLERANCE[torch.float32]
+    if not worst <= tolerance:
+        raise ModelUnavailable(f"a class map of this network misses its logit by {worst:.1e}, over {tolerance:.0e}")
+    return {"pictures": PICTURES, "classes": logits.shape[1], "residual": worst, "tolerance": tolerance}
+
+
+@torch.inference_mode()
+def _milliseconds(parts: Anatomy, spec: InputSpec) -> float:
+    """Of one picture through the network, alone, on this machine; the median of a few rounds."""
+    inputs = torch.zeros(1, 3, spec.size, spec.size)
+    seconds = []
+    for _ in range(ROUNDS):
+        began = time.perf_counter()
+        parts.head(parts.trunk(inputs))
+        seconds.append(time.perf_counter() - began)
+    return round(median(seconds) * 1000, 1)
+
+
+def _card(
+    declaration: Declaration,
+    classes: tuple[str, ...],
+    spec: InputSpec,
+    parts: Anatomy,
+    *,
+    sha256: str,
+    facts: dict[str, Any],
+) -> dict[str, Any]:
+    return {
+        "name": declaration.name,
+        "title": declaration.title,
+        "architecture": declaration.architecture,
+        "class_count": len(classes),
+        "classes": list(classes),
+        "input": spec.to_dict(),
+        "layer": parts.layer,
+        "head": parts.kind,
+        "weights": {"file": WEIGHTS, "sha256": sha256},
+        "tree_supervised": declaration.tree_supervised,
+        "declared": dict(declaration.entry),
+        "facts": facts,
+    }
+
+
+def _library(architecture: str) -> str | None:
+    library, _, name = architecture.rpartition("/")
+    return f"{library} {version(library)}" if library else None
+
+
+def _write_weights(network: nn.Module, path: Path) -> None:
+    save_file({key: value.detach().clone().contiguous() for key, value in network.state_dict().items()}, path)
+    path.chmod(0o644)
+
+
+def _write_json(path: Path, value: object) -> None:
+    path.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", "utf-8")
+
+
+def _check_that_it_loads(folder: Path, settings: Settings) -> None:
+    """The way that a worker goes."""
+    Model.load(ModelCard.load(folder / CARD, cache=settings.cache))
+
+
+def _put_in_place(folder: Path, target: Path, old: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if target.exists():
+        target.rename(old)
+    folder.rename(target)
