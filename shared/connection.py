@@ -15,6 +15,7 @@ from shared.errors import StoreUnavailable
 from shared.settings import Settings
 
 PREFIX = "pathlight:"  # of every key that Pathlight has in Redis
+SYNC_MILLISECONDS = 500  # that a submit waits for Redis to have written to its disk
 _SCRIPTS = Path(__file__).with_name("scripts")
 
 
@@ -49,10 +50,34 @@ class Scripts:
     """Scripts of shared/scripts/ on a server, by their names. Each is atomic and safe to send twice."""
 
     def __init__(self, client: redis.Redis, names: Sequence[str]) -> None:
+        self._client = client
+        self._version: tuple[int, ...] | None = None  # of the server, once it is needed
         prelude = (_SCRIPTS / "prelude.lua").read_text("utf-8")
         self._scripts = {
             name: client.register_script(prelude + (_SCRIPTS / f"{name}.lua").read_text("utf-8")) for name in names
         }
+
+    def call_synced(self, name: str, *arguments: object) -> Any:
+        """As `call`, and waits until the server's append-only file has reached the disk with it, where the server knows
+        how to (7.2 or later) and keeps such a file. Raises StoreUnavailable where that takes too long."""
+        if not self._can_sync():
+            return self.call(name, *arguments)
+        with answering(), self._client.pipeline(transaction=False) as pipe:  # both commands on one connection
+            self._scripts[name](keys=[PREFIX], args=[str(argument) for argument in arguments], client=pipe)
+            pipe.execute_command("WAITAOF", 1, 0, SYNC_MILLISECONDS)
+            answer, synced = pipe.execute(raise_on_error=False)
+            if isinstance(answer, Exception):
+                raise answer
+        if isinstance(synced, list) and synced[0] < 1:
+            raise StoreUnavailable(f"Redis did not write to its disk within {SYNC_MILLISECONDS} ms; try again shortly")
+        return answer
+
+    def _can_sync(self) -> bool:
+        if self._version is None:
+            with answering():
+                version = str(self._client.info("server")["redis_version"])
+            self._version = tuple(int(part) for part in version.split(".")[:2])
+        return self._version >= (7, 2)
 
     def call(self, name: str, *arguments: object) -> Any:
         """What the script returns. Raises StoreUnavailable."""

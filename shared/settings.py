@@ -43,7 +43,8 @@ class Settings:
     request_bytes: int = 16 * 1024 * 1024
     form_memory_bytes: int = 256 * 1024  # above the two 64 KiB chunks that the form parser holds at once
     request_parts: int = 40
-    web_threads: int = 24  # of one web process; each serves one request at a time
+    # Of one web process. Each reads and serves one request at a time, so that a slow sender holds one.
+    web_threads: int = 256
     event_streams: int = 8  # of one web process; each holds a thread until its job has ended
     queue_limit: int = 1000  # interactive jobs that may wait
     batch_bytes: int = 2 * 1024**3  # of a batch's upload, and of what its archive holds unpacked

@@ -18,7 +18,7 @@ from shared.changes import Changes
 from shared.connection import PREFIX as PREFIX
 from shared.connection import Scripts, connect
 from shared.connection import answering as _answering
-from shared.errors import JobConflict, QueueFull, UnknownJob
+from shared.errors import JobConflict, QueueFull, StoreUnavailable, UnknownJob
 from shared.jobs import Claim, ImageRecord, Job, JobError, JobOptions, JobStatus, Lane
 from shared.keys import KeyRing
 from shared.settings import Settings
@@ -70,7 +70,9 @@ class JobStore:
         """Store a job and return its id; the same idempotency key and body give the same id. Raises QueueFull,
         JobConflict (key known with another body)."""
         job_id = secrets.token_urlsafe(16)
-        outcome, job_id = self._call(
+        # Under `always` the answer itself comes after the disk.
+        call = self._scripts.call_synced if self._settings.durability == "everysec" else self._scripts.call
+        outcome, job_id = call(
             "submit",
             job_id,
             submission.lane,
@@ -89,6 +91,8 @@ class JobStore:
         )
         if outcome == "full":
             raise QueueFull(f"{self._settings.queue_limit} jobs are waiting already; try again shortly")
+        if outcome == "no memory":
+            raise StoreUnavailable("Redis has too little memory left for new jobs; try again later")
         if outcome == "conflict":
             raise JobConflict("this Idempotency-Key was used before with another request body")
         return str(job_id)
@@ -147,7 +151,9 @@ class JobStore:
 
     def reap(self) -> int:
         """Requeue or end jobs whose worker is gone or whose time is over; how many."""
-        return int(self._call("reap", self._settings.max_attempts, _ms(self._settings.retention_seconds)))
+        settings = self._settings
+        retention, lease = _ms(settings.retention_seconds), _ms(settings.lease_seconds)
+        return int(self._call("reap", settings.max_attempts, retention, lease))
 
     def collect(self, most: int = 1000) -> list[str]:
         """Forget terminal jobs whose retention has passed; their ids."""

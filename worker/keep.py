@@ -30,7 +30,7 @@ class Keeper:
     def run(self) -> None:
         if self._clocks_agree():
             self._store.reap()
-        self._store.collect()
+            self._store.collect()
         if time.monotonic() - self._swept > SWEEP_SECONDS:
             self._swept = time.monotonic()
             self.sweep()

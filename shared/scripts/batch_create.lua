@@ -10,9 +10,7 @@ if idem ~= '' then
 end
 
 local MEMORY_SHARE = 0.75  -- the rest is left to interactive jobs, and to every job's end
-local memory = redis.call('INFO', 'memory')
-local used, allowed = tonumber(memory:match('used_memory:(%d+)')), tonumber(memory:match('maxmemory:(%d+)'))
-if allowed > 0 and used + tonumber(total) * tonumber(ARGV[8]) > MEMORY_SHARE * allowed then return {'full', id} end
+if beyond(MEMORY_SHARE, tonumber(total) * tonumber(ARGV[8])) then return {'full', id} end
 
 redis.call('HSET', batch(id), 'owner', owner, 'name', ARGV[3], 'options', ARGV[4], 'total', total,
   'idempotency', idem, 'created', now, 'status', 'filling', 'queued', 0, 'running', 0)

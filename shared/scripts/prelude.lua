@@ -24,6 +24,13 @@ local function unlist(id, status)
   for _, jobs in ipairs(lists(status, get(id, 'owner'))) do redis.call('ZREM', jobs, id) end
 end
 
+-- Whether `more` bytes would take the server beyond a share of its memory.
+local function beyond(share, more)
+  local memory = redis.call('INFO', 'memory')
+  local used, allowed = tonumber(memory:match('used_memory:(%d+)')), tonumber(memory:match('maxmemory:(%d+)'))
+  return allowed > 0 and used + more > share * allowed
+end
+
 -- Counts by state, so that accepted = queued + running + terminal + collected can be checked at any time; the members
 -- of a batch are counted in its record too.
 local function move(id, from, to)

@@ -1,6 +1,10 @@
--- ARGV: max attempts, retention ms. Ends or requeues jobs whose lease is lost or whose time is over. Returns how many.
+-- ARGV: max attempts, retention ms, lease ms. Ends or requeues jobs whose lease is lost or whose time is over. Returns how many.
 go_on_when_full()
-local max_attempts, retention, touched = tonumber(ARGV[1]), tonumber(ARGV[2]), 0
+local max_attempts, retention, lease, touched = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), 0
+-- A clock that was set back has left leases that would run for hours.
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', key('running'), now + 2 * lease, '+inf', 'LIMIT', 0, 1000)) do
+  redis.call('ZADD', key('running'), now + lease, id)
+end
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', key('running'), '-inf', now, 'LIMIT', 0, 1000)) do
   local state = redis.call('HMGET', job(id), 'cancel', 'attempts', 'deadline')
   touched = touched + 1

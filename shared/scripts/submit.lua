@@ -13,6 +13,9 @@ end
 local answered = answer ~= '' and redis.call('EXISTS', key('answer', owner .. ':' .. answer)) == 1
 if not answered and redis.call('ZCARD', key('lane', lane)) >= limit then return {'full', id} end
 
+local MEMORY_SHARE = 0.9  -- the rest is left to what was accepted: its doorbells, its end
+if beyond(MEMORY_SHARE, 0) then return {'no memory', id} end
+
 if idem ~= '' then redis.call('HSET', idem_key, 'id', id, 'body', body) end
 admit({id = id, lane = lane, options = ARGV[4], image = ARGV[5], image_ref = ARGV[6], owner = owner,
   idempotency = idem, answer = answer, deadline = tonumber(ARGV[11]), retention = tonumber(ARGV[12]),

@@ -177,7 +177,7 @@ class DyingReceipts(Receipts):
     def append(self, message: Any, delivery_tag: str) -> None:
         if message.headers.get("task") == DRAIN and _take(folder / DIE_ON_RECEIPT):
             die("worker killed between receipt and book-keeping of a message", row=3)
-        super().append(message, delivery_tag)
+        super().append(message, delivery_tag)  # type: ignore[no-untyped-call]
 
 
 def _take(file: Path) -> bool:

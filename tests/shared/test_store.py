@@ -872,7 +872,7 @@ def test_a_full_server_takes_nothing_new_but_what_it_has_runs_ends_and_makes_roo
     overfull = "redis.call('DEL', KEYS[1]) redis.call('SET', KEYS[1], string.rep('x', 1000000))"
     raw.eval(overfull, 1, "ballast")
     for refused in (lambda: store.submit(submission()), lambda: store.heartbeat("w")):
-        with pytest.raises(StoreUnavailable, match="Redis takes no more data"):
+        with pytest.raises(StoreUnavailable, match="Redis (takes no more data|has too little memory)"):
             refused()
     good, bad, released = take(store, 3)
     lost = take_one(make_store(lease_seconds=0.01))
@@ -901,3 +901,27 @@ def test_store_and_broker_find_the_server_whatever_its_folder_is_called(store: J
     with make_celery(settings).connection_for_write() as connection:
         connection.ensure_connection(max_retries=1, timeout=2)
         assert connection.default_channel.client.info("clients")["connected_clients"] >= 2
+
+
+@pytest.mark.parametrize("settings", [{"redis_memory_bytes": 4_000_000}], indirect=True)
+def test_the_last_tenth_of_the_memory_is_kept_for_what_was_accepted(
+    store: JobStore, settings: Settings, raw: redis.Redis
+) -> None:
+    accepted = store.submit(submission(key="before"))
+    fill = "redis.call('SET', KEYS[1], string.rep('x', ARGV[1]))"
+    raw.eval(fill, 1, "ballast", int(0.95 * 4_000_000) - int(raw.info("memory")["used_memory"]))
+    with pytest.raises(StoreUnavailable, match="too little memory"):
+        store.submit(submission())
+    assert store.submit(submission(key="before")) == accepted  # what is known takes no room
+    raw.lpush("a doorbell", "still fits")
+    raw.delete("ballast")
+    store.submit(submission())
+    assert_counts_add_up(store)
+
+
+def test_a_submit_waits_for_the_disk_where_the_server_knows_how_to(store: JobStore, raw: redis.Redis) -> None:
+    if embedded.find_server()[1] < (7, 2):
+        pytest.skip("WAITAOF needs a redis-server of 7.2 or later, and this machine has none")
+    before = int(raw.info("commandstats").get("cmdstat_waitaof", {"calls": 0})["calls"])
+    store.submit(submission())
+    assert int(raw.info("commandstats")["cmdstat_waitaof"]["calls"]) == before + 1

@@ -16,8 +16,9 @@ from shared.errors import ModelUnavailable
 from shared.jobs import ImageRecord, Job, JobOptions, JobStatus
 from shared.results import Result
 from shared.settings import Settings
-from shared.store import JobStore, Submission
+from shared.store import PREFIX, JobStore, Submission
 from tests.conftest import encoded, wait_for
+from tests.shared.submissions import raw_client
 from worker.drain import Answer, Drain, Progress
 from worker.keep import Keeper
 
@@ -245,6 +246,20 @@ def test_the_keeper_leaves_leases_alone_when_the_clock_jumped(
     keeper.run()
     assert hasty.get(job_id).status is JobStatus.RUNNING
     keeper.run()
+    assert hasty.get(job_id).status is JobStatus.QUEUED
+
+
+def test_a_clock_that_was_set_back_does_not_keep_the_jobs_of_a_dead_worker(
+    blobs: BlobStore, settings: Settings, make_store: Callable[..., JobStore]
+) -> None:
+    hasty = make_store(lease_seconds=0.1)
+    job_id = submit(hasty, blobs, colour(1))
+    hasty.claim(1, claim_id="a worker that dies")
+    with raw_client(settings) as raw:
+        raw.zincrby(f"{PREFIX}running", 3_600_000, job_id)  # as if Redis's clock had been set back by an hour
+    hasty.reap()
+    time.sleep(0.2)
+    hasty.reap()
     assert hasty.get(job_id).status is JobStatus.QUEUED
 
 
