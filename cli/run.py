@@ -18,8 +18,8 @@ import httpx
 from cli import embedded
 from cli.processes import Child, stop_all
 from shared.broker import DRAIN_QUEUE, KEEP_QUEUE
-from shared.errors import AlreadyRunning, InvalidSetting, PathlightError, StoreUnavailable
-from shared.settings import REPOSITORY, Settings
+from shared.errors import AlreadyRunning, PathlightError, StoreUnavailable
+from shared.settings import LOOPBACK, REPOSITORY, Settings
 from shared.store import JobStore
 
 READY_SECONDS = 120.0
@@ -33,16 +33,12 @@ class Stopped(Exception):
 
 def run(settings: Settings) -> None:
     """Start Redis (unless REDIS_URL names one), a worker and the web server; end them all on Ctrl-C."""
-    if settings.host not in ("127.0.0.1", "localhost", "::1"):
-        raise InvalidSetting(
-            f"PATHLIGHT_HOST={settings.host!r} is not this machine's loopback address; "
-            "serve others through docker-compose.yml behind a proxy"
-        )
     with locked(settings), interruptible():
         children: list[Child] = []
         try:
             _start(settings, children)
-            click.echo(f"Pathlight is ready: http://{settings.host}:{settings.port}  (Ctrl-C ends it)")
+            click.echo(f"Pathlight is ready: {_address(settings)}  (Ctrl-C ends it)")
+            _say_who_may(settings)
             _watch(children)
         except Stopped:
             click.echo("stopping…", err=True)
@@ -50,6 +46,20 @@ def run(settings: Settings) -> None:
             redis = [child for child in children if child.name == "redis"]
             stop_all([child for child in children if child not in redis], seconds=STOP_SECONDS)
             stop_all(redis, seconds=2)
+
+
+def _say_who_may(settings: Settings) -> None:
+    """Where others can reach the server, say what that takes."""
+    if settings.host not in LOOPBACK:
+        click.echo("it serves others in clear text: put a proxy that ends TLS before it (docs/security.md)", err=True)
+    if settings.keys_required and not JobStore.connect(settings).keys.all():
+        click.echo("API keys are required, and there is none yet; make one with: pathlight keys create NAME", err=True)
+
+
+def _address(settings: Settings) -> str:
+    """Where this very machine reaches the server."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "::1": "[::1]"}.get(settings.host, settings.host)
+    return f"http://{host}:{settings.port}"
 
 
 @contextmanager
@@ -111,8 +121,9 @@ def worker_command(settings: Settings) -> list[str]:
 
 
 def web_command(settings: Settings) -> list[str]:
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
     return [
-        *(sys.executable, "-m", "gunicorn", "--bind", f"{settings.host}:{settings.port}"),
+        *(sys.executable, "-m", "gunicorn", "--bind", f"{host}:{settings.port}", "--forwarded-allow-ips="),
         *("--worker-class", "gthread", "--workers", "1", "--threads", str(settings.web_threads), "--timeout", "30"),
         *("--graceful-timeout", "3", "--log-level", "warning", "--no-control-socket", "web.app:from_environment()"),
     ]
@@ -139,7 +150,7 @@ def _wait_until_ready(settings: Settings, web: Child) -> None:
                 f"the web server ended at once; is port {settings.port} free? choose another with PORT="
             )
         try:
-            answer = httpx.get(f"http://{settings.host}:{settings.port}/readyz", timeout=5)
+            answer = httpx.get(f"{_address(settings)}/readyz", timeout=5, headers=_host(settings))
             if answer.status_code == 200:
                 return
             reason = answer.json()["detail"]
@@ -147,6 +158,11 @@ def _wait_until_ready(settings: Settings, web: Child) -> None:
             pass
         time.sleep(0.1)
     raise PathlightError(f"Pathlight was not ready after {READY_SECONDS:.0f} s: {reason}")
+
+
+def _host(settings: Settings) -> dict[str, str]:
+    """The name by which the server lets itself be asked."""
+    return {"Host": settings.hosts[0].removeprefix(".")} if settings.hosts else {}
 
 
 def _watch(children: list[Child]) -> None:

@@ -18,6 +18,7 @@ PathlightError
 |-- UnknownKey            no API key has this name or id
 |-- JobConflict           the request contradicts the state of the job (409)
 |-- QueueFull             no more jobs are accepted for now (503)
+|-- TooManyRequests       one caller asks for too much at once (429)
 |-- StoreUnavailable      Redis does not answer (503)
 |-- StorageFailed         a blob cannot be written or read
 `-- AlreadyRunning        another instance uses the state directory
@@ -120,6 +121,12 @@ class QueueFull(PathlightError):
     """No more jobs are accepted for now."""
 
     code = "queue_full"
+
+
+class TooManyRequests(PathlightError):
+    """One caller asks for too much at once."""
+
+    code = "too_many_requests"
 
 
 class StoreUnavailable(PathlightError):

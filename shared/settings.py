@@ -17,6 +17,7 @@ from shared.errors import InvalidSetting
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 REPOSITORY = Path(__file__).resolve().parents[1]
+_LIMITS = ("queue_limit_per_key", "writes_per_minute", "reads_per_minute", "sign_ins_per_minute")
 LONGEST_SOCKET_PATH = 100  # bytes; Linux allows 107 and some clients append to it
 
 
@@ -47,6 +48,10 @@ class Settings:
     web_threads: int = 256
     event_streams: int = 8  # of one web process; each holds a thread until its job has ended
     queue_limit: int = 1000  # interactive jobs that may wait
+    queue_limit_per_key: int = 200  # of them, with one API key
+    writes_per_minute: int = 600  # requests with one API key that change something
+    reads_per_minute: int = 6000
+    sign_ins_per_minute: int = 20  # from one address
     batch_bytes: int = 2 * 1024**3  # of a batch's upload, and of what its archive holds unpacked
     batch_members: int = 10_000
     batch_deadline_seconds: float = 7 * 24 * 3600.0
@@ -104,10 +109,9 @@ class Settings:
                 raise InvalidSetting(f"{_key(f.name)}={value} must be a finite number and not negative")
         if not re.fullmatch(r"[0-9]{1,5}(,[0-9]{1,5})*", self.outbound_ports):
             raise InvalidSetting(f"PATHLIGHT_OUTBOUND_PORTS={self.outbound_ports!r} must be port numbers, as in 80,443")
-        for name in ("batch_size", "concurrency", "max_attempts", "lease_seconds", "reap_seconds"):
+        for name in ("batch_size", "concurrency", "max_attempts", "lease_seconds", "reap_seconds", *_LIMITS):
             if getattr(self, name) <= 0:
                 raise InvalidSetting(f"{_key(name)}={getattr(self, name)} must be above zero")
-
         if self.event_streams * 2 > self.web_threads:
             raise InvalidSetting(
                 f"PATHLIGHT_EVENT_STREAMS={self.event_streams} must leave half of "
@@ -122,6 +126,11 @@ class Settings:
     def is_public(self) -> bool:
         """Whether others than this machine's own people may reach the server."""
         return self.host not in LOOPBACK or self.proxy_hops > 0 or not set(self._named_hosts) <= set(LOOPBACK)
+
+    @property
+    def keys_required(self) -> bool:
+        """Whether every request needs an API key; where not, one from elsewhere than this machine still may."""
+        return self.keys == "required" or (self.keys == "auto" and self.is_public)
 
     @property
     def hosts(self) -> list[str]:
@@ -196,7 +205,7 @@ def _check_redis_url(url: str) -> None:
     """An address that cannot be read is refused without repeating it: it may hold a password."""
     try:
         parts = urlsplit(url)
-        usable = parts.scheme in ("", "redis", "rediss", "unix") and (parts.port or 0) >= 0
+        usable = (not url or parts.scheme in ("redis", "rediss", "unix")) and (parts.port or 0) >= 0
     except ValueError:
         usable = False
     if not usable:

@@ -18,7 +18,7 @@ from shared.changes import Changes
 from shared.connection import PREFIX as PREFIX
 from shared.connection import Scripts, connect
 from shared.connection import answering as _answering
-from shared.errors import JobConflict, QueueFull, StoreUnavailable, UnknownJob
+from shared.errors import JobConflict, QueueFull, StoreUnavailable, TooManyRequests, UnknownJob
 from shared.jobs import Claim, ImageRecord, Job, JobError, JobOptions, JobStatus, Lane
 from shared.keys import KeyRing
 from shared.settings import Settings
@@ -68,7 +68,7 @@ class JobStore:
 
     def submit(self, submission: Submission) -> str:
         """Store a job and return its id; the same idempotency key and body give the same id. Raises QueueFull,
-        JobConflict (key known with another body)."""
+        TooManyRequests (of this owner), JobConflict (key known with another body)."""
         job_id = secrets.token_urlsafe(16)
         # Under `always` the answer itself comes after the disk.
         call = self._scripts.call_synced if self._settings.durability == "everysec" else self._scripts.call
@@ -88,11 +88,15 @@ class JobStore:
             _ms(self._settings.retention_seconds),
             int(submission.solo),
             submission.options.mask or "",
+            self._settings.queue_limit_per_key,
         )
         if outcome == "full":
             raise QueueFull(f"{self._settings.queue_limit} jobs are waiting already; try again shortly")
         if outcome == "no memory":
             raise StoreUnavailable("Redis has too little memory left for new jobs; try again later")
+        if outcome == "crowded":
+            most = self._settings.queue_limit_per_key
+            raise TooManyRequests(f"{most} jobs of this API key are waiting already; try again when some have ended")
         if outcome == "conflict":
             raise JobConflict("this Idempotency-Key was used before with another request body")
         return str(job_id)

@@ -38,7 +38,7 @@ from web.app import create_app
 PASSWORD = "0123456789abcdef"
 APPS = ("web", "worker", "keeper")
 SERVICES = ("redis", *APPS)
-OURS = Settings(redis_url="redis://").to_environment().keys()
+OURS = Settings(redis_url="redis://", trusted_hosts="localhost").to_environment().keys()
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))
 # The first release of each line without the Lua flaws of 2025; later lines began without them.
 OLDEST_REDIS = {(7, 2): (7, 2, 11), (7, 4): (7, 4, 6), (8, 0): (8, 0, 4), (8, 2): (8, 2, 2)}
@@ -256,6 +256,11 @@ def test_what_the_environment_does_not_give_is_as_the_settings_have_it(services:
     for name in ("concurrency", "durability", "redis_memory_bytes"):
         assert getattr(given, name) == getattr(settings, name)
     assert services["web"]["ports"] == [f"127.0.0.1:{settings.port}:8000"]
+
+
+def test_the_web_server_requires_keys_and_is_called_by_its_own_names(services: dict[str, Any]) -> None:
+    given = Settings.load({name: str(value) for name, value in services["web"]["environment"].items()})
+    assert given.keys_required and given.hosts == Settings().hosts and given.proxy_hops == 0
 
 
 def test_celery_has_time_to_give_its_jobs_back_before_the_end(services: dict[str, Any]) -> None:

@@ -24,7 +24,7 @@ from web.problems import KeyRequired, NotAllowed
 HEADER = "X-API-Key"
 OPEN = {"health.healthz", "health.readyz", "pages.static", "sign_in.form", "sign_in.enter"}
 OPERATORS = {"/metrics"}
-_SAFE = {"GET", "HEAD", "OPTIONS"}
+SAFE = {"GET", "HEAD", "OPTIONS"}
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def register(app: Flask, settings: Settings, keys: KeyRing) -> None:
                 return redirect(url_for("sign_in.form", next=request.full_path.rstrip("?")), HTTPStatus.SEE_OTHER)
             raise KeyRequired(f"send a valid API key in the header {HEADER}; the operator makes one")
         _check_scope(g.caller.key)
-        if g.caller.signed_in and _is_api() and request.method not in _SAFE:
+        if g.caller.signed_in and _is_api() and request.method not in SAFE:
             _check_token()
         return None
 
@@ -84,9 +84,7 @@ def register(app: Flask, settings: Settings, keys: KeyRing) -> None:
 def keys_needed(settings: Settings) -> bool:
     """Whether this request needs a key. Where nothing is said, one from this very machine does not, unless the server
     is meant for others."""
-    if settings.keys != "auto":
-        return settings.keys == "required"
-    return settings.is_public or not _is_loopback(request.remote_addr)
+    return settings.keys_required or (settings.keys == "auto" and not _is_loopback(request.remote_addr))
 
 
 def _is_loopback(address: str | None) -> bool:
@@ -104,7 +102,7 @@ def _identify(keys: KeyRing) -> Caller:
 
 
 def _check_scope(key: ApiKey) -> None:
-    needed = Scope.ADMIN if request.path in OPERATORS else Scope.READ if request.method in _SAFE else Scope.SUBMIT
+    needed = Scope.ADMIN if request.path in OPERATORS else Scope.READ if request.method in SAFE else Scope.SUBMIT
     if not key.may(needed):
         raise NotAllowed(f"the key {key.name} may {' and '.join(sorted(key.scopes))}, and this needs {needed}")
 
@@ -120,13 +118,13 @@ def _is_api() -> bool:
 
 def _is_navigation() -> bool:
     """Whether a browser wants to show a page, rather than a program or a picture on a page."""
-    return request.method in _SAFE and "text/html" in request.headers.get("Accept", "")
+    return request.method in SAFE and "text/html" in request.headers.get("Accept", "")
 
 
 def _by_another_site() -> bool:
     """Whether another site had a browser send something that changes something. Forms of the pages bear a token of
     their own; of them a browser does not tell the origin."""
-    if request.method in _SAFE or not _is_api():
+    if request.method in SAFE or not _is_api():
         return False
     if site := request.headers.get("Sec-Fetch-Site"):
         return site not in ("same-origin", "none")

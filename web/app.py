@@ -16,7 +16,7 @@ from shared.broker import Bell, make_celery
 from shared.cards import Registry
 from shared.settings import Settings
 from shared.store import JobStore
-from web import access, api, batches, guide, pages, problems, sign_in
+from web import access, api, batches, guide, limits, pages, problems, sign_in
 from web.jobs import Jobs
 from web.schemas import Problem
 
@@ -58,6 +58,7 @@ def create_app(settings: Settings, *, store: JobStore, blobs: BlobStore, bell: B
         hops = settings.proxy_hops
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops)  # type: ignore[method-assign]
     access.register(app, settings, store.keys)
+    limits.register(app, settings)
     jobs = Jobs(store, blobs)
     parts = {"store": store, "blobs": blobs, "bell": bell, "registry": registry, "jobs": jobs}
     app.register_api(api.blueprint(settings, **parts))  # type: ignore[arg-type]

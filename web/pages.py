@@ -32,7 +32,7 @@ from web.api import accept
 from web.jobs import Jobs
 from web.language import gettext as _
 from web.language import told
-from web.problems import RETRY_AFTER_SECONDS, BadRequest, Gone, NotAllowed, discard_body, status_of
+from web.problems import BUSY, RETRY_AFTER_SECONDS, BadRequest, Gone, NotAllowed, discard_body, status_of
 from web.samples import SAMPLES
 from web.schemas import Options
 
@@ -300,7 +300,7 @@ def _version(folder: Path) -> str:
 
 
 def _with_retry(response: Response) -> Response:
-    if response.status_code == HTTPStatus.SERVICE_UNAVAILABLE:
+    if response.status_code in BUSY:
         response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
     return response
 

@@ -20,6 +20,7 @@ from shared.errors import (
     QueueFull,
     StorageFailed,
     StoreUnavailable,
+    TooManyRequests,
     UnknownJob,
     UnsupportedImage,
 )
@@ -27,6 +28,7 @@ from shared.errors import (
 log = logging.getLogger(__name__)
 
 RETRY_AFTER_SECONDS = 2
+BUSY = (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS)  # these are worth another try
 DISCARDED_BYTES = 128 * 1024 * 1024  # of a refused upload, read on so that the sender gets to see the answer
 
 
@@ -70,6 +72,7 @@ _STATUS: tuple[tuple[type[PathlightError], HTTPStatus], ...] = (
     (UnknownJob, HTTPStatus.NOT_FOUND),
     (JobConflict, HTTPStatus.CONFLICT),
     (ModelUnavailable, HTTPStatus.UNPROCESSABLE_ENTITY),
+    (TooManyRequests, HTTPStatus.TOO_MANY_REQUESTS),
     (QueueFull, HTTPStatus.SERVICE_UNAVAILABLE),
     (StoreUnavailable, HTTPStatus.SERVICE_UNAVAILABLE),
     (StorageFailed, HTTPStatus.SERVICE_UNAVAILABLE),
@@ -91,7 +94,7 @@ def problem(status: HTTPStatus, *, code: str, detail: str) -> Response:
     """One problem document."""
     body = {"type": "about:blank", "title": status.phrase, "status": status.value, "detail": detail, "code": code}
     response = Response(json.dumps(body), status.value, content_type="application/problem+json")
-    if status is HTTPStatus.SERVICE_UNAVAILABLE:
+    if status in BUSY:
         response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
     if status is HTTPStatus.UNAUTHORIZED:
         response.headers["WWW-Authenticate"] = 'X-API-Key realm="Pathlight"'
@@ -114,7 +117,7 @@ def register(app: Flask) -> None:
     @app.errorhandler(HTTPException)
     def http(error: HTTPException) -> Response:
         status = HTTPStatus(error.code or 500)
-        code = {404: "not_found", 405: "method_not_allowed"}.get(status.value, "malformed")
+        code = {404: "not_found", 405: "method_not_allowed", 429: "too_many_requests"}.get(status.value, "malformed")
         response = problem(status, code=code, detail=error.description or status.description)
         for name, value in error.get_headers():
             if name in ("Allow", "Retry-After"):

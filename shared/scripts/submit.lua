@@ -1,5 +1,5 @@
 -- ARGV: id, lane, limit, options, image, image_ref, owner, idempotency key, body hash, answer key, deadline ms, retention ms, solo,
---   mask_ref
+--   mask_ref, how many jobs of one owner may wait in the lane
 local id, lane, limit = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local owner, idem, body, answer = ARGV[7], ARGV[8], ARGV[9], ARGV[10]
 
@@ -15,6 +15,17 @@ if not answered and redis.call('ZCARD', key('lane', lane)) >= limit then return 
 
 local MEMORY_SHARE = 0.9  -- the rest is left to what was accepted: its doorbells, its end
 if beyond(MEMORY_SHARE, 0) then return {'no memory', id} end
+
+-- Counting here, in a lane that is bounded, needs no count of every owner to be kept in step.
+local function crowded(most)
+  local own = 0
+  if redis.call('ZCARD', key('lane', lane)) < most then return false end
+  for _, other in ipairs(redis.call('ZRANGE', key('lane', lane), 0, -1)) do
+    if get(other, 'owner') == owner then own = own + 1 end
+  end
+  return own >= most
+end
+if not answered and owner ~= '' and crowded(tonumber(ARGV[15])) then return {'crowded', id} end
 
 if idem ~= '' then redis.call('HSET', idem_key, 'id', id, 'body', body) end
 admit({id = id, lane = lane, options = ARGV[4], image = ARGV[5], image_ref = ARGV[6], owner = owner,

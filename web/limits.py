@@ -1,0 +1,55 @@
+"""How much one caller may ask for: requests a minute with one API key, and attempts to sign in from one address.
+
+The counts are in Redis, so that all web processes share them. Where Redis is away nothing is counted, and nothing that
+would have to be: whatever needs Redis answers 503 by itself. Without keys there is one caller, who owns the machine.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Flask, g, request
+from flask_limiter import ApplicationLimit, Limiter
+
+from shared.connection import PREFIX, connect
+from shared.settings import Settings
+from web import access
+
+ENTER = "sign_in.enter"
+
+
+def register(app: Flask, settings: Settings) -> None:
+    """Count requests once it is known who makes them."""
+
+    def of_no_key() -> bool:
+        return "caller" not in g or access.caller().key is None
+
+    def by_key(most: int, *, reads: bool) -> ApplicationLimit:
+        return ApplicationLimit(
+            f"{most} per minute",
+            scope="reads" if reads else "writes",
+            exempt_when=lambda: of_no_key() or (request.method in access.SAFE) != reads,
+        )
+
+    sign_ins = ApplicationLimit(
+        f"{settings.sign_ins_per_minute} per minute",
+        scope="sign-ins",
+        key_function=lambda: request.remote_addr or "unknown",
+        exempt_when=lambda: request.endpoint != ENTER,
+    )
+    # The type of the options is narrower than what they may be.
+    storage: dict[str, Any] = {"connection_pool": connect(settings).connection_pool, "key_prefix": f"{PREFIX}limits"}
+    Limiter(
+        lambda: access.caller().owner,
+        app=app,
+        application_limits=[
+            by_key(settings.reads_per_minute, reads=True),
+            by_key(settings.writes_per_minute, reads=False),
+            sign_ins,
+        ],
+        strategy="sliding-window-counter",
+        storage_uri="redis://",
+        storage_options=storage,
+        headers_enabled=True,
+        swallow_errors=True,
+    )
