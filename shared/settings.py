@@ -161,8 +161,12 @@ class Settings:
 
     @property
     def broker_url(self) -> str:
-        """Address for kombu, which has a scheme of its own for sockets."""
-        return self.store_url.replace("unix://", "redis+socket://", 1)
+        """Address for kombu, which has a scheme of its own for sockets, and which takes any server's certificate unless
+        it is told not to."""
+        url = self.store_url.replace("unix://", "redis+socket://", 1)
+        if not url.startswith("rediss://") or "ssl_cert_reqs=" in url:
+            return url
+        return f"{url}{'&' if '?' in url else '?'}ssl_cert_reqs=required"
 
     @property
     def _quoted_socket(self) -> str:

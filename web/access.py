@@ -24,6 +24,7 @@ from web.problems import KeyRequired, NotAllowed
 HEADER = "X-API-Key"
 OPEN = {"health.healthz", "health.readyz", "pages.static", "sign_in.form", "sign_in.enter"}
 OPERATORS = {"/metrics"}
+FORMS = {"pages", "sign_in"}  # blueprints whose forms bear a token that their views check
 SAFE = {"GET", "HEAD", "OPTIONS"}
 
 
@@ -71,7 +72,7 @@ def register(app: Flask, settings: Settings, keys: KeyRing) -> None:
                 return redirect(url_for("sign_in.form", next=request.full_path.rstrip("?")), HTTPStatus.SEE_OTHER)
             raise KeyRequired(f"send a valid API key in the header {HEADER}; the operator makes one")
         _check_scope(g.caller.key)
-        if g.caller.signed_in and _is_api() and request.method not in SAFE:
+        if g.caller.signed_in and request.blueprint not in FORMS and request.method not in SAFE:
             _check_token()
         return None
 
@@ -112,19 +113,15 @@ def _check_token() -> None:
         raise NotAllowed(f"with a session's cookie, this needs the session's token in the header {csrf.HEADER}")
 
 
-def _is_api() -> bool:
-    return request.path.startswith("/api/")
-
-
 def _is_navigation() -> bool:
     """Whether a browser wants to show a page, rather than a program or a picture on a page."""
     return request.method in SAFE and "text/html" in request.headers.get("Accept", "")
 
 
 def _by_another_site() -> bool:
-    """Whether another site had a browser send something that changes something. Forms of the pages bear a token of
-    their own; of them a browser does not tell the origin."""
-    if request.method in SAFE or not _is_api():
+    """Whether another site had a browser send something that changes something. Of the pages' own forms a browser does
+    not tell the origin."""
+    if request.method in SAFE or request.blueprint in FORMS:
         return False
     if site := request.headers.get("Sec-Fetch-Site"):
         return site not in ("same-origin", "none")

@@ -193,6 +193,14 @@ def test_the_addresses_lead_to_the_embedded_server_or_to_the_one_that_is_named()
     assert named.store_url == named.broker_url == "redis://elsewhere:7777/3"
 
 
+def test_over_tls_celery_too_checks_whose_certificate_it_is() -> None:
+    for url, query in (("rediss://h:1/0", "?"), ("rediss://h:1/0?ssl_ca_certs=/ca.pem", "?ssl_ca_certs=/ca.pem&")):
+        settings = Settings(redis_url=url)
+        assert settings.store_url == url
+        assert settings.broker_url == f"rediss://h:1/0{query}ssl_cert_reqs=required"
+    assert Settings(redis_url="rediss://h:1/0?ssl_cert_reqs=none").broker_url.endswith("ssl_cert_reqs=none")
+
+
 def test_what_means_something_in_an_address_is_written_otherwise() -> None:
     odd = Settings(home=Path("/a b#c?d%20e"))
     assert odd.store_url == "unix:///a%20b%23c%3Fd%2520e/redis/redis.sock"

@@ -1,0 +1,120 @@
+"""The whole service as strangers meet it: keys required, a guarded Redis over TLS, and logs that tell no secret."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+from PIL import Image
+
+from shared.broker import DRAIN_QUEUE, make_celery
+from shared.settings import REPOSITORY, Settings
+from tests.conftest import encoded, wait_for
+from tests.flow.conftest import Service, start
+from tests.flow.test_service import JOBS, TERMINAL
+from tests.guarded_redis import PASSWORD, GuardedRedis, guarded_redis
+
+
+@dataclass
+class Guarded:
+    """A running service that requires keys."""
+
+    service: Service
+    redis: GuardedRedis
+    home: Path
+
+    def command(self, *words: str) -> str:
+        environment = {**os.environ, "REDIS_URL": self.redis.tls_url, "PATHLIGHT_HOME": str(self.home)}
+        command = [sys.executable, "-m", "cli", *words]
+        done = subprocess.run(
+            command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=60, check=True
+        )
+        return done.stdout
+
+    def succeeds(self, key: str, data: bytes, **fields: str) -> bool:
+        """Whether a picture that is sent with this key is explained."""
+        headers = {"X-API-Key": key}
+        sent = self.service.client.post(JOBS, headers=headers, data=fields, files={"image": ("a.png", data)})
+        assert sent.status_code == 202, sent.text
+        address = sent.json()["links"]["self"]
+        wait_for(lambda: self.service.client.get(address, headers=headers).json()["status"] in TERMINAL, seconds=60)
+        return bool(self.service.client.get(address, headers=headers).json()["status"] == "succeeded")
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
+    folder = tmp_path_factory.mktemp("guarded")
+    with guarded_redis(folder) as server:
+        home = folder / "home"
+        service = start(home, folder / "log", REDIS_URL=server.tls_url, PATHLIGHT_KEYS="required")
+        yield Guarded(service, server, home)
+        service.stop()
+
+
+def test_a_message_of_pickles_is_refused_and_the_worker_lives(guarded: Guarded, tmp_path: Path) -> None:
+    class Hostile:
+        def __reduce__(self) -> tuple[object, ...]:
+            return os.mkdir, (str(tmp_path / "opened"),)
+
+    key = guarded.command("keys", "create", "pickles").split()[-1]
+    worker = guarded.service.pid_of("worker.app")
+    app = make_celery(Settings(home=guarded.home, redis_url=guarded.redis.tls_url))
+    with app.connection_for_write() as connection:
+        hostile = pickle.dumps(((Hostile(),), {}, {}))
+        connection.Producer().publish(
+            hostile,
+            routing_key=DRAIN_QUEUE,
+            exchange="",
+            content_type="application/x-python-serialize",
+            content_encoding="binary",
+            headers={"task": "pathlight.drain", "id": "1"},
+        )
+    wait_for(lambda: "Refusing to deserialize" in guarded.service.log.read_text(), seconds=30)
+    assert guarded.succeeds(key, encoded(Image.new("RGB", (32, 32), "teal")))
+    assert guarded.service.pid_of("worker.app") == worker
+    assert not (tmp_path / "opened").exists()
+
+
+def test_the_service_works_for_those_with_a_key_and_its_logs_tell_no_secret(guarded: Guarded) -> None:
+    client = guarded.service.client
+    key = guarded.command("keys", "create", "laptop").split()[-1]
+    picture = encoded(Image.new("RGB", (32, 32), "orange"))
+    assert client.post(JOBS, files={"image": ("a.png", picture)}).status_code == 401
+    assert client.post(JOBS, headers={"X-API-Key": f"{key[:-3]}..."}, files={"image": picture}).status_code == 401
+    assert guarded.succeeds(key, picture)
+
+    with httpx.Client(base_url=client.base_url) as browser:
+        token = re.search(r'name="token" value="([^"]+)"', browser.get("/sign-in").text)
+        assert token is not None
+        signed = browser.post("/sign-in", data={"token": token[1], "key": key})
+        assert signed.status_code == 303
+        session = browser.cookies["pathlight_session"]
+        assert "Sign out" in browser.get("/").text
+        assert not re.search(r"\d", signed.headers["Server"])
+
+    guarded.redis.relay.cut()
+    away = client.get(f"{JOBS}/x", headers={"X-API-Key": key})
+    assert away.status_code == 503 and away.headers["Retry-After"]
+    wait_for(lambda: "ConnectionError" in guarded.service.log.read_text(), seconds=30)
+    guarded.redis.relay.mend()
+    assert guarded.succeeds(key, encoded(Image.new("RGB", (32, 32), "navy")))
+    guarded.command("keys", "revoke", "laptop")
+    assert client.get(f"{JOBS}/x", headers={"X-API-Key": key}).status_code == 401
+
+    said = guarded.service.log.read_text() + away.text + command_lines(guarded.service)
+    for secret in (key[16:], session, PASSWORD, guarded.redis.url.split(":")[2].partition("@")[0]):
+        assert secret not in said
+
+
+def command_lines(service: Service) -> str:
+    """What any user of the machine sees of the service's processes."""
+    pids = Path(f"/proc/{service.process.pid}/task/{service.process.pid}/children").read_text().split()
+    return "".join(Path(f"/proc/{pid}/cmdline").read_text() for pid in pids)
