@@ -117,10 +117,25 @@ class Recorder:
         os.write(self._file, (json.dumps({"kind": event.kind, **asdict(event)}) + "\n").encode())
 
 
-def read(folder: Path) -> list[Event]:
-    """The events of all processes, by time."""
-    lines = [line for path in sorted(folder.glob("*.jsonl")) for line in path.read_text("utf-8").splitlines()]
-    return sorted(map(_event, map(json.loads, lines)), key=lambda event: event.at)
+class Reader:
+    """Reads what all processes have written so far. Asked again, it reads only what has come since."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._events: list[Event] = []
+        self._seen: dict[Path, int] = {}  # bytes read of each file
+
+    def events(self) -> list[Event]:
+        """The events of all processes, by time."""
+        for path in self._folder.glob("*.jsonl"):
+            with path.open("rb") as file:
+                file.seek(self._seen.get(path, 0))
+                new = file.read()
+            whole = new[: new.rfind(b"\n") + 1]
+            self._seen[path] = self._seen.get(path, 0) + len(whole)
+            self._events += map(_event, map(json.loads, whole.splitlines()))
+        self._events.sort(key=lambda event: event.at)
+        return list(self._events)
 
 
 def of_kind(events: Iterable[Event], kind: type[T]) -> list[T]:

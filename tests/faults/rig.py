@@ -25,10 +25,9 @@ from shared.errors import StoreUnavailable
 from shared.jobs import Lane
 from shared.settings import REPOSITORY, Settings
 from shared.store import PREFIX, JobStore
-from tests.faults import history
 from tests.faults.checker import READS, Rules, Violation, accepted, violations
 from tests.faults.client import Client
-from tests.faults.history import DEFECT, FOLDER, Claimed, Event, Finished, Recorder, Rested, Struck, now
+from tests.faults.history import DEFECT, FOLDER, Claimed, Event, Finished, Reader, Recorder, Rested, Struck, now
 from tests.faults.pictures import Behaviour, Marked
 from tests.faults.proxy import LossyProxy
 from tests.faults.service import WORKERS
@@ -72,6 +71,7 @@ class Rig:
         self.settings = replace(quick_settings(folder), **(changes or {}))  # type: ignore[arg-type]
         self.proxy = LossyProxy(self.settings.redis_socket, share=LOST_SHARE, seed=seed) if lossy else None
         self.random = random.Random(seed)
+        self._reader = Reader(folder / "history")
         self.recorder = Recorder(folder / "history" / "rig.jsonl")
         self.store = JobStore.connect(replace(self.settings, redis_url=""))
         self.rules = Rules(max_attempts=self.settings.max_attempts)
@@ -212,7 +212,7 @@ class Rig:
     # -- the end -------------------------------------------------------------------------------------------------------
 
     def events(self) -> list[Event]:
-        return history.read(self.folder / "history")
+        return self._reader.events()
 
     def settle(self, *, seconds: float = 60.0) -> list[Violation]:
         """Wait until everything has ended, read every job often enough, look at what is left, and check it all."""

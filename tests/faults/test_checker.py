@@ -14,11 +14,11 @@ from tests.faults.history import (
     Event,
     Finished,
     Polled,
+    Reader,
     Recorder,
     Rested,
     Struck,
     Submitted,
-    read,
 )
 
 SENT = Submitted(1.0, 1, 202, 0.1, job="j", key="k", digest="d")
@@ -105,7 +105,10 @@ def test_what_is_recorded_can_be_read_again(tmp_path: Path, make_recorder: Calla
     first, second = make_recorder("a.jsonl"), make_recorder("b.jsonl")
     for i, event in enumerate(GOOD):
         (first if i % 2 else second).add(event)
-    assert read(tmp_path) == sorted(GOOD, key=lambda event: event.at)
+    reader = Reader(tmp_path)
+    assert reader.events() == sorted(GOOD, key=lambda event: event.at)
+    first.add(REST)
+    assert reader.events()[-2:] == [REST, REST]
 
 
 @pytest.fixture
