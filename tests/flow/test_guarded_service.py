@@ -65,6 +65,7 @@ def test_a_message_of_pickles_is_refused_and_the_worker_lives(guarded: Guarded, 
             return os.mkdir, (str(tmp_path / "opened"),)
 
     key = guarded.command("keys", "create", "pickles").split()[-1]
+    assert guarded.succeeds(key, encoded(Image.new("RGB", (32, 32), "olive")))  # the models are loaded
     worker = guarded.service.pid_of("worker.app")
     app = make_celery(Settings(home=guarded.home, redis_url=guarded.redis.tls_url))
     with app.connection_for_write() as connection:
