@@ -7,14 +7,13 @@ claims of its size is not believed either; no more than a picture may have is ev
 from __future__ import annotations
 
 import gzip
-import io
 import stat
 import tarfile
 import tempfile
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
 from shared.errors import BatchTooLarge, InvalidArchive
 
@@ -86,7 +85,7 @@ def _bounded(entries: Iterator[Entry], bounds: Bounds) -> Iterator[Entry]:
 
 
 def _read_zip(file: BinaryIO, bounds: Bounds) -> Iterator[Entry]:
-    with zipfile.ZipFile(_Measured(file)) as archive:  # type: ignore[arg-type]  # it is as much of a file as is used
+    with zipfile.ZipFile(_Measured(file)) as archive:
         _few(len(archive.infolist()), bounds)
         for info in archive.infolist():
             if info.flag_bits & 1:
@@ -135,7 +134,7 @@ def _read_tar(file: BinaryIO, bounds: Bounds) -> Iterator[Entry]:
                 yield _read_entry(name, content, bounds)
 
 
-def _read_entry(name: str, file: BinaryIO | zipfile.ZipExtFile | io.BufferedReader, bounds: Bounds) -> Entry:
+def _read_entry(name: str, file: IO[bytes], bounds: Bounds) -> Entry:
     data = b""
     while chunk := file.read(_CHUNK):
         data += chunk

@@ -6,6 +6,7 @@ import secrets
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import cast
 
 import pytest
 import redis
@@ -235,7 +236,9 @@ class BatchMachine(RuleBasedStateMachine):
     @invariant()
     def the_lane_holds_exactly_who_may_be_claimed_and_in_order(self) -> None:
         waiting = self.raw.zrange(f"{PREFIX}lane:{Lane.BULK}", 0, -1)
-        assert [int(self.raw.zscore(f"{PREFIX}lane:{Lane.BULK}", one) or 0) for one in waiting] == self.lane()
+        assert [
+            int(self.raw.zscore(f"{PREFIX}lane:{Lane.BULK}", cast(str, one)) or 0) for one in waiting
+        ] == self.lane()
 
     @invariant()
     def only_ended_batches_are_going_to_be_forgotten(self) -> None:

@@ -117,7 +117,11 @@ def test_a_server_that_trickles_is_left_when_the_time_is_over(head: bytes) -> No
 
 
 def test_a_resolver_that_hangs_is_left_when_the_time_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("socket.getaddrinfo", lambda *arguments, **named: time.sleep(3) or [])
+    def hang(*arguments: object, **named: object) -> list[object]:
+        time.sleep(3)
+        return []
+
+    monkeypatch.setattr("socket.getaddrinfo", hang)
     began = time.monotonic()
     with pytest.raises(ForbiddenAddress, match="not known"):
         Outbound(Rules()).get("http://slow.example/", most_bytes=1, seconds=0.2)

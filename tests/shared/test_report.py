@@ -45,7 +45,13 @@ def outcome(
     raw = np.zeros((4, 4), np.float32)
     raw[0, 0], raw[3, 3] = 3, 1
     proof = {"faithfulness": {"deletion": 0.4, "text": "So so."}, "stability": None, "agreement": None}
-    entry = {"method": "cam", "target": {"name": names[predicted]}, "contrast": None, "range": [0, 3], **proof}
+    entry: dict[str, Any] = {
+        "method": "cam",
+        "target": {"name": names[predicted]},
+        "contrast": None,
+        "range": [0, 3],
+        **proof,
+    }
     entry |= {"exactness": certificate, "artifacts": {"raw": f"/api/v1/jobs/x/artifacts/{MODEL}.cam.npy"}}
     path_steps = [{"node": node, "name": name, "probability": p, "map": None} for node, name, p in steps]
     document: dict[str, Any] = {
