@@ -23,7 +23,7 @@ class Changes:
     @classmethod
     def on(cls, client: redis.Redis, channels: Sequence[str]) -> Changes:
         """Subscribe; on return nothing said on the channels is missed. Raises StoreUnavailable."""
-        subscription: PubSub = client.pubsub()  # type: ignore[no-untyped-call]
+        subscription: PubSub = client.pubsub()
         try:
             with answering():
                 subscription.subscribe(*channels)

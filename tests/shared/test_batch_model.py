@@ -236,9 +236,8 @@ class BatchMachine(RuleBasedStateMachine):
     @invariant()
     def the_lane_holds_exactly_who_may_be_claimed_and_in_order(self) -> None:
         waiting = self.raw.zrange(f"{PREFIX}lane:{Lane.BULK}", 0, -1)
-        assert [
-            int(self.raw.zscore(f"{PREFIX}lane:{Lane.BULK}", cast(str, one)) or 0) for one in waiting
-        ] == self.lane()
+        scores = [self.raw.zscore(f"{PREFIX}lane:{Lane.BULK}", cast(str, one)) for one in waiting]
+        assert [int(score or 0) for score in scores] == self.lane()
 
     @invariant()
     def only_ended_batches_are_going_to_be_forgotten(self) -> None:

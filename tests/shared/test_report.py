@@ -52,7 +52,11 @@ def outcome(
         "range": [0, 3],
         **proof,
     }
-    entry |= {"exactness": certificate, "artifacts": {"raw": f"/api/v1/jobs/x/artifacts/{MODEL}.cam.npy"}}
+    entry |= {
+        "range": [0, 3],
+        "exactness": certificate,
+        "artifacts": {"raw": f"/api/v1/jobs/x/artifacts/{MODEL}.cam.npy"},
+    }
     path_steps = [{"node": node, "name": name, "probability": p, "map": None} for node, name, p in steps]
     document: dict[str, Any] = {
         "explanations": [
