@@ -25,6 +25,9 @@ TEMPLATES = sorted((REPOSITORY / "web" / "templates").rglob("*.html"))
 SCRIPTS = sorted((REPOSITORY / "web" / "static").rglob("*.js"))
 MODULES = sorted((REPOSITORY / "web").glob("*.py"))
 TRANSLATED = [name for name in language.LANGUAGES if name != language.ENGLISH]
+SHIPPED = {
+    path.parent.name for path in (REPOSITORY / "models").glob("*/card.json")
+}  # models, by whose names titles are
 UNTRANSLATED_CODES = {"malformed", "method_not_allowed", "not_ready"}  # of programs; their texts name the remedy
 
 
@@ -98,8 +101,10 @@ def test_every_sentence_of_the_scripts_is_translated_and_no_translation_is_left_
     assert set(catalogue.scripts) == set(in_scripts())
 
 
-def test_every_code_of_a_warning_or_an_error_is_translated_and_none_is_left_over(catalogue: Catalogue) -> None:
-    wanted = emitted_codes()
+def test_every_code_and_every_shipped_model_is_translated_and_none_is_left_over(
+    catalogue: Catalogue,
+) -> None:
+    wanted = emitted_codes() | SHIPPED
     assert wanted <= set(catalogue.codes)
     written = sources()
     left_over = [code for code in set(catalogue.codes) - wanted if not re.search(f"""["']{code}["']""", written)]

@@ -1,5 +1,6 @@
 // The decision path: choosing a decision shows its map on the stage beside it.
 
+import { say } from "./say.js";
 import { show } from "./stage.js";
 
 export function openTree(decisions) {
@@ -11,7 +12,7 @@ export function openTree(decisions) {
   function choose(step) {
     for (const each of steps) each.setAttribute("aria-pressed", String(each === step));
     const shown = JSON.parse(step.dataset.step);
-    caption.textContent = `${shown.alt}. ${shown.caption}`;
+    caption.textContent = say("{map}. {colours}", { map: shown.alt, colours: shown.caption });
     show(stage, shown);
   }
 
