@@ -16,7 +16,8 @@ def blueprint(settings: Settings, *, registry: Registry) -> Blueprint:
     @guide.get("/models")
     def models() -> str:
         defaults = settings.default_models
-        return render_template("models.html", cards=in_order(registry, settings), defaults=defaults)
+        cards = in_order(registry, settings)
+        return render_template("models.html", cards=cards, unchecked=registry.unchecked, defaults=defaults)
 
     @guide.get("/meaning")
     def meaning() -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from html import unescape
 from pathlib import Path
 
@@ -70,6 +71,14 @@ def test_a_card_of_ones_own_that_states_little_is_shown_and_escaped(
     page = client.get("/models").text
     said = section(page, "mine")
     assert "&lt;b&gt;Mine" in page and "Accuracy Not stated." in said and "None: there is no decision path." in said
+
+
+def test_a_model_of_ones_own_that_was_not_checked_says_how_to_check_it(
+    settings: Settings, store: JobStore, blobs: BlobStore, registry: Registry
+) -> None:
+    client = make_client(settings, store, blobs, replace(registry, unchecked={"mine": "it was not checked yet"}))
+    assert "not ready" in (said := section(client.get("/models").text, "mine"))
+    assert "run pathlight models add mine" in said
 
 
 @pytest.mark.parametrize("path", ["/models", "/meaning", "/history"])
