@@ -248,6 +248,25 @@ def test_answers_and_idempotency_keys_are_not_shared_between_owners(house: House
     assert mine("POST", JOBS, **picture()).get_json()["cached"]
 
 
+def test_jobs_and_batches_are_listed_and_found_for_their_owner_only(house: House) -> None:
+    mine, theirs, admin = house.caller(), house.caller(), house.caller(Scope.ADMIN)
+    job_id = mine("POST", JOBS, **picture()).get_json()["id"]
+    batch = mine("POST", "/api/v1/batches", **picture()).get_json()["id"]
+    for caller, seen in ((mine, True), (admin, True), (theirs, False)):
+        listed = [job["id"] for job in caller("GET", JOBS).get_json()["jobs"]]
+        assert (job_id in listed) == seen
+        assert caller("GET", f"/api/v1/batches/{batch}").status_code == (200 if seen else 404)
+    tried = 0
+    for rule in house.app.url_map.iter_rules():
+        if "<batch_id>" in rule.rule:
+            path = rule.rule.replace("<batch_id>", batch)
+            path = re.sub(r"<(?:\w+:)?\w+>", "html", path)
+            for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}:
+                assert theirs(method, path).status_code in (404, 403), (method, path)
+                tried += 1
+    assert tried >= 5
+
+
 def test_what_is_no_longer_kept_is_gone_for_its_owner_and_unknown_to_others(house: House) -> None:
     mine, theirs, admin = house.caller(), house.caller(), house.caller(Scope.ADMIN)
     job_id = mine("POST", JOBS, **picture()).get_json()["id"]
