@@ -6,14 +6,18 @@ would have to be: whatever needs Redis answers 503 by itself. Without keys there
 
 from __future__ import annotations
 
+import time
+from http import HTTPStatus
 from typing import Any
 
-from flask import Flask, g, request
-from flask_limiter import ApplicationLimit, Limiter
+from flask import Flask, Response, g, request
+from flask_limiter import ApplicationLimit, Limiter, RateLimitExceeded
 
 from shared.connection import PREFIX, connect
+from shared.errors import TooManyRequests
 from shared.settings import Settings
 from web import access
+from web.problems import problem
 
 ENTER = "sign_in.enter"
 
@@ -39,7 +43,7 @@ def register(app: Flask, settings: Settings) -> None:
     )
     # The type of the options is narrower than what they may be.
     storage: dict[str, Any] = {"connection_pool": connect(settings).connection_pool, "key_prefix": f"{PREFIX}limits"}
-    Limiter(
+    limiter = Limiter(
         lambda: access.caller().owner,
         app=app,
         application_limits=[
@@ -50,6 +54,16 @@ def register(app: Flask, settings: Settings) -> None:
         strategy="sliding-window-counter",
         storage_uri="redis://",
         storage_options=storage,
-        headers_enabled=True,
         swallow_errors=True,
     )
+
+    @app.errorhandler(RateLimitExceeded)
+    def refuse(error: RateLimitExceeded) -> Response:
+        response = problem(
+            HTTPStatus.TOO_MANY_REQUESTS,
+            code=TooManyRequests.code,
+            detail=f"more than {error.description} were asked for; try again later",
+        )
+        if (breached := limiter.current_limit) is not None:
+            response.headers["Retry-After"] = str(max(1, breached.reset_at - int(time.time())))
+        return response
