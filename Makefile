@@ -7,7 +7,7 @@ FITS := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))
 PYTHON ?= $(shell for p in python3.12 python3.11 python3; do $$p -c '$(FITS)' 2>/dev/null && echo $$p && break; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format quality bench faults
+.PHONY: help run test check format quality bench faults audit
 
 help:  ## Say what the targets do
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ bench: $(VENV)/.test  ## Measure speed and cost; writes docs/performance.md and 
 
 faults: $(VENV)/.test  ## Strike a real service with every fault (20 minutes); writes docs/reliability.md
 	$(BIN)/python -m tests.faults
+
+audit: $(VENV)/.test  ## Ask the advisory database about the installed packages; needs the network
+	$(BIN)/pip-audit --skip-editable
 
 format: $(VENV)/.test  ## Format the code
 	$(BIN)/ruff format .
