@@ -112,6 +112,11 @@ def test_the_list_says_what_each_can_do_and_why_not_more(client: FlaskClient) ->
     assert models["birds"]["reason"] is None and models["birds"]["tree_modes"] == ["soft", "hard", "marginal"]
 
 
+def test_the_page_of_models_shows_them(client: FlaskClient) -> None:
+    page = client.get("/models?lang=en").text
+    assert "torchvision/mobilenet_v3_small" in page and "not explained by cam: its last feature map" in page
+
+
 def test_cam_alone_of_a_model_without_it_is_refused_naming_what_is_allowed(client: FlaskClient, folder: Path) -> None:
     with (folder / "photo.jpg").open("rb") as photo:
         response = client.post("/api/v1/jobs", data={"image": (photo, "photo.jpg"), "models": "pets"})
