@@ -77,7 +77,7 @@ class KeyRing:
         with answering():
             records = cast("dict[str, str]", self._redis.hgetall(f"{PREFIX}keys"))
         keys = [_key(key_id, json.loads(text)) for key_id, text in records.items()]
-        return sorted(keys, key=lambda key: key.created_ms)
+        return sorted(keys, key=lambda key: (key.created_ms, key.name))
 
     def revoke(self, name: str) -> None:
         """End the key of this name or id, and every session opened with it. Raises UnknownKey."""

@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Generator, Tensor, nn
 
 from training.muon import Muon
+from worker.precision import computes_bf16
 
 FINISHED = "finished.pt"  # in a run's folder, what it ends with
 Loss = Callable[[Tensor, Tensor, float], Tensor]  # logits N x K, labels N, share of training done -> scalar
@@ -45,14 +46,6 @@ class Recipe:
 
 def device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def computes_bf16(target: torch.device) -> bool:
-    """Whether the hardware multiplies in bf16; where it does not, bf16 is many times slower than fp32."""
-    if target.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    capabilities = torch.cpu.get_capabilities()
-    return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
 def normalise(images: Tensor, recipe: Recipe) -> Tensor:

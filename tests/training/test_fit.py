@@ -15,10 +15,12 @@ from torch.nn import functional
 
 from shared.settings import REPOSITORY
 from training import augment
-from training.fit import Recipe, computes_bf16, estimate_norms, fit, normalise, predict
+from training.cifar10 import between
+from training.fit import Recipe, estimate_norms, fit, normalise, predict
 from training.muon import orthogonal
 from training.pictures import photos100, read_archive, read_tiny_imagenet
 from worker.networks import whitening_filters
+from worker.precision import computes_bf16
 
 RECIPE = Recipe(epochs=3, batch=16, peak_rate=0.1, weight_decay=1e-3, mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.2))
 RECIPES = {"sgd": RECIPE, "muon in chunks": replace(RECIPE, filter_rate=0.1, chunk=8)}
@@ -246,3 +248,11 @@ def test_norm_statistics_at_the_end_are_those_of_the_pictures_and_not_of_the_las
     assert norm.running_mean is not None
     assert torch.allclose(norm.running_mean, answers.mean((0, 2, 3)), atol=1e-4)
     assert norm.momentum == 0.1 and not network.training
+
+
+def test_weights_between_two_stages_lie_on_the_line_from_one_to_the_other() -> None:
+    first = {"weight": torch.tensor([0.0, 2.0]), "seen": torch.tensor(3)}
+    second = {"weight": torch.tensor([1.0, 4.0]), "seen": torch.tensor(9)}
+    found = between(first, second, share=0.25)
+    assert torch.equal(found["weight"], torch.tensor([0.25, 2.5]))
+    assert found["seen"] == 9
