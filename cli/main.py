@@ -41,6 +41,11 @@ def sentences(command: Callable[..., Any]) -> Callable[..., Any]:
     return wrapper
 
 
+api_key = click.option(
+    "--key", envvar="PATHLIGHT_API_KEY", help="API key, where the service wants one.", show_envvar=True
+)
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
     """Explain what an image classifier does: which pixels, and by which decisions.
@@ -118,24 +123,27 @@ def explain(
 @main.command()
 @click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--server", help="Address of the service  [default: this machine, by PORT]")
+@api_key
 @click.option("--model", "models", multiple=True, help="A model's name; may be given several times.")
 @click.option("--target", default="predicted", show_default=True)
 @click.option("--wait", is_flag=True, help="Wait for every job and print its answer.")
 @sentences
-def submit(files: tuple[Path, ...], server: str | None, models: tuple[str, ...], target: str, wait: bool) -> None:
+def submit(
+    files: tuple[Path, ...], server: str | None, key: str | None, models: tuple[str, ...], target: str, wait: bool
+) -> None:
     """Submit pictures to a running service; prints each job's id and page."""
-    from cli.remote import Service
+    from cli.remote import service
 
-    with Service(server or _server(Settings.load())) as service:
+    with service(server or _server(Settings.load()), api_key=key) as pathlight:
         ids = []
         for path in files:
-            job = service.submit(path, models=models, target=target)
+            job = pathlight.submit(path, models=models, target=target)
             ids.append(job["id"])
             console.print(
-                f"{path}  {job['id']}  {job['status']}  {service.address}{job['links']['page']}", soft_wrap=True
+                f"{path}  {job['id']}  {job['status']}  {pathlight.address}{job['links']['page']}", soft_wrap=True
             )
         if wait:
-            ended = [service.wait(job_id) for job_id in ids]
+            ended = [pathlight.wait(job_id) for job_id in ids]
             for path, job in zip(files, ended, strict=True):
                 console.print(f"\n{path}")
                 _print_job(job)
@@ -215,13 +223,14 @@ def bulk(
 @main.command()
 @click.argument("job_id", metavar="ID")
 @click.option("--server", help="Address of the service  [default: this machine, by PORT]")
+@api_key
 @sentences
-def status(job_id: str, server: str | None) -> None:
+def status(job_id: str, server: str | None, key: str | None) -> None:
     """Show where a job stands, and its answer where it has one."""
-    from cli.remote import Service
+    from cli.remote import service
 
-    with Service(server or _server(Settings.load())) as service:
-        _print_job(service.get(job_id))
+    with service(server or _server(Settings.load()), api_key=key) as pathlight:
+        _print_job(pathlight.get(job_id))
 
 
 @main.group(invoke_without_command=True)

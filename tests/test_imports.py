@@ -11,11 +11,12 @@ import pytest
 
 from shared.settings import REPOSITORY
 
-OURS = {"web", "worker", "shared", "cli", "training", "bench", "tests"}
+OURS = {"web", "worker", "shared", "cli", "client", "training", "bench", "tests"}
 ALLOWED = {
     "shared": {"shared"},
     "web": {"web", "shared"},
     "worker": {"worker", "shared"},
+    "client": {"client"},
     "cli": OURS - {"tests"},
     "training": OURS - {"tests"},
     "bench": OURS - {"tests"},

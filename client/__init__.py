@@ -1,0 +1,15 @@
+"""Pathlight's Python client: submit pictures to a running service, wait for answers, fetch maps.
+
+    from client import Pathlight
+
+    with Pathlight("http://127.0.0.1:8000") as pathlight:
+        job = pathlight.wait(pathlight.submit("photo.jpg")["id"])
+
+`AsyncPathlight` has the same methods as coroutines.
+"""
+
+from client.asynchronous import AsyncPathlight
+from client.contract import Job, Refused, Unreachable
+from client.synchronous import Pathlight
+
+__all__ = ["AsyncPathlight", "Job", "Pathlight", "Refused", "Unreachable"]

@@ -1,0 +1,112 @@
+"""The client for programs that do other things meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from typing import Any, Unpack
+
+import httpx
+
+from client import contract
+from client.contract import Call, Events, Job, Picture, Unreachable
+from client.options import Options
+
+
+class AsyncPathlight:
+    """As `client.Pathlight`, with coroutines."""
+
+    def __init__(self, address: str, *, api_key: str | None = None, timeout: float = 30.0) -> None:
+        self.address = address.rstrip("/")
+        headers = {"X-API-Key": api_key} if api_key else {}
+        self._http = httpx.AsyncClient(base_url=self.address, headers=headers, timeout=timeout)
+
+    async def __aenter__(self) -> AsyncPathlight:
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        await self._http.aclose()
+
+    async def submit(self, picture: Picture, **options: Unpack[Options]) -> Job:
+        """Submit a picture: a file's path or its bytes. Returns the job as accepted."""
+        return contract.document(await self._send(contract.submission(picture, **options)))
+
+    async def get(self, job_id: str) -> Job:
+        """The job as it stands."""
+        return contract.document(await self._send(contract.job_call(job_id)))
+
+    async def wait(self, job_id: str, *, seconds: float | None = None) -> Job:
+        """Wait until the job has ended: by its event stream, or by polling where that is not to be had. Raises
+        TimeoutError after `seconds`."""
+        until = None if seconds is None else time.monotonic() + seconds
+        for source in (self.follow(job_id, until=until), self._polled(job_id)):
+            async for job in source:
+                if job["status"] in contract.TERMINAL:
+                    return job
+                if until is not None and time.monotonic() > until:
+                    raise TimeoutError(f"job {job_id} is {job['status']} after {seconds:g} s")
+        raise AssertionError("polling ends with the job")
+
+    async def follow(self, job_id: str, *, until: float | None = None) -> AsyncIterator[Job]:
+        """The job at every change, as its event stream tells; ends early where the stream is refused or cut, or at
+        `until` on the monotonic clock."""
+        events, path = Events(), f"{contract.API}/jobs/{job_id}/events"
+        with suppress(httpx.HTTPError):
+            async with self._http.stream("GET", path) as stream:
+                if not stream.is_success:
+                    return
+                async for line in stream.aiter_lines():
+                    if (job := events.feed(line)) is not None:
+                        yield job
+                    if until is not None and time.monotonic() > until:
+                        return
+
+    async def cancel(self, job_id: str) -> Job:
+        """Cancel a job. Raises Refused (409) where it has ended already."""
+        return contract.document(await self._send(contract.cancelling(job_id)))
+
+    async def jobs(self, *, status: str | None = None, limit: int = 50) -> AsyncIterator[Job]:
+        """All jobs without their results, newest first; `limit` are asked for at a time."""
+        call: Call | None = contract.listing(status=status, limit=limit)
+        while call is not None:
+            page = contract.document(await self._send(call))
+            for job in page["jobs"]:
+                yield job
+            call = Call("GET", page["next"]) if page["next"] else None
+
+    async def artifact(self, job_id: str, name: str) -> bytes:
+        """A file of a job's answer by its name, or `bundle.zip` with all of them."""
+        return contract.checked(await self._send(contract.file_call(job_id, name))).content
+
+    async def models(self) -> list[dict[str, Any]]:
+        """The service's models, ready or not."""
+        answer = contract.document(await self._send(Call("GET", f"{contract.API}/models")))
+        found: list[dict[str, Any]] = answer["models"]
+        return found
+
+    async def _polled(self, job_id: str) -> AsyncIterator[Job]:
+        pauses = contract.pauses()
+        for pause in itertools.chain(pauses, itertools.repeat(pauses[-1])):
+            yield await self.get(job_id)
+            await asyncio.sleep(pause)
+
+    async def _send(self, call: Call) -> httpx.Response:
+        """Send a request, again where the service could not take it just then."""
+        for attempt in itertools.count(1):
+            response = None
+            try:
+                response = await self._http.request(call.method, call.path, **call.arguments)
+            except httpx.TransportError as error:
+                if contract.pause_before_retry(None, attempt) is None:
+                    raise Unreachable(f"{self.address} does not answer: {error}; is it running?") from error
+            pause = contract.pause_before_retry(response, attempt)
+            if response is not None and pause is None:
+                return response
+            await asyncio.sleep(pause or 0.0)
+        raise AssertionError("the attempts are bounded")

@@ -1,0 +1,158 @@
+"""The contract's requests and answers as values: what both clients share. No network here."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+Job = dict[str, Any]
+"""A job as GET /api/v1/jobs/{id} shows it."""
+
+Picture = str | Path | bytes
+"""A file's path, or the bytes of a picture."""
+
+API = "/api/v1"
+TERMINAL = frozenset({"succeeded", "failed", "cancelled", "expired"})
+ATTEMPTS = 6  # at one request that the service could not take just then
+LONGEST_PAUSE_SECONDS = 2.0  # between two polls
+LONGEST_RETRY_SECONDS = 30.0  # whatever the service asks for
+
+
+class Refused(Exception):
+    """The service said no. `code` and `detail` are its own words, `status` the HTTP status."""
+
+    def __init__(self, status: int, code: str, detail: str, retry_after: float | None = None) -> None:
+        super().__init__(f"{code}: {detail}")
+        self.status = status
+        self.code = code
+        self.detail = detail
+        self.retry_after = retry_after
+
+
+class Unreachable(Exception):
+    """Nobody answers at the address, or not as Pathlight does."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """One request. It may be sent again: what it asks for happens once."""
+
+    method: str
+    path: str
+    arguments: Mapping[str, Any] = field(default_factory=dict)  # of httpx's request
+
+
+def submission(
+    picture: Picture,
+    *,
+    models: Sequence[str] = (),
+    methods: Sequence[str] = (),
+    target: str | int | None = None,
+    contrast: str | int | None = None,
+    tree: str | None = None,
+    trust: str | None = None,
+    mask: Picture | None = None,
+    fill: str | None = None,
+    parent: str | None = None,
+    idempotency_key: str | None = None,
+) -> Call:
+    """The submitting of a picture. What is left out is as the service has it by default. Without a key of your own, a
+    new one makes sure that sending the request again does not make a second job."""
+    words = {"target": target, "contrast": contrast, "tree": tree, "trust": trust, "fill": fill, "parent": parent}
+    data: dict[str, Any] = {name: str(word) for name, word in words.items() if word is not None}
+    data |= {name: list(words) for name, words in (("models", models), ("methods", methods)) if words}
+    files = {"image": _file(picture)} | ({"mask": _file(mask)} if mask is not None else {})
+    headers = {"Idempotency-Key": idempotency_key or secrets.token_urlsafe(16)}
+    return Call("POST", f"{API}/jobs", {"data": data, "files": files, "headers": headers})
+
+
+def job_call(job_id: str) -> Call:
+    return Call("GET", f"{API}/jobs/{job_id}")
+
+
+def cancelling(job_id: str) -> Call:
+    return Call("POST", f"{API}/jobs/{job_id}/cancel")
+
+
+def listing(*, status: str | None, limit: int) -> Call:
+    return Call("GET", f"{API}/jobs", {"params": {"limit": limit} | ({"status": status} if status else {})})
+
+
+def file_call(job_id: str, name: str) -> Call:
+    """An artifact by its name, or `bundle.zip`."""
+    place = name if name == "bundle.zip" else f"artifacts/{name}"
+    return Call("GET", f"{API}/jobs/{job_id}/{place}")
+
+
+def checked(response: httpx.Response) -> httpx.Response:
+    """The response where it is a success. Raises Refused, or Unreachable where it is not of the contract."""
+    if response.is_success:
+        return response
+    try:
+        problem = response.json()
+        code, detail = str(problem["code"]), str(problem["detail"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise Unreachable(f"{response.url} answers {response.status_code}, not as Pathlight does") from error
+    raise Refused(response.status_code, code, detail, retry_after(response))
+
+
+def document(response: httpx.Response) -> dict[str, Any]:
+    """The JSON object of an answer. Raises as `checked`."""
+    try:
+        body = checked(response).json()
+    except ValueError as error:
+        raise Unreachable(f"{response.url} does not answer as Pathlight does") from error
+    if not isinstance(body, dict):
+        raise Unreachable(f"{response.url} does not answer as Pathlight does")
+    return body
+
+
+def retry_after(response: httpx.Response) -> float | None:
+    """Seconds that the service asks to wait."""
+    text = response.headers.get("Retry-After", "")
+    return min(float(text), LONGEST_RETRY_SECONDS) if text.isdecimal() else None
+
+
+def pause_before_retry(response: httpx.Response | None, attempt: int) -> float | None:
+    """Seconds to wait before sending a request again; None where that would change nothing. No response means that
+    the connection failed."""
+    if attempt >= ATTEMPTS or (response is not None and response.status_code not in (429, 503)):
+        return None
+    asked = retry_after(response) if response is not None else None
+    return asked if asked is not None else min(0.1 * 2.0**attempt, LONGEST_PAUSE_SECONDS)
+
+
+def pauses() -> list[float]:
+    """Seconds between the first polls; the last goes on for ever."""
+    return [0.05 * 1.5**n for n in range(10)] + [LONGEST_PAUSE_SECONDS]
+
+
+class Events:
+    """Reads the lines of a job's event stream."""
+
+    def __init__(self) -> None:
+        self._data: list[str] = []
+
+    def feed(self, line: str) -> Job | None:
+        """The job, where the line ends an event."""
+        if line.startswith("data:"):
+            self._data.append(line[5:].strip())
+            return None
+        if line or not self._data:
+            return None
+        job: Job = json.loads("\n".join(self._data))
+        self._data.clear()
+        return job
+
+
+def _file(picture: Picture) -> tuple[str, bytes]:
+    if isinstance(picture, bytes):
+        return "picture", picture
+    path = Path(picture)
+    return path.name, path.read_bytes()

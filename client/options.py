@@ -1,0 +1,23 @@
+"""What may be asked of a picture, by the names of the contract."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypedDict
+
+from client.contract import Picture
+
+
+class Options(TypedDict, total=False):
+    """Options of a submission; `docs/client.md` and the service's own /api/v1/docs explain them."""
+
+    models: Sequence[str]
+    methods: Sequence[str]
+    target: str | int | None
+    contrast: str | int | None
+    tree: str | None
+    trust: str | None
+    mask: Picture | None  # what-if: white where the picture is to be hidden
+    fill: str | None
+    parent: str | None
+    idempotency_key: str | None

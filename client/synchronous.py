@@ -1,0 +1,107 @@
+"""The client for programs that wait."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any, Unpack
+
+import httpx
+
+from client import contract
+from client.contract import Call, Events, Job, Picture, Unreachable
+from client.options import Options
+
+
+class Pathlight:
+    """A Pathlight service at an address. Raises Refused where it says no, Unreachable where nobody answers."""
+
+    def __init__(self, address: str, *, api_key: str | None = None, timeout: float = 30.0) -> None:
+        self.address = address.rstrip("/")
+        headers = {"X-API-Key": api_key} if api_key else {}
+        self._http = httpx.Client(base_url=self.address, headers=headers, timeout=timeout)
+
+    def __enter__(self) -> Pathlight:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._http.close()
+
+    def submit(self, picture: Picture, **options: Unpack[Options]) -> Job:
+        """Submit a picture: a file's path or its bytes. Returns the job as accepted."""
+        return contract.document(self._send(contract.submission(picture, **options)))
+
+    def get(self, job_id: str) -> Job:
+        """The job as it stands."""
+        return contract.document(self._send(contract.job_call(job_id)))
+
+    def wait(self, job_id: str, *, seconds: float | None = None) -> Job:
+        """Wait until the job has ended: by its event stream, or by polling where that is not to be had. Raises
+        TimeoutError after `seconds`."""
+        until = None if seconds is None else time.monotonic() + seconds
+        for job in itertools.chain(self.follow(job_id, until=until), self._polled(job_id)):
+            if job["status"] in contract.TERMINAL:
+                return job
+            if until is not None and time.monotonic() > until:
+                raise TimeoutError(f"job {job_id} is {job['status']} after {seconds:g} s")
+        raise AssertionError("polling ends with the job")
+
+    def follow(self, job_id: str, *, until: float | None = None) -> Iterator[Job]:
+        """The job at every change, as its event stream tells; ends early where the stream is refused or cut, or at
+        `until` on the monotonic clock."""
+        events = Events()
+        with suppress(httpx.HTTPError), self._http.stream("GET", f"{contract.API}/jobs/{job_id}/events") as stream:
+            if not stream.is_success:
+                return
+            for line in stream.iter_lines():
+                if (job := events.feed(line)) is not None:
+                    yield job
+                if until is not None and time.monotonic() > until:
+                    return
+
+    def cancel(self, job_id: str) -> Job:
+        """Cancel a job. Raises Refused (409) where it has ended already."""
+        return contract.document(self._send(contract.cancelling(job_id)))
+
+    def jobs(self, *, status: str | None = None, limit: int = 50) -> Iterator[Job]:
+        """All jobs without their results, newest first; `limit` are asked for at a time."""
+        call: Call | None = contract.listing(status=status, limit=limit)
+        while call is not None:
+            page = contract.document(self._send(call))
+            yield from page["jobs"]
+            call = Call("GET", page["next"]) if page["next"] else None
+
+    def artifact(self, job_id: str, name: str) -> bytes:
+        """A file of a job's answer by its name, or `bundle.zip` with all of them."""
+        return contract.checked(self._send(contract.file_call(job_id, name))).content
+
+    def models(self) -> list[dict[str, Any]]:
+        """The service's models, ready or not."""
+        found: list[dict[str, Any]] = contract.document(self._send(Call("GET", f"{contract.API}/models")))["models"]
+        return found
+
+    def _polled(self, job_id: str) -> Iterator[Job]:
+        pauses = contract.pauses()
+        for pause in itertools.chain(pauses, itertools.repeat(pauses[-1])):
+            yield self.get(job_id)
+            time.sleep(pause)
+
+    def _send(self, call: Call) -> httpx.Response:
+        """Send a request, again where the service could not take it just then."""
+        for attempt in itertools.count(1):
+            response = None
+            try:
+                response = self._http.request(call.method, call.path, **call.arguments)
+            except httpx.TransportError as error:
+                if contract.pause_before_retry(None, attempt) is None:
+                    raise Unreachable(f"{self.address} does not answer: {error}; is it running?") from error
+            pause = contract.pause_before_retry(response, attempt)
+            if response is not None and pause is None:
+                return response
+            time.sleep(pause or 0.0)
+        raise AssertionError("the attempts are bounded")
