@@ -24,6 +24,7 @@ from shared.report.rows import Known
 
 UNDER_WAY = 8  # batches at a time: enough to keep several workers busy while results are fetched
 PATIENCE_SECONDS = 300.0
+WHAT_IF = ("mask", "fill", "parent")  # options of one picture, which a batch does not have
 _BATCHES = "/api/v1/batches"
 _PAUSES = (0.2, 0.5, 1.0, 2.0)
 
@@ -92,7 +93,8 @@ class BulkService:
         files = [("image", (picture.file.name, picture.file.read_bytes())) for picture in asked]
         digests = [hashlib.sha256(data).hexdigest() for _, (_, data) in files]
         key = hashlib.sha256(json.dumps([nonce, digests, options.to_dict()]).encode()).hexdigest()
-        given = {name: value for name, value in options.to_dict().items() if value not in (None, [])}
+        words = {name: value for name, value in options.to_dict().items() if name not in WHAT_IF}
+        given = {name: value for name, value in words.items() if value not in (None, [])}
         headers = {"Idempotency-Key": key}
         batch = self._ask("POST", _BATCHES, files=files, data=given, headers=headers)
         return Sent(batch["id"], pictures, asked)
