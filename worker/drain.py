@@ -29,8 +29,7 @@ from worker.differences import with_differences
 log = logging.getLogger(__name__)
 
 REPORT_SECONDS = 0.25  # between two reports of progress, each of which also asks whether to go on
-RING_AGAIN_SECONDS = 10.0  # a drain hands over to a new task after so long, or after a third of its time limit, so that
-# the last batch it begins has the rest of the limit for itself
+RING_AGAIN_SECONDS = 10.0  # a drain hands over to a new task after so long; see `_turn_seconds`
 
 
 Progress = Callable[[str, int, int], None]
@@ -64,7 +63,7 @@ class Drain:
 
     def run(self) -> int:
         """Claim and finish batches until nothing waits or it is time to hand over; how many jobs were claimed."""
-        until = time.monotonic() + min(RING_AGAIN_SECONDS, self._settings.soft_time_limit_seconds / 3)
+        until = time.monotonic() + _turn_seconds(self._settings)
         total = 0
         while time.monotonic() < until:
             claims = self._store.claim(self._settings.batch_size, claim_id=secrets.token_hex(8))
@@ -166,6 +165,12 @@ class Drain:
                 if time.monotonic() > until:
                     raise
                 time.sleep(0.2)
+
+
+def _turn_seconds(settings: Settings) -> float:
+    """How long a drain goes on: a third of its time limit at most, so that the last batch it begins has the rest for
+    itself, and no longer than the keeper may wait, who has his turn behind it."""
+    return min(RING_AGAIN_SECONDS, settings.soft_time_limit_seconds / 3, settings.reap_seconds)
 
 
 class Leases:

@@ -389,7 +389,7 @@ ROWS = (
     Row(22, "slow clients, broken uploads", slow_clients, Size(200), Size(200)),
     Row(13, "Redis full", redis_full, Size(1), Size(2), {"redis_memory_bytes": 32 * 1024 * 1024}),
     Row(11, "data lost", data_lost, Size(1), Size(2), {"redis_memory_bytes": 32 * 1024 * 1024}),
-    Row(20, "replies dropped", dropped_replies, Size(5, 80), Size(100, 1500), lossy=True),
+    Row(20, "replies dropped", dropped_replies, Size(5, 80), Size(100, 600), lossy=True),
 )
 
 
