@@ -91,7 +91,7 @@ def _model(report: Report, name: str) -> dict[str, Any]:
     reasons = list(dict.fromkeys(part["reasons"] for _, part in answered))
     place = {one: index for index, one in enumerate(classes)}
     number = {one: index for index, one in enumerate(reasons)}
-    suspicion = [part["suspicion"] if part else row["suspicion"] for row, part in zip(report.rows, rows, strict=True)]
+    suspicion = [part["suspicion"] if part else -1.0 for part in rows]  # what has no answer comes last
     return {
         "name": name,
         "classes": classes,

@@ -17,7 +17,7 @@ from shared.report.outcome import Outcome
 Row = dict[str, Any]
 _NO_FIGURES = ("text", "reason", "threshold", "method", "random_maps")
 # How suspicious a picture is, at most, for each reason; the reasons add up.
-WRONG, INEXACT, DISAGREES, WEAK, UNSURE, FAILED = 4.0, 8.0, 2.0, 1.0, 1.0, 16.0
+WRONG, INEXACT, DISAGREES, WEAK, UNSURE = 4.0, 8.0, 2.0, 1.0, 1.0
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def to_row(outcome: Outcome, models: Mapping[str, Known]) -> Row:
             figures = _of_map(entry, outcome, explanation)
             row |= {f"{name}:{entry['method']}:{column}": value for column, value in figures.items()}
     scores = [value for column, value in row.items() if column.endswith(":suspicion")]
-    row["suspicion"] = max(scores, default=FAILED)
+    row["suspicion"] = max(scores, default=None)
     return row
 
 

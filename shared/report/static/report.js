@@ -38,7 +38,8 @@ function card(model, i) {
   const item = element("li");
   if (data.failed[i]) {
     const [code, message] = data.errors[data.failed[i] - 1];
-    item.append(element("span"), element("strong", { textContent: "failed" }), element("span", { className: "badges" }, element("span", { className: "badge", textContent: code })));
+    item.className = "failed";
+    item.append(element("strong", { textContent: "failed" }), element("span", { className: "badges" }, element("span", { className: "badge", textContent: code })));
     item.append(element("span", { className: "path", textContent: message }));
   } else {
     const name = short(model.classes[model.prediction[i]]);
@@ -121,7 +122,7 @@ function showModel() {
   }
   find("means").hidden = model.means.length === 0;
   find("means").querySelector("ul").replaceChildren(...model.means.map((one) => element("li", {},
-    element("img", { src: one.picture, loading: "lazy", alt: `Mean map of ${short(one.class)}` }), `${short(one.class)} (${one.count})`)));
+    element("img", { src: one.picture, alt: `Mean map of ${short(one.class)}` }), `${short(one.class)} (${one.count})`)));
   choose();
 }
 
