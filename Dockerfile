@@ -23,6 +23,7 @@ RUN python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))
 COPY models models
 COPY bench bench
 COPY cli cli
+COPY client client
 COPY shared shared
 COPY training training
 COPY web web
