@@ -54,6 +54,7 @@ def make_celery(settings: Settings) -> Celery:
             # A message that a dead worker had noted rings once more; one that rings twice costs an empty claim.
             "visibility_timeout": 2 * settings.lease_seconds,
             "unacked_restore_throttle": 1,  # looks for them every 10 s; kombu's default is every 100 s
+            "unacked_mutex_expire": 5,  # where who looked died, or did not hear that it may; kombu's default is 300 s
             "socket_timeout": 30,
             "socket_connect_timeout": 5,
             "socket_keepalive": not settings.embedded,

@@ -250,10 +250,12 @@ class Rig:
 
     def _left(self) -> dict[str, int]:
         """What should be nothing by now. Doorbells come and go with the keeper's clock: the least of several looks
-        counts. Abandoned temporary files are removed by the product's own sweep, here without its hour of patience."""
+        counts. A message that its worker lost is seen as lost after the visibility timeout of two leases, at a look
+        that comes every 10 s and may itself fail once. Abandoned temporary files are removed by the product's own
+        sweep, here without its hour of patience."""
         Keeper(self.store, BlobStore(self.settings.blobs), self.settings, ring=lambda: None).sweep(older_than=0)
         least = self._look()
-        until = time.monotonic() + 2 * self.settings.lease_seconds + 15
+        until = time.monotonic() + 2 * self.settings.lease_seconds + 25
         while any(least.values()) and time.monotonic() < until:
             time.sleep(0.1)
             least = {name: min(count, least[name]) for name, count in self._look().items()}

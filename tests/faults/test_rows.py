@@ -48,8 +48,11 @@ def test_the_promise_holds(row: Row, rig_for: Callable[[Row], Rig]) -> None:
 
 
 def result_before_end(rig: Rig, size: Size) -> None:
-    """A death between the end of a job and the writing of its result, where a worker does it in this order."""
-    rig.deliver(4, Behaviour.DIE_BEFORE_BLOB)
+    """A death between the end of a job and the writing of its result, where a worker does it in this order.
+
+    The job takes a moment, so that it is accepted first: a submit that finds it ended reads the result that is missing.
+    """
+    rig.deliver(4, Behaviour.DIE_BEFORE_BLOB, ticks=20)
 
 
 @pytest.mark.parametrize(

@@ -55,5 +55,6 @@ def _serve(near: socket.socket, address: tuple[str | None, int | None], cuts: li
                     if b"data:" in seen:
                         near.sendall(piece[: len(piece) // 2])
                         cuts.append(len(seen))
+                        near.shutdown(socket.SHUT_RDWR)  # closing it alone waits for the other thread to let go
                         return
                 near.sendall(piece)
