@@ -39,6 +39,7 @@ def make_celery(settings: Settings) -> Celery:
         task_soft_time_limit=settings.soft_time_limit_seconds,
         task_time_limit=settings.time_limit_seconds,
         worker_prefetch_multiplier=1,
+        worker_disable_prefetch=True,
         worker_pool="prefork",
         worker_concurrency=settings.concurrency,
         worker_proc_alive_timeout=120,
@@ -68,7 +69,8 @@ def make_celery(settings: Settings) -> Celery:
 
 
 class Bell:
-    """Rings for a worker. A ring that fails is no error: the keeper rings again for whatever still waits."""
+    """Rings for one worker; the store has it ring for the next where more waits than it takes. A ring that fails is no
+    error: the keeper rings again for whatever still waits."""
 
     def __init__(self, app: Celery) -> None:
         self._app = app

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import IntEnum
@@ -24,6 +24,12 @@ from shared.keys import KeyRing
 from shared.settings import Settings
 
 _NAMES = ("submit", "claim", "renew", "report", "finish", "release", "reap", "cancel", "collect", "look")
+
+
+PACE_MS = 100.0  # of a job, before any was measured
+
+Ring = Callable[[], None]
+"""Rings for a worker, as `broker.Bell.ring` does."""
 
 
 class Lease(IntEnum):
@@ -50,12 +56,24 @@ class Submission:
     solo: bool = False
 
 
+@dataclass(frozen=True)
+class End:
+    """How a claimed job ends: well with the reference of its result, or as failed, cancelled or expired."""
+
+    claim: Claim
+    status: JobStatus
+    result_ref: str = ""
+    compute_ms: float = 0.0
+    error: JobError | None = None
+
+
 class JobStore:
     """The store on a Redis server. Every method raises StoreUnavailable where Redis does not answer."""
 
     def __init__(self, client: redis.Redis, settings: Settings) -> None:
         self._redis = client
         self._settings = settings
+        self._ring_ms = _ms(settings.reap_seconds)  # the keeper then rings himself
         self.keys = KeyRing(client, settings)
         self.batches = BatchStore(client, settings)
         self._scripts = Scripts(client, _NAMES)
@@ -66,13 +84,14 @@ class JobStore:
 
     # -- the way of a job ------------------------------------------------------------------------------------------
 
-    def submit(self, submission: Submission) -> str:
-        """Store a job and return its id; the same idempotency key and body give the same id. Raises QueueFull,
-        TooManyRequests (of this owner), JobConflict (key known with another body)."""
+    def submit(self, submission: Submission, *, ring: Ring | None = None) -> str:
+        """Store a job and return its id; the same idempotency key and body give the same id. `ring` is called where no
+        doorbell is on its way yet. Raises QueueFull, TooManyRequests (of this owner), JobConflict (key known with
+        another body)."""
         job_id = secrets.token_urlsafe(16)
         # Under `always` the answer itself comes after the disk.
         call = self._scripts.call_synced if self._settings.durability == "everysec" else self._scripts.call
-        outcome, job_id = call(
+        outcome, job_id, to_ring = call(
             "submit",
             job_id,
             submission.lane,
@@ -89,6 +108,7 @@ class JobStore:
             int(submission.solo),
             submission.options.mask or "",
             self._settings.queue_limit_per_key,
+            self._ring_ms if ring else 0,
         )
         if outcome == "full":
             raise QueueFull(f"{self._settings.queue_limit} jobs are waiting already; try again shortly")
@@ -99,38 +119,52 @@ class JobStore:
             raise TooManyRequests(f"{most} jobs of this API key are waiting already; try again when some have ended")
         if outcome == "conflict":
             raise JobConflict("this Idempotency-Key was used before with another request body")
+        if ring and to_ring:
+            ring()
         return str(job_id)
 
-    def claim(self, most: int, *, claim_id: str) -> list[Claim]:
-        """Take up to `most` waiting jobs under a lease. The same `claim_id` returns the same jobs."""
-        texts = self._call(
+    def claim(self, most: int, *, claim_id: str, woken: bool = False, ring: Ring | None = None) -> list[Claim]:
+        """Take up to `most` waiting jobs under a lease. The same `claim_id` returns the same jobs. `woken` says that
+        this answers a doorbell, so that the next job may ring again; `ring` is called where more waits than was taken
+        and no doorbell is on its way for it."""
+        to_ring, texts = self._call(
             "claim",
             most,
             claim_id,
             _ms(self._settings.lease_seconds),
             self._settings.max_attempts,
             _ms(self._settings.retention_seconds),
+            int(woken),
+            self._ring_ms if ring else 0,
         )
+        if ring and to_ring:
+            ring()
         return [_claim(json.loads(text)) for text in texts]
 
     def renew(self, claims: Sequence[Claim]) -> dict[str, Lease]:
         """Prolong the leases; says of each job whether work on it should go on."""
-        if not claims:
-            return {}
-        pairs = [part for claim in claims for part in (claim.id, claim.fence)]
-        answers = self._call("renew", _ms(self._settings.lease_seconds), *pairs)
-        return {claim.id: Lease(int(answer)) for claim, answer in zip(claims, answers, strict=True)}
+        return self._leases("renew", claims)
 
     def succeed(self, claim: Claim, result_ref: str, *, compute_ms: float) -> bool:
         """End a job well. False where the claim is no longer the newest: another worker has it, nothing changes."""
-        return self._finish(claim, JobStatus.SUCCEEDED, result_ref=result_ref, compute_ms=compute_ms)
+        return self.finish([End(claim, JobStatus.SUCCEEDED, result_ref=result_ref, compute_ms=compute_ms)])[0]
 
     def fail(self, claim: Claim, error: JobError) -> bool:
-        return self._finish(claim, JobStatus.FAILED, error=json.dumps(error.to_dict()))
+        return self.finish([End(claim, JobStatus.FAILED, error=error)])[0]
 
     def stop(self, claim: Claim, status: JobStatus) -> bool:
         """End a running job as cancelled or expired."""
-        return self._finish(claim, status)
+        return self.finish([End(claim, status)])[0]
+
+    def finish(self, ends: Sequence[End]) -> list[bool]:
+        """End jobs, all in one call; says of each whether it applies, as `succeed` does."""
+        if not ends:
+            return []
+        parts: list[object] = []
+        for end in ends:
+            error = json.dumps(end.error.to_dict()) if end.error else ""
+            parts += [end.claim.id, end.claim.fence, end.status, end.result_ref, error, end.compute_ms]
+        return [bool(one) for one in self._call("finish", _ms(self._settings.retention_seconds), *parts)]
 
     def release(self, claim: Claim, *, charge: bool = False, solo: bool = False) -> bool:
         """Give a running job back to its lane, at shutdown (not charged) or for a run in a batch of one. One that was
@@ -146,10 +180,10 @@ class JobStore:
         if outcome == "terminal":
             raise JobConflict("the job has ended already")
 
-    def report(self, claim: Claim, *, done: int, total: int, stage: str) -> Lease:
-        """Say how far a running job is, and renew its lease; says whether work on it should go on."""
+    def report(self, claims: Sequence[Claim], *, done: int, total: int, stage: str) -> dict[str, Lease]:
+        """Say how far running jobs are, and renew their leases; says of each whether work on it should go on."""
         progress = json.dumps({"done": done, "total": total, "stage": stage})
-        return Lease(int(self._call("report", claim.id, claim.fence, _ms(self._settings.lease_seconds), progress)))
+        return self._leases("report", claims, progress)
 
     # -- keeping ---------------------------------------------------------------------------------------------------
 
@@ -184,13 +218,15 @@ class JobStore:
 
     def get(self, job_id: str, *, viewer: str | None = None) -> Job:
         """The job as it stands. Raises UnknownJob, also where `viewer` is not its owner; None sees every job."""
-        fields = self._call("look", job_id, int(viewer is not None), viewer or "")
-        data = dict(zip(fields[::2], fields[1::2], strict=True))
-        if "status" not in data:
+        found = self._call("look", job_id, int(viewer is not None), viewer or "")
+        if not found:
             raise UnknownJob("there is no job with this id")
-        job = Job.from_hash(job_id, data)
-        with _answering():
-            return self._with_position(job) if job.status is JobStatus.QUEUED else job
+        ahead, pace_ms, fields = found
+        job = Job.from_hash(job_id, dict(zip(fields[::2], fields[1::2], strict=True)))
+        if ahead is None:
+            return job
+        eta_seconds = (ahead + 1) * float(pace_ms or PACE_MS) / 1000
+        return replace(job, position=ahead + 1, eta_seconds=round(eta_seconds, 3))
 
     def newest(
         self, *, viewer: str | None = None, status: JobStatus | None = None, before: int | None = None, most: int = 20
@@ -269,19 +305,13 @@ class JobStore:
 
     # -- inside ----------------------------------------------------------------------------------------------------
 
-    def _finish(
-        self, claim: Claim, status: JobStatus, *, result_ref: str = "", error: str = "", compute_ms: float = 0.0
-    ) -> bool:
-        retention = _ms(self._settings.retention_seconds)
-        return bool(self._call("finish", claim.id, claim.fence, status, result_ref, error, compute_ms, retention))
-
-    def _with_position(self, job: Job) -> Job:
-        rank = cast("int | None", self._redis.zrank(f"{PREFIX}lane:{job.lane}", job.id))
-        if rank is None:
-            return job
-        ahead = rank + (self.waiting(Lane.INTERACTIVE) if job.lane is Lane.BULK else 0)
-        pace_ms = float(cast("str | None", self._redis.get(f"{PREFIX}pace")) or 100.0)
-        return replace(job, position=ahead + 1, eta_seconds=round((ahead + 1) * pace_ms / 1000, 3))
+    def _leases(self, script: str, claims: Sequence[Claim], *arguments: object) -> dict[str, Lease]:
+        """What a script answers that renews leases, by job."""
+        if not claims:
+            return {}
+        pairs = [part for claim in claims for part in (claim.id, claim.fence)]
+        answers = self._call(script, _ms(self._settings.lease_seconds), *arguments, *pairs)
+        return {claim.id: Lease(int(answer)) for claim, answer in zip(claims, answers, strict=True)}
 
     def _call(self, name: str, *arguments: object) -> Any:
         return self._scripts.call(name, *arguments)

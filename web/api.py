@@ -91,8 +91,7 @@ def accept(
     run."""
     for file in (data,) if mask is None else (data, mask):
         blobs.put(file)
-    job_id = store.submit(submission)
-    bell.ring()
+    job_id = store.submit(submission, ring=bell.ring)
     log.info("job %s accepted: %s, for %s", job_id, submission.image.format, ", ".join(submission.options.models))
     return job_id
 

@@ -53,11 +53,6 @@ def blueprint(
     batches = store.batches
     reports = Reports(batches, blobs, registry, settings)
 
-    def ring() -> None:
-        """Wake every worker: one alone would be at a batch for long."""
-        for _ in range(max(1, store.workers_heard() * settings.concurrency)):
-            bell.ring()
-
     def found(batch_id: str) -> Batch:
         viewer = access.caller().viewer
         try:
@@ -70,7 +65,7 @@ def blueprint(
     def changed(batch_id: str, change: Callable[[str], object]) -> Response:
         found(batch_id)
         change(batch_id)
-        ring()
+        bell.ring()
         return jsonify(to_json(found(batch_id)))
 
     @api.post(
@@ -102,7 +97,7 @@ def blueprint(
             idempotency_key=key,
             body_hash=submissions.digest([member.image.sha256 for member in members], options.to_dict()),
         )
-        ring()
+        bell.ring()
         log.info("batch %s accepted: %d pictures, for %s", batch_id, len(members), ", ".join(options.models))
         response = jsonify(to_json(found(batch_id)))
         response.status_code = HTTPStatus.ACCEPTED

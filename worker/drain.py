@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from types import TracebackType
+from typing import TypeVar
 
 from billiard.exceptions import SoftTimeLimitExceeded
 from PIL import Image
@@ -23,10 +24,11 @@ from shared.jobs import Claim, JobError, JobOptions, JobStatus
 from shared.masking import explained_picture
 from shared.results import Result
 from shared.settings import Settings
-from shared.store import JobStore, Lease
+from shared.store import End, JobStore, Lease
 from worker.differences import with_differences
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 REPORT_SECONDS = 0.25  # between two reports of progress, each of which also asks whether to go on
 RING_AGAIN_SECONDS = 10.0  # a drain hands over to a new task after so long; see `_turn_seconds`
@@ -64,9 +66,12 @@ class Drain:
     def run(self) -> int:
         """Claim and finish batches until nothing waits or it is time to hand over; how many jobs were claimed."""
         until = time.monotonic() + _turn_seconds(self._settings)
-        total = 0
+        total, woken = 0, True
         while time.monotonic() < until:
-            claims = self._store.claim(self._settings.batch_size, claim_id=secrets.token_hex(8))
+            claims = self._store.claim(
+                self._settings.batch_size, claim_id=secrets.token_hex(8), woken=woken, ring=self._ring
+            )
+            woken = False
             if not claims:
                 return total
             total += len(claims)
@@ -79,12 +84,10 @@ class Drain:
         try:
             with Leases(self._store, claims, seconds=self._settings.lease_seconds) as leases:
                 try:
-                    for claim, result in self._answer_all(claims, open_claims, leases.report):
-                        self._finish(claim, result, leases.state(claim))
-                        open_claims.pop(claim.id)
+                    self._finish(self._answer_all(claims, open_claims, leases.report), leases)
                 except Stopped:
-                    for claim in open_claims.values():
-                        self._stop(claim, leases.state(claim))
+                    ends = [end for claim in open_claims.values() for end in _unwanted(claim, leases.state(claim))]
+                    self._persist(lambda: self._store.finish(ends))
         except Exception as error:
             if isinstance(error, StoreUnavailable):
                 raise  # the leases run out and the keeper gives the jobs to whoever can reach the store
@@ -122,22 +125,19 @@ class Drain:
         except (UnknownJob, StorageFailed):
             return None
 
-    def _finish(self, claim: Claim, result: Result, lease: Lease) -> None:
-        if lease is not Lease.HELD:
-            self._stop(claim, lease)
-            return
-        ref = self._blobs.put(result.pack())
-        compute_ms = float(result.document["timings"]["compute_ms"])
-        if self._persist(lambda: self._store.succeed(claim, ref, compute_ms=compute_ms)):
-            log.info("job %s succeeded, its batch took %.0f ms", claim.id, compute_ms)
-
-    def _stop(self, claim: Claim, lease: Lease) -> None:
-        """End a job whose result nobody waits for."""
-        if lease is Lease.LOST:
-            log.warning("job %s was given to another worker; its work here is dropped", claim.id)
-            return
-        status = JobStatus.CANCELLED if lease is Lease.CANCELLED else JobStatus.EXPIRED
-        self._persist(lambda: self._store.stop(claim, status))
+    def _finish(self, answered: list[tuple[Claim, Result]], leases: Leases) -> None:
+        """Store the results of a batch and end its jobs, all in one call."""
+        ends = []
+        for claim, result in answered:
+            if leases.state(claim) is Lease.HELD:
+                compute_ms = float(result.document["timings"]["compute_ms"])
+                ref = self._blobs.put(result.pack())
+                ends.append(End(claim, JobStatus.SUCCEEDED, result_ref=ref, compute_ms=compute_ms))
+            else:
+                ends += _unwanted(claim, leases.state(claim))
+        for end, applies in zip(ends, self._persist(lambda: self._store.finish(ends)), strict=True):
+            if applies and end.status is JobStatus.SUCCEEDED:
+                log.info("job %s succeeded, its batch took %.0f ms", end.claim.id, end.compute_ms)
 
     def _settle(self, claims: list[Claim], error: BaseException) -> None:
         """End or give back the jobs of a batch that broke."""
@@ -155,7 +155,7 @@ class Drain:
         log.warning("job %s failed: %s", claim.id, reason.code, exc_info=unexpected)
         self._persist(lambda: self._store.fail(claim, reason))
 
-    def _persist(self, operation: Callable[[], bool]) -> bool:
+    def _persist(self, operation: Callable[[], T]) -> T:
         """Repeat a store operation through a short absence of Redis, as long as the lease may last."""
         until = time.monotonic() + self._settings.lease_seconds
         while True:
@@ -165,6 +165,14 @@ class Drain:
                 if time.monotonic() > until:
                     raise
                 time.sleep(0.2)
+
+
+def _unwanted(claim: Claim, lease: Lease) -> list[End]:
+    """The end of a job whose result nobody waits for; none where it is somebody else's by now."""
+    if lease is Lease.LOST:
+        log.warning("job %s was given to another worker; its work here is dropped", claim.id)
+        return []
+    return [End(claim, JobStatus.CANCELLED if lease is Lease.CANCELLED else JobStatus.EXPIRED)]
 
 
 def _turn_seconds(settings: Settings) -> float:
@@ -206,8 +214,7 @@ class Leases:
             return
         self._reported = time.monotonic()
         try:
-            for claim in self._claims:
-                self._states[claim.id] = self._store.report(claim, done=done, total=total, stage=stage)
+            self._states |= self._store.report(self._claims, done=done, total=total, stage=stage)
         except StoreUnavailable as error:
             log.warning("the progress could not be reported: %s", error)
         if all(state is not Lease.HELD for state in self._states.values()):

@@ -1,9 +1,12 @@
--- ARGV: most, claim id, lease ms, max attempts, retention ms. Returns the claimed jobs as JSON texts.
+-- ARGV: most, claim id, lease ms, max attempts, retention ms, whether this answers a doorbell (1: the next job may ring
+-- again), for how long a ring is remembered (ms; 0: do not ring). Returns whether to ring for one more worker, and the
+-- claimed jobs as JSON texts.
 local most, lease, max_attempts, retention = tonumber(ARGV[1]), tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local receipt = key('claim', ARGV[2])
 local again = redis.call('GET', receipt)
 if again then return cjson.decode(again) end
 go_on_when_full()
+if ARGV[6] == '1' then redis.call('DEL', key('rung')) end
 
 -- A claim is of one lane, so that an interactive job is not held up by bulk jobs beside it. After seven claims that
 -- passed waiting bulk jobs over, one looks into the bulk lane first: it never starves, and whoever comes while a bulk
@@ -51,5 +54,10 @@ for _, lane in ipairs(lanes) do
     break
   end
 end
-if #claimed > 0 then redis.call('SET', receipt, cjson.encode(claimed), 'PX', lease) end
-return claimed
+
+-- Whoever took all that it may leaves the rest to one more worker, who calls the next.
+local left = (#claimed >= most or closed) and
+  redis.call('ZCARD', key('lane', 'interactive')) + redis.call('ZCARD', key('lane', 'bulk')) > 0
+local answer = {left and ARGV[7] ~= '0' and needs_ring(ARGV[7]) or 0, claimed}
+if #claimed > 0 then redis.call('SET', receipt, cjson.encode(answer), 'PX', lease) end
+return answer

@@ -1,12 +1,20 @@
--- ARGV: id, fence, status, result, error, compute ms, retention ms. Returns 1 where it applies or has applied already.
-local id, fence, status = ARGV[1], ARGV[2], ARGV[3]
-local state = redis.call('HMGET', job(id), 'status', 'fence', 'answer', 'owner')
-if state[2] ~= fence then return 0 end
-if state[1] ~= 'running' then return state[1] == status and 1 or 0 end
-conclude(id, status, ARGV[4], ARGV[5], tonumber(ARGV[7]))
-if status == 'succeeded' then
-  if state[3] ~= '' then redis.call('SET', key('answer', state[4] .. ':' .. state[3]), ARGV[4]) end
-  local pace = tonumber(redis.call('GET', key('pace')) or ARGV[6])
-  redis.call('SET', key('pace'), string.format('%.3f', 0.9 * pace + 0.1 * tonumber(ARGV[6])))
+-- ARGV: retention ms, then of each job: id, fence, status, result, error, compute ms. Returns for each 1 where it applies
+-- or has applied already.
+local retention = tonumber(ARGV[1])
+
+local function finish(id, fence, status, result, error, compute_ms)
+  local state = redis.call('HMGET', job(id), 'status', 'fence', 'answer', 'owner')
+  if state[2] ~= fence then return 0 end
+  if state[1] ~= 'running' then return state[1] == status and 1 or 0 end
+  conclude(id, status, result, error, retention)
+  if status == 'succeeded' then
+    if state[3] ~= '' then redis.call('SET', key('answer', state[4] .. ':' .. state[3]), result) end
+    local pace = tonumber(redis.call('GET', key('pace')) or compute_ms)
+    redis.call('SET', key('pace'), string.format('%.3f', 0.9 * pace + 0.1 * tonumber(compute_ms)))
+  end
+  return 1
 end
-return 1
+
+local applied = {}
+for i = 2, #ARGV, 6 do table.insert(applied, finish(unpack(ARGV, i, i + 5))) end
+return applied

@@ -12,16 +12,19 @@ local function batch(id) return key('batch', id) end
 -- one that cannot, so that jobs still run, end and are forgotten, and room is made again.
 local function go_on_when_full() redis.call('DEL', key('full')) end
 
+-- Whether the caller is to ring for a worker: no doorbell is on its way yet. A drain that starts forgets this (see
+-- `claim`), and so does time: a doorbell may be lost.
+local function needs_ring(forget_ms) return redis.call('SET', key('rung'), '1', 'NX', 'PX', forget_ms) and 1 or 0 end
+
 -- The lists that a job in some state ('any' for all) stands in, by its sequence number: everybody's and its owner's.
 local function lists(status, owner) return {key('jobs', status), key('owned', status .. ':' .. owner)} end
 
-local function list(id, status)
-  local state = redis.call('HMGET', job(id), 'owner', 'seq')
-  for _, jobs in ipairs(lists(status, state[1])) do redis.call('ZADD', jobs, state[2], id) end
+local function list(id, status, owner, seq)
+  for _, jobs in ipairs(lists(status, owner)) do redis.call('ZADD', jobs, seq, id) end
 end
 
-local function unlist(id, status)
-  for _, jobs in ipairs(lists(status, get(id, 'owner'))) do redis.call('ZREM', jobs, id) end
+local function unlist(id, status, owner)
+  for _, jobs in ipairs(lists(status, owner)) do redis.call('ZREM', jobs, id) end
 end
 
 -- Whether `more` bytes would take the server beyond a share of its memory.
@@ -34,13 +37,13 @@ end
 -- Counts by state, so that accepted = queued + running + terminal + collected can be checked at any time; the members
 -- of a batch are counted in its record too.
 local function move(id, from, to)
-  local of = get(id, 'batch')
-  for _, counts in ipairs(of and {key('counts'), batch(of)} or {key('counts')}) do
+  local state = redis.call('HMGET', job(id), 'batch', 'owner', 'seq')
+  for _, counts in ipairs(state[1] and {key('counts'), batch(state[1])} or {key('counts')}) do
     if from then redis.call('HINCRBY', counts, from, -1) end
     redis.call('HINCRBY', counts, to, 1)
   end
-  if from then unlist(id, from) end
-  list(id, to)
+  if from then unlist(id, from, state[2]) end
+  list(id, to, state[2], state[3])
   redis.call('HSET', job(id), 'status', to)
   redis.call('PUBLISH', key('events', id), to)
 end
@@ -130,7 +133,7 @@ local function admit(new, leader)
     'created', now, 'attempts', 0, 'fence', 0, 'deadline', now + new.deadline, 'mask_ref', new.mask_ref or '')
   if new.solo then redis.call('HSET', job(new.id), 'solo', '1') end
   if new.batch then redis.call('HSET', job(new.id), 'batch', new.batch) end
-  list(new.id, 'any')
+  list(new.id, 'any', new.owner, seq)
   redis.call('HINCRBY', key('counts'), 'accepted', 1)
   keep_blob(new.image_ref)
   keep_blob(new.mask_ref or '')

@@ -1,9 +1,13 @@
--- ARGV: id, fence, lease ms, progress. Says how far a running job is, and renews its lease; returns as renew does.
+-- ARGV: lease ms, progress, then id and fence of each job. Says how far running jobs are, and renews their leases; returns
+-- as renew does.
 go_on_when_full()
-local id = ARGV[1]
-local lease = renew_lease(id, ARGV[2], tonumber(ARGV[3]))
-if lease == 1 then
-  redis.call('HSET', job(id), 'progress', ARGV[4])
-  redis.call('PUBLISH', key('events', id), 'running')
+local answers = {}
+for i = 3, #ARGV, 2 do
+  local lease = renew_lease(ARGV[i], ARGV[i + 1], tonumber(ARGV[1]))
+  if lease == 1 then
+    redis.call('HSET', job(ARGV[i]), 'progress', ARGV[2])
+    redis.call('PUBLISH', key('events', ARGV[i]), 'running')
+  end
+  table.insert(answers, lease)
 end
-return lease
+return answers

@@ -1,20 +1,21 @@
 -- ARGV: id, lane, limit, options, image, image_ref, owner, idempotency key, body hash, answer key, deadline ms, retention ms, solo,
---   mask_ref, how many jobs of one owner may wait in the lane
+--   mask_ref, how many jobs of one owner may wait in the lane, for how long a ring is remembered (ms; 0: do not ring)
+-- Returns {outcome, id, whether to ring}.
 local id, lane, limit = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local owner, idem, body, answer = ARGV[7], ARGV[8], ARGV[9], ARGV[10]
 
-if redis.call('EXISTS', job(id)) == 1 then return {'accepted', id} end  -- this very call, sent again
+if redis.call('EXISTS', job(id)) == 1 then return {'accepted', id, 1} end  -- this very call, sent again
 local idem_key = key('idempotency', owner .. ':' .. idem)
 if idem ~= '' then
   local known = redis.call('HMGET', idem_key, 'id', 'body')
-  if known[1] then return {known[2] == body and 'accepted' or 'conflict', known[1]} end
+  if known[1] then return {known[2] == body and 'accepted' or 'conflict', known[1], 1} end
 end
 
 local answered = answer ~= '' and redis.call('EXISTS', key('answer', owner .. ':' .. answer)) == 1
-if not answered and redis.call('ZCARD', key('lane', lane)) >= limit then return {'full', id} end
+if not answered and redis.call('ZCARD', key('lane', lane)) >= limit then return {'full', id, 0} end
 
 local MEMORY_SHARE = 0.9  -- the rest is left to what was accepted: its doorbells, its end
-if beyond(MEMORY_SHARE, 0) then return {'no memory', id} end
+if beyond(MEMORY_SHARE, 0) then return {'no memory', id, 0} end
 
 -- Counting here, in a lane that is bounded, needs no count of every owner to be kept in step.
 local function crowded(most)
@@ -25,10 +26,11 @@ local function crowded(most)
   end
   return own >= most
 end
-if not answered and owner ~= '' and crowded(tonumber(ARGV[15])) then return {'crowded', id} end
+if not answered and owner ~= '' and crowded(tonumber(ARGV[15])) then return {'crowded', id, 0} end
 
 if idem ~= '' then redis.call('HSET', idem_key, 'id', id, 'body', body) end
 admit({id = id, lane = lane, options = ARGV[4], image = ARGV[5], image_ref = ARGV[6], owner = owner,
   idempotency = idem, answer = answer, deadline = tonumber(ARGV[11]), retention = tonumber(ARGV[12]),
   solo = ARGV[13] == '1', mask_ref = ARGV[14]})
-return {answered and 'answered' or 'accepted', id}
+if answered then return {'answered', id, 0} end
+return {'accepted', id, ARGV[16] ~= '0' and needs_ring(ARGV[16]) or 0}

@@ -21,10 +21,10 @@ from PIL import Image
 
 from shared.blobs import BlobStore
 from shared.broker import DRAIN, Bell
-from shared.jobs import Claim, JobOptions, JobStatus
+from shared.jobs import Claim, JobOptions
 from shared.results import Result
 from shared.settings import Settings
-from shared.store import JobStore, Lease
+from shared.store import End, JobStore, Lease, Ring
 from tests.faults.history import DEFECT, DIE_ON_RECEIPT, FOLDER, Claimed, Finished, Recorder, Struck, now
 from tests.faults.pictures import TICK_SECONDS, Behaviour, Marked
 from worker import drain, tasks
@@ -116,16 +116,17 @@ def _act(behaviour: Behaviour) -> None:
 class WatchedStore(JobStore):
     """The job store, with each claim and each end written down."""
 
-    def claim(self, most: int, *, claim_id: str) -> list[Claim]:
-        claims = super().claim(most, claim_id=claim_id)
+    def claim(self, most: int, *, claim_id: str, woken: bool = False, ring: Ring | None = None) -> list[Claim]:
+        claims = super().claim(most, claim_id=claim_id, woken=woken, ring=ring)
         for claim in claims:
             recorder(os.getpid()).add(Claimed(now(), claim.id, claim.fence, claim.attempt, os.getpid()))
         return claims
 
-    def _finish(self, claim: Claim, status: JobStatus, **values: Any) -> bool:
+    def finish(self, ends: Sequence[End]) -> list[bool]:
         pass_point(Behaviour.DIE_BEFORE_FINISH)
-        applied = super()._finish(claim, status, **values)
-        recorder(os.getpid()).add(Finished(now(), claim.id, claim.fence, applied, os.getpid()))
+        applied = super().finish(ends)
+        for end, applies in zip(ends, applied, strict=True):
+            recorder(os.getpid()).add(Finished(now(), end.claim.id, end.claim.fence, applies, os.getpid()))
         pass_point(Behaviour.DIE_AFTER_FINISH)
         return applied
 
@@ -154,10 +155,11 @@ def build_drain(settings: Settings, bell: Bell) -> drain.Drain:
 class FinishFirst(drain.Drain):
     """A planted defect: the job ends before its result is written."""
 
-    def _finish(self, claim: Claim, result: Result, lease: Any) -> None:
-        data = result.pack()
-        self._store.succeed(claim, hashlib.sha256(data).hexdigest(), compute_ms=1.0)
-        self._blobs.put(data)
+    def _finish(self, answered: list[tuple[Claim, Result]], leases: drain.Leases) -> None:
+        for claim, result in answered:
+            data = result.pack()
+            self._store.succeed(claim, hashlib.sha256(data).hexdigest(), compute_ms=1.0)
+            self._blobs.put(data)
 
 
 def _ignore_fence(store: JobStore) -> None:

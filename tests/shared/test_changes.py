@@ -42,7 +42,7 @@ def test_every_step_of_a_job_is_heard_and_silence_is_silence(store: JobStore, ra
         assert not changes.wait(NOTHING)
         claims = []
         assert after(lambda: claims.extend(store.claim(1, claim_id="a")))
-        assert after(lambda: store.report(claims[0], done=1, total=2, stage="rise"))
+        assert after(lambda: store.report([claims[0]], done=1, total=2, stage="rise"))
         assert after(lambda: store.release(claims[0]))
         assert after(lambda: claims.extend(store.claim(1, claim_id="b")))
         lose_lease(raw, job_id)

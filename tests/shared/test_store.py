@@ -22,7 +22,7 @@ from shared.broker import make_celery
 from shared.errors import JobConflict, QueueFull, StoreUnavailable, UnknownJob
 from shared.jobs import Claim, ImageRecord, Job, JobError, JobOptions, JobStatus, Lane
 from shared.settings import Settings
-from shared.store import PREFIX, JobStore, Lease, Submission
+from shared.store import PREFIX, End, JobStore, Lease, Submission
 from tests.conftest import wait_for
 from tests.shared.submissions import (
     IMAGE,
@@ -397,11 +397,11 @@ def test_nothing_moves_a_job_that_has_ended(status: JobStatus, store: JobStore, 
 def test_progress_is_seen_while_a_job_runs_and_gone_when_it_ends(store: JobStore) -> None:
     store.submit(submission())
     claim = take_one(store)
-    assert store.report(claim, done=1, total=4, stage="rise") is Lease.HELD
+    assert store.report([claim], done=1, total=4, stage="rise") == {claim.id: Lease.HELD}
     assert store.get(claim.id).progress == {"done": 1, "total": 4, "stage": "rise"}
     store.fail(claim, ERROR)
     assert store.get(claim.id).progress is None
-    assert store.report(claim, done=2, total=4, stage="rise") is Lease.LOST
+    assert store.report([claim], done=2, total=4, stage="rise") == {claim.id: Lease.LOST}
     assert store.get(claim.id).progress is None
 
 
@@ -411,10 +411,10 @@ def test_reporting_progress_keeps_the_lease_and_tells_of_a_cancelled_job(make_st
     claim = take_one(store)
     for done in range(6):
         time.sleep(0.05)
-        assert store.report(claim, done=done, total=6, stage="rise") is Lease.HELD
+        assert store.report([claim], done=done, total=6, stage="rise") == {claim.id: Lease.HELD}
     assert store.reap() == 0
     store.cancel(claim.id)
-    assert store.report(claim, done=6, total=6, stage="rise") is Lease.CANCELLED
+    assert store.report([claim], done=6, total=6, stage="rise") == {claim.id: Lease.CANCELLED}
 
 
 def test_a_long_job_is_claimed_alone_and_the_others_keep_their_order(store: JobStore) -> None:
@@ -786,7 +786,7 @@ def calls(store: JobStore) -> list[Callable[[], object]]:
         lambda: store.succeed(claim, RESULT, compute_ms=1.0),
         lambda: store.fail(claim, ERROR),
         lambda: store.release(claim),
-        lambda: store.report(claim, done=1, total=2, stage="cam"),
+        lambda: store.report([claim], done=1, total=2, stage="cam"),
         lambda: store.cancel("x"),
         lambda: store.get("x"),
         lambda: store.is_collected("x"),
@@ -876,7 +876,7 @@ def test_a_full_server_takes_nothing_new_but_what_it_has_runs_ends_and_makes_roo
             refused()
     good, bad, released = take(store, 3)
     lost = take_one(make_store(lease_seconds=0.01))
-    assert store.report(good, done=1, total=2, stage="cam") is Lease.HELD
+    assert store.report([good], done=1, total=2, stage="cam") == {good.id: Lease.HELD}
     assert set(store.renew([good, bad]).values()) == {Lease.HELD}
     assert store.succeed(good, RESULT, compute_ms=1.0)
     assert store.fail(bad, ERROR)
@@ -888,6 +888,70 @@ def test_a_full_server_takes_nothing_new_but_what_it_has_runs_ends_and_makes_roo
     assert set(store.collect()) == set(jobs)
     raw.delete("ballast")
     store.submit(submission())
+
+
+def test_many_jobs_need_one_doorbell_until_it_was_answered(store: JobStore) -> None:
+    rings: list[str] = []
+    for _ in range(20):
+        store.submit(submission(), ring=lambda: rings.append("for the first"))
+    assert len(rings) == 1
+    take(store, 5)  # by a drain that goes on: it answers no doorbell
+    store.submit(submission(), ring=lambda: rings.append("for none"))
+    assert len(rings) == 1
+    store.claim(30, claim_id="woken", woken=True)
+    store.submit(submission(), ring=lambda: rings.append("for the next"))
+    assert rings == ["for the first", "for the next"]
+
+
+def test_a_worker_that_leaves_work_behind_calls_one_more_and_the_last_calls_nobody(store: JobStore) -> None:
+    called: list[int] = []
+    for _ in range(20):
+        store.submit(submission())
+    for worker in range(5):
+        store.claim(5, claim_id=f"worker {worker}", woken=True, ring=lambda worker=worker: called.append(worker))  # type: ignore[misc]
+    assert called == [0, 1, 2]
+
+
+def test_a_doorbell_that_was_lost_is_soon_forgotten_and_no_job_hangs_on_it(make_store: MakeStore) -> None:
+    store = make_store(reap_seconds=0.05)
+    rings: list[bool] = []
+    store.submit(submission(), ring=lambda: rings.append(True))
+    time.sleep(0.06)
+    store.submit(submission(), ring=lambda: rings.append(True))
+    assert len(rings) == 2
+    assert len(take(store, 8)) == 2
+
+
+def test_nobody_is_called_for_what_no_worker_need_do(make_store: MakeStore) -> None:
+    store = make_store(queue_limit=1)
+    answered(store, "what is this?")
+    rings: list[bool] = []
+    store.submit(submission(answer="what is this?"), ring=lambda: rings.append(True))
+    store.submit(submission())
+    with pytest.raises(QueueFull):
+        store.submit(submission(), ring=lambda: rings.append(True))
+    assert not rings
+
+
+def test_a_batch_is_finished_in_one_call_each_member_by_its_own_claim(store: JobStore, raw: redis.Redis) -> None:
+    for _ in range(3):
+        store.submit(submission())
+    good, bad, lost = take(store, 3)
+    lose_lease(raw, lost.id)
+    store.reap()
+    ends = [
+        End(good, JobStatus.SUCCEEDED, result_ref=RESULT, compute_ms=5.0),
+        End(bad, JobStatus.FAILED, error=ERROR),
+        End(lost, JobStatus.SUCCEEDED, result_ref=RESULT),
+    ]
+    assert store.finish(ends) == [True, True, False]
+    calls = raw.info("commandstats")["cmdstat_evalsha"]["calls"]
+    assert store.finish(ends) == [True, True, False]  # sent again
+    assert raw.info("commandstats")["cmdstat_evalsha"]["calls"] == calls + 1
+    assert store.finish([]) == []
+    assert store.get(good.id).result_ref == RESULT
+    assert store.get(bad.id).error == ERROR
+    assert store.get(lost.id).status is JobStatus.QUEUED
 
 
 @pytest.mark.parametrize(

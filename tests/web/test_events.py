@@ -71,7 +71,7 @@ def test_a_stream_tells_place_stage_progress_and_state_and_closes_behind_the_end
     assert next(stream)["queue"]["position"] == 1
     claim = store.claim(1, claim_id="second")[0]
     assert next(stream)["status"] == "running"
-    store.report(claim, done=1, total=4, stage="rise")
+    store.report([claim], done=1, total=4, stage="rise")
     assert next(stream)["progress"] == {"done": 1, "total": 4, "stage": "rise"}
     store.fail(claim, FAILED)
     last = next(stream)

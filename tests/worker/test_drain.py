@@ -69,6 +69,23 @@ def test_whatever_waits_runs_as_one_batch_and_each_job_gets_its_own_result(
         assert document["together"] == 5
 
 
+def test_a_drain_that_cannot_take_all_calls_another_worker(
+    store: JobStore, blobs: BlobStore, settings: Settings
+) -> None:
+    rings: list[int] = []
+    seen: list[int] = []
+
+    def watched(batch: Asked, progress: Progress) -> list[Result]:
+        seen.append(len(rings))
+        return describe(batch, progress)
+
+    for shade in range(5):
+        submit(store, blobs, colour(shade))
+    small = replace(settings, batch_size=2)
+    Drain(store, blobs, small, answer=watched, ring=lambda: rings.append(1)).run()
+    assert seen == [1, 1, 1]  # once, before the first batch is begun: nobody has answered it since
+
+
 def test_a_broken_picture_fails_alone(store: JobStore, blobs: BlobStore, make_drain: Callable[..., Drain]) -> None:
     good, bad = submit(store, blobs, colour(1)), submit(store, blobs, colour(2)[:40])
     make_drain(describe).run()
