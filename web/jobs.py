@@ -1,18 +1,18 @@
-"""Jobs as the API shows them: the record, its links, and its result with artifacts as addresses."""
+"""The caller's jobs: found, listed, and shown as the contract has them."""
 
 from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from flask import url_for
+from flask import request
 
 from shared.blobs import BlobStore
+from shared.documents import job_document, job_summary
 from shared.errors import InvalidOption, UnknownJob
-from shared.jobs import Job, JobStatus, rfc3339
+from shared.jobs import Job, JobStatus
 from shared.results import Result
 from shared.store import JobStore
 from web import access
@@ -60,56 +60,12 @@ class Jobs:
 
     def to_json(self, job: Job) -> dict[str, Any]:
         """The job of the contract."""
-        return {
-            **self.summary(job),
-            "result": self._result_json(job) if job.status is JobStatus.SUCCEEDED else None,
-        }
+        result = self.result(job).document if job.status is JobStatus.SUCCEEDED else None
+        return job_document(job, result, base=request.script_root)
 
     def summary(self, job: Job) -> dict[str, Any]:
         """The same without the result."""
-        return {
-            "id": job.id,
-            "status": job.status.value,
-            "created_at": rfc3339(job.created_ms),
-            "started_at": rfc3339(job.started_ms),
-            "finished_at": rfc3339(job.finished_ms),
-            "queue": None if job.position is None else {"position": job.position, "eta_seconds": job.eta_seconds},
-            "progress": job.progress,
-            "attempts": job.attempts,
-            "cached": job.cached,
-            "options": job.options.to_dict(),
-            "image": job.image.to_dict(),
-            "error": job.error.to_dict() if job.error else None,
-            "links": {
-                "self": url_for("api.get_job", job_id=job.id),
-                "events": url_for("api.follow_job", job_id=job.id),
-                "cancel": url_for("api.cancel_job", job_id=job.id),
-                "page": url_for("pages.job", job_id=job.id),
-                "bundle": url_for("api.get_bundle", job_id=job.id),
-            },
-        }
-
-    def _result_json(self, job: Job) -> dict[str, Any]:
-        document = self.result(job).document
-        timings = {"queued_ms": float((job.started_ms or job.created_ms) - job.created_ms), **document["timings"]}
-        explanations = [self._with_addresses(job, entry) for entry in document["explanations"]]
-        differences = document.get("differences")  # which an earlier version did not store
-        return {**document, "explanations": explanations, "differences": differences, "timings": timings}
-
-    def _with_addresses(self, job: Job, explanation: Mapping[str, Any]) -> dict[str, Any]:
-        def addressed(entry: Mapping[str, Any] | None) -> dict[str, Any] | None:
-            if entry is None:
-                return None
-            names = entry.get("artifacts", {})  # what an earlier version stored may have none
-            links = {kind: url_for("api.get_artifact", job_id=job.id, name=name) for kind, name in names.items()}
-            return {**entry, "artifacts": links}
-
-        whole = addressed(explanation) or {}
-        out = {**whole, "maps": [addressed(entry) for entry in explanation["maps"]]}
-        if path := explanation["decision_path"]:
-            steps = [{**step, "map": addressed(step["map"])} for step in path["steps"]]
-            out["decision_path"] = addressed({**path, "steps": steps})
-        return out
+        return job_summary(job, base=request.script_root)
 
 
 def _cursor(place: int) -> str:
