@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import math
 import os
@@ -18,6 +19,8 @@ from shared.errors import InvalidSetting
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 REPOSITORY = Path(__file__).resolve().parents[1]
 _LIMITS = ("queue_limit_per_key", "writes_per_minute", "reads_per_minute", "sign_ins_per_minute")
+WEBHOOK_PREFIX = "whsec_"
+SHORTEST_WEBHOOK_KEY = 24  # bytes, as Standard Webhooks asks
 LONGEST_SOCKET_PATH = 100  # bytes; Linux allows 107 and some clients append to it
 
 
@@ -77,6 +80,11 @@ class Settings:
     outbound_ports: str = "80,443"  # of such addresses
     outbound_loopback: bool = False  # whether such an address may lead to this very machine
 
+    webhook_secret: str = field(default="", repr=False)  # signs webhooks: whsec_ and base64; empty: none are sent
+    webhook_attempts: int = 8  # at one webhook, each after four times as long a pause as the one before
+    webhook_pause_seconds: float = 10.0  # the first of these pauses
+    public_url: str = ""  # where others reach the server, for the links of a webhook; empty: links are paths
+
     @classmethod
     def load(cls, environment: Mapping[str, str] | None = None) -> Settings:
         """Read the settings; raises InvalidSetting naming key and value."""
@@ -109,7 +117,17 @@ class Settings:
                 raise InvalidSetting(f"{_key(f.name)}={value} must be a finite number and not negative")
         if not re.fullmatch(r"[0-9]{1,5}(,[0-9]{1,5})*", self.outbound_ports):
             raise InvalidSetting(f"PATHLIGHT_OUTBOUND_PORTS={self.outbound_ports!r} must be port numbers, as in 80,443")
-        for name in ("batch_size", "concurrency", "max_attempts", "lease_seconds", "reap_seconds", *_LIMITS):
+        _check_webhook_secret(self.webhook_secret)
+        _check_public_url(self.public_url)
+        for name in (
+            "batch_size",
+            "concurrency",
+            "max_attempts",
+            "webhook_attempts",
+            "lease_seconds",
+            "reap_seconds",
+            *_LIMITS,
+        ):
             if getattr(self, name) <= 0:
                 raise InvalidSetting(f"{_key(name)}={getattr(self, name)} must be above zero")
         if self.event_streams * 2 > self.web_threads:
@@ -178,6 +196,11 @@ class Settings:
         return frozenset(map(int, self.outbound_ports.split(",")))
 
     @property
+    def webhook_key(self) -> bytes:
+        """What webhooks are signed with."""
+        return _key_of(self.webhook_secret)
+
+    @property
     def blobs(self) -> Path:
         return self.home / "blobs"
 
@@ -217,6 +240,35 @@ def _check_redis_url(url: str) -> None:
             "REDIS_URL is not redis://, rediss:// or unix:// with a numeric port; "
             "percent-encode what is special in its user and password"
         )
+
+
+def _check_webhook_secret(secret: str) -> None:
+    """As with Redis's address: what is refused is not repeated."""
+    try:
+        strong = not secret or len(_key_of(secret)) >= SHORTEST_WEBHOOK_KEY
+    except ValueError:
+        strong = False
+    if not strong:
+        raise InvalidSetting(
+            f"PATHLIGHT_WEBHOOK_SECRET is not {WEBHOOK_PREFIX} and at least {SHORTEST_WEBHOOK_KEY} bytes in base64; "
+            f'make one with: echo "{WEBHOOK_PREFIX}$(openssl rand -base64 32)"'
+        )
+
+
+def _key_of(secret: str) -> bytes:
+    if not secret.startswith(WEBHOOK_PREFIX):
+        raise ValueError
+    return base64.b64decode(secret.removeprefix(WEBHOOK_PREFIX), validate=True)
+
+
+def _check_public_url(url: str) -> None:
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and parts.hostname and not (parts.query or parts.fragment)
+    except ValueError:
+        usable = False
+    if url and not usable:
+        raise InvalidSetting(f"PATHLIGHT_PUBLIC_URL={url!r} must be the site's address, as in https://example.org")
 
 
 def _parse(key: str, text: str, kind: Any) -> Any:

@@ -7,7 +7,7 @@ import secrets
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import Any, cast
 
@@ -22,6 +22,7 @@ from shared.errors import JobConflict, QueueFull, StoreUnavailable, TooManyReque
 from shared.jobs import Claim, ImageRecord, Job, JobError, JobOptions, JobStatus, Lane
 from shared.keys import KeyRing
 from shared.settings import Settings
+from shared.webhooks import WebhookSchedule
 
 _NAMES = ("submit", "claim", "renew", "report", "finish", "release", "reap", "cancel", "collect", "look")
 
@@ -44,7 +45,7 @@ class Lease(IntEnum):
 @dataclass(frozen=True)
 class Submission:
     """A new job, checked and ready to be stored. `answer_key` names the question, for answers already known; a `solo`
-    job is claimed in a batch of one, because it is long."""
+    job is claimed in a batch of one, because it is long; `webhook` is the address that is told of its end."""
 
     options: JobOptions
     image: ImageRecord
@@ -54,6 +55,7 @@ class Submission:
     body_hash: str = ""
     answer_key: str = ""
     solo: bool = False
+    webhook: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,7 @@ class JobStore:
         self._ring_ms = _ms(settings.reap_seconds)  # the keeper then rings himself
         self.keys = KeyRing(client, settings)
         self.batches = BatchStore(client, settings)
+        self.webhooks = WebhookSchedule(client, settings)
         self._scripts = Scripts(client, _NAMES)
 
     @classmethod
@@ -109,6 +112,7 @@ class JobStore:
             submission.options.mask or "",
             self._settings.queue_limit_per_key,
             self._ring_ms if ring else 0,
+            submission.webhook,
         )
         if outcome == "full":
             raise QueueFull(f"{self._settings.queue_limit} jobs are waiting already; try again shortly")

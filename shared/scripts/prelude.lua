@@ -92,7 +92,7 @@ end
 -- End a job for good. Terminal states are absorbing: callers have checked that it is queued or running. Those that
 -- wait for the same answer get it, or go on without a job that was cancelled: the first of them leads the others.
 local function conclude(id, status, result, error, retention)
-  local state = redis.call('HMGET', job(id), 'status', 'batch')
+  local state = redis.call('HMGET', job(id), 'status', 'batch', 'webhook')
   leave_lane(id)
   redis.call('ZREM', key('running'), id)
   redis.call('ZREM', key('deadlines'), id)
@@ -100,6 +100,7 @@ local function conclude(id, status, result, error, retention)
   redis.call('HDEL', job(id), 'progress')
   keep_blob(result)
   move(id, state[1], status)
+  if state[3] then redis.call('ZADD', key('webhooks'), now, id) end  -- whom to tell of it, and since when
 
   local followers = redis.call('ZRANGE', key('followers', id), 0, -1)
   redis.call('DEL', key('followers', id))
@@ -133,6 +134,7 @@ local function admit(new, leader)
     'created', now, 'attempts', 0, 'fence', 0, 'deadline', now + new.deadline, 'mask_ref', new.mask_ref or '')
   if new.solo then redis.call('HSET', job(new.id), 'solo', '1') end
   if new.batch then redis.call('HSET', job(new.id), 'batch', new.batch) end
+  if new.webhook and new.webhook ~= '' then redis.call('HSET', job(new.id), 'webhook', new.webhook) end
   list(new.id, 'any', new.owner, seq)
   redis.call('HINCRBY', key('counts'), 'accepted', 1)
   keep_blob(new.image_ref)

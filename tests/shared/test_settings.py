@@ -16,15 +16,23 @@ from shared.settings import LONGEST_SOCKET_PATH, Settings
 HOME = Path("/somewhere/state")
 
 
-def other_value(value: object) -> Any:
+OTHERS = {
+    "redis_url": "redis://elsewhere:7777/3",
+    "durability": "always",
+    "keys": "required",
+    "outbound_ports": "80,443,8080",
+    "webhook_secret": "whsec_" + "A" * 32,
+    "public_url": "https://example.org/pathlight",
+}
+
+
+def other_value(name: str, value: object) -> Any:
     """A value of the same kind that is not the default."""
     match value:
         case Path():
             return HOME
         case str():
-            return {"everysec": "always", "auto": "required", "80,443": "80,443,8080"}.get(
-                value, "redis://elsewhere:7777/3"
-            )
+            return OTHERS.get(name, "another")
         case bool():
             return not value
         case float():
@@ -41,7 +49,7 @@ def test_an_empty_environment_gives_the_defaults() -> None:
 def test_every_setting_survives_the_way_through_an_environment() -> None:
     given = Settings()
     for field in fields(Settings):
-        given = replace(given, **{field.name: other_value(getattr(given, field.name))})
+        given = replace(given, **{field.name: other_value(field.name, getattr(given, field.name))})
     assert all(getattr(given, field.name) != getattr(Settings(), field.name) for field in fields(Settings))
     environment = given.to_environment()
     assert Settings.load(environment) == given
@@ -51,7 +59,7 @@ def test_every_setting_survives_the_way_through_an_environment() -> None:
 
 def test_each_setting_has_its_own_variable() -> None:
     for field in fields(Settings):
-        changed = replace(Settings(), **{field.name: other_value(getattr(Settings(), field.name))})
+        changed = replace(Settings(), **{field.name: other_value(field.name, getattr(Settings(), field.name))})
         difference = dict(changed.to_environment().items() - Settings().to_environment().items())
         (key,) = difference
         assert key == {"redis_url": "REDIS_URL", "port": "PORT"}.get(field.name, f"PATHLIGHT_{field.name.upper()}")
@@ -103,6 +111,12 @@ def test_an_empty_variable_counts_as_absent() -> None:
         ),
         ("PATHLIGHT_IMAGE_BYTES", "-1", "PATHLIGHT_IMAGE_BYTES=-1 must be a finite number and not negative"),
         ("PATHLIGHT_DURABILITY", "often", "PATHLIGHT_DURABILITY='often' must be everysec or always"),
+        (
+            "PATHLIGHT_PUBLIC_URL",
+            "example.org",
+            "PATHLIGHT_PUBLIC_URL='example.org' must be the site's address, as in https://example.org",
+        ),
+        ("PATHLIGHT_WEBHOOK_ATTEMPTS", "0", "PATHLIGHT_WEBHOOK_ATTEMPTS=0 must be above zero"),
         ("PATHLIGHT_KEYS", "on", "PATHLIGHT_KEYS='on' must be auto, required or off"),
     ],
 )
@@ -142,8 +156,16 @@ def test_an_address_of_redis_that_cannot_be_read_is_refused_without_repeating_it
     assert not re.search("sec|ret|host", str(caught.value))
 
 
-def test_settings_can_be_shown_without_the_password_of_redis() -> None:
+@pytest.mark.parametrize("secret", ["AAAA" * 8, "whsec_", "whsec_AAAA", "whsec_not/base64!", "whsec_" + "A" * 31])
+def test_a_weak_webhook_secret_is_refused_without_repeating_it(secret: str) -> None:
+    with pytest.raises(InvalidSetting, match="PATHLIGHT_WEBHOOK_SECRET is not.*openssl rand") as caught:
+        Settings(webhook_secret=secret)
+    assert "AAAA" not in str(caught.value) and "not/base64" not in str(caught.value)
+
+
+def test_settings_can_be_shown_without_their_secrets() -> None:
     assert "secret" not in repr(Settings(redis_url="redis://:secret@host"))
+    assert "A" * 32 not in repr(Settings(webhook_secret="whsec_" + "A" * 32))
 
 
 def test_settings_cannot_be_changed() -> None:

@@ -1,0 +1,2 @@
+-- Returns how many webhooks are to be sent now. ARGV: none.
+return redis.call('ZCOUNT', key('webhooks'), '-inf', now)

@@ -1,0 +1,52 @@
+"""The schedule of webhooks: which ended jobs are still to be told to an address, and when. Part of the job store.
+
+A job's end puts it on the schedule in the same script, so that no end goes untold. A claimed delivery is due again when
+its lease has run out: a sender that dies loses nothing, and a receiver may hear of a job more than once.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+
+import redis
+
+from shared.connection import Scripts
+from shared.settings import Settings
+
+_NAMES = ("claim_webhooks", "settle_webhook", "webhooks_due")
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """One attempt at telling one address of one job; `attempt` counts from one."""
+
+    job_id: str
+    attempt: int
+    address: str = field(repr=False)  # it may hold a secret of its receiver
+
+
+class WebhookSchedule:
+    """The schedule on a Redis server. Every method raises StoreUnavailable where Redis does not answer."""
+
+    def __init__(self, client: redis.Redis, settings: Settings) -> None:
+        self._settings = settings
+        self._scripts = Scripts(client, _NAMES)
+
+    def claim(self, most: int, *, claim_id: str) -> list[Delivery]:
+        """Take up to `most` deliveries that are due. The same `claim_id` returns the same ones."""
+        lease_ms = round(1000 * (2 * self._settings.outbound_seconds + 5))
+        texts = self._scripts.call("claim_webhooks", most, claim_id, lease_ms, self._settings.webhook_attempts)
+        return [Delivery(**json.loads(text)) for text in texts]
+
+    def done(self, delivery: Delivery) -> None:
+        """The job was told, or will never be: it leaves the schedule."""
+        self._scripts.call("settle_webhook", delivery.job_id, delivery.attempt, -1)
+
+    def again(self, delivery: Delivery, *, seconds: float) -> None:
+        """Try once more after so many seconds."""
+        self._scripts.call("settle_webhook", delivery.job_id, delivery.attempt, round(1000 * seconds))
+
+    def due(self) -> bool:
+        """Whether anything is to be sent now."""
+        return bool(self._scripts.call("webhooks_due"))
