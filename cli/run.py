@@ -17,7 +17,7 @@ import httpx
 
 from cli import embedded
 from cli.processes import Child, stop_all
-from shared.broker import DRAIN_QUEUE, KEEP_QUEUE
+from shared.broker import DELIVER_QUEUE, DRAIN_QUEUE, KEEP_QUEUE
 from shared.errors import AlreadyRunning, PathlightError, StoreUnavailable
 from shared.settings import LOOPBACK, REPOSITORY, Settings
 from shared.store import JobStore
@@ -99,7 +99,10 @@ def _start(settings: Settings, children: list[Child]) -> None:
     if settings.embedded:
         _launch(Child("redis", embedded.prepare(settings), environment), children)
     _wait_for_redis(settings)
-    _launch(Child("worker", worker_command(settings), {**environment, "REMAP_SIGTERM": "SIGQUIT"}), children)
+    of_celery = {**environment, "REMAP_SIGTERM": "SIGQUIT"}
+    _launch(Child("worker", worker_command(settings), of_celery), children)
+    if settings.webhook_secret:
+        _launch(Child("sender", sender_command(), of_celery), children)
     web = Child("web", web_command(settings), environment)
     _launch(web, children)
     _wait_until_ready(settings, web)
@@ -112,11 +115,20 @@ def _launch(child: Child, children: list[Child]) -> None:
 
 def worker_command(settings: Settings) -> list[str]:
     """Celery with the keeper's clock inside; compose runs the keeper as a service of its own."""
+    clock = ["--beat", "--schedule", str(settings.home / "beat")]
+    return [*_celery("worker", queues=f"{DRAIN_QUEUE},{KEEP_QUEUE}", concurrency=settings.concurrency), *clock]
+
+
+def sender_command() -> list[str]:
+    """Celery with the queue of webhooks alone: whoever keeps it waiting holds up no job."""
+    return _celery("sender", queues=DELIVER_QUEUE, concurrency=1)
+
+
+def _celery(name: str, *, queues: str, concurrency: int) -> list[str]:
     return [
-        *(sys.executable, "-m", "celery", "--quiet", "--app", "worker.app", "worker", "--beat"),
-        *("--queues", f"{DRAIN_QUEUE},{KEEP_QUEUE}", "--concurrency", str(settings.concurrency)),
-        *("--schedule", str(settings.home / "beat")),
-        *("--without-gossip", "--without-mingle", "--hostname", f"worker-{os.getpid()}@%h"),
+        *(sys.executable, "-m", "celery", "--quiet", "--app", "worker.app", "worker"),
+        *("--queues", queues, "--concurrency", str(concurrency)),
+        *("--without-gossip", "--without-mingle", "--hostname", f"{name}-{os.getpid()}@%h"),
     ]
 
 

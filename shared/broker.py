@@ -7,6 +7,7 @@ costs time and one that comes twice costs one empty claim.
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 from celery import Celery
 from kombu.exceptions import OperationalError
@@ -17,8 +18,11 @@ from shared.store import PREFIX
 
 DRAIN = "pathlight.drain"
 KEEP = "pathlight.keep"
+DELIVER = "pathlight.deliver"
 DRAIN_QUEUE = "drain"
 KEEP_QUEUE = "keep"
+DELIVER_QUEUE = "deliver"
+RING_SECONDS = 60  # a ring that nobody heard for so long is forgotten
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +39,11 @@ def make_celery(settings: Settings) -> Celery:
         task_acks_late=False,
         task_reject_on_worker_lost=False,
         task_default_queue=DRAIN_QUEUE,
-        task_routes={DRAIN: {"queue": DRAIN_QUEUE}, KEEP: {"queue": KEEP_QUEUE}},
+        task_routes={
+            DRAIN: {"queue": DRAIN_QUEUE},
+            KEEP: {"queue": KEEP_QUEUE},
+            DELIVER: {"queue": DELIVER_QUEUE},
+        },
         task_soft_time_limit=settings.soft_time_limit_seconds,
         task_time_limit=settings.time_limit_seconds,
         worker_prefetch_multiplier=1,
@@ -61,11 +69,21 @@ def make_celery(settings: Settings) -> Celery:
             "socket_keepalive": not settings.embedded,
             "health_check_interval": 25,
         },
-        # These never expire: behind a busy worker all would, one after the other, and nobody would reap.
-        beat_schedule={"keep": {"task": KEEP, "schedule": settings.reap_seconds}},
+        beat_schedule=_clock(settings),
         beat_schedule_filename=str(settings.home / "beat"),
     )
     return app
+
+
+def _clock(settings: Settings) -> dict[str, dict[str, Any]]:
+    """What is to be done over and over. The keeper's messages never expire: behind a busy worker all would, one after
+    the other, and nobody would reap."""
+    keep = {"keep": {"task": KEEP, "schedule": settings.reap_seconds}}
+    if not settings.webhook_secret:
+        return keep
+    return keep | {
+        "deliver": {"task": DELIVER, "schedule": settings.reap_seconds, "options": {"expires": RING_SECONDS}}
+    }
 
 
 class Bell:
@@ -76,7 +94,14 @@ class Bell:
         self._app = app
 
     def ring(self) -> None:
+        self._send(DRAIN)
+
+    def ring_sender(self) -> None:
+        """Ring for whoever sends webhooks."""
+        self._send(DELIVER)
+
+    def _send(self, task: str) -> None:
         try:
-            self._app.send_task(DRAIN, retry=False, expires=60)
+            self._app.send_task(task, retry=False, expires=RING_SECONDS)
         except (OperationalError, RedisError, OSError) as error:
             log.warning("the doorbell did not ring: %s", error)

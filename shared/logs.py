@@ -6,12 +6,17 @@ import logging
 import re
 
 from shared.keys import TOKEN
+from shared.settings import WEBHOOK_PREFIX
 
 FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 # Celery says of every doorbell and every tick of the keeper that it came and went; the jobs are what matters.
 QUIET = ("celery.worker.strategy", "celery.app.trace", "celery.beat", "httpx")
-# The secret of an API key, and the password of an address; in whatever a library writes about either.
-_SECRETS = ((re.compile(TOKEN.pattern), r"pl_\1_***"), (re.compile(r"(://[^/\s:@]*):[^/\s@]*@"), r"\1:***@"))
+# The secret of an API key, the password of an address, what signs webhooks; in whatever a library writes about them.
+_SECRETS = (
+    (re.compile(TOKEN.pattern), r"pl_\1_***"),
+    (re.compile(r"(://[^/\s:@]*):[^/\s@]*@"), r"\1:***@"),
+    (re.compile(WEBHOOK_PREFIX + r"[A-Za-z0-9+/=]+"), f"{WEBHOOK_PREFIX}***"),
+)
 
 
 class Discreet(logging.Formatter):

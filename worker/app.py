@@ -9,7 +9,7 @@ from celery import bootsteps, signals
 from celery.beat import EmbeddedService
 
 from shared import logs
-from shared.broker import DRAIN, DRAIN_QUEUE, KEEP, make_celery
+from shared.broker import DELIVER, DRAIN, DRAIN_QUEUE, KEEP, make_celery
 from shared.errors import StoreUnavailable
 from shared.settings import Settings
 from shared.store import JobStore
@@ -83,6 +83,7 @@ def log_like_the_web_server(**_: Any) -> None:
 
 @signals.worker_ready.connect  # type: ignore[untyped-decorator]
 def look_once(**_: Any) -> None:
-    """On start, look at once for lost leases and waiting jobs instead of at the next tick; loads the models too."""
-    for task in (KEEP, DRAIN):
+    """On start, look at once for lost leases, waiting jobs and webhooks instead of at the next tick; loads the models
+    too."""
+    for task in (KEEP, DRAIN, DELIVER) if settings.webhook_secret else (KEEP, DRAIN):
         app.send_task(task)

@@ -1,4 +1,4 @@
-"""The Celery tasks: `drain` is what a doorbell starts, `keep` what the clock starts. Both are thin.
+"""The Celery tasks: `drain` and `deliver` are what doorbells start, `keep` what the clock starts. All are thin.
 
 The parent process never loads torch; each pool child builds what it needs on its first task.
 """
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from celery import Celery
 
 from shared.blobs import BlobStore
-from shared.broker import DRAIN, KEEP, Bell
+from shared.broker import DELIVER, DRAIN, KEEP, Bell
 from shared.cards import Registry
 from shared.errors import PathlightError
 from shared.settings import Settings
@@ -21,30 +21,45 @@ from worker.keep import Keeper
 
 if TYPE_CHECKING:
     from worker.drain import Drain
+    from worker.webhooks import Sender
 
 
 log = logging.getLogger(__name__)
 
 
 def register(app: Celery, settings: Settings) -> None:
-    """Register both tasks on the application."""
+    """Register all tasks on the application."""
     bell = Bell(app)
 
     @cache
+    def store() -> JobStore:
+        return JobStore.connect(settings)
+
+    @cache
     def keeper() -> Keeper:
-        return Keeper(JobStore.connect(settings), _blobs(settings), settings, ring=bell.ring)
+        return Keeper(store(), _blobs(settings), settings, ring=bell.ring)
 
     @cache
     def drainer() -> Drain:
         return build_drain(settings, bell)
 
+    @cache
+    def sender() -> Sender:
+        return build_sender(settings, bell)
+
     @app.task(name=DRAIN)  # type: ignore[untyped-decorator]
     def drain() -> None:
         drainer().run()
+        if settings.webhook_secret and store().webhooks.due():
+            bell.ring_sender()
 
     @app.task(name=KEEP)  # type: ignore[untyped-decorator]
     def keep() -> None:
         keeper().run()
+
+    @app.task(name=DELIVER)  # type: ignore[untyped-decorator]
+    def deliver() -> None:
+        sender().run()
 
 
 def build_drain(settings: Settings, bell: Bell) -> Drain:
@@ -67,6 +82,21 @@ def build_drain(settings: Settings, bell: Bell) -> Drain:
             shelf, [Asked(picture, options) for picture, options in batch], progress=progress
         ),
         ring=bell.ring,
+    )
+
+
+def build_sender(settings: Settings, bell: Bell) -> Sender:
+    """The sender of webhooks of this process."""
+    from shared.addresses import Rules
+    from shared.outbound import Outbound
+    from worker.webhooks import Sender
+
+    return Sender(
+        JobStore.connect(settings),
+        _blobs(settings),
+        settings,
+        outbound=Outbound(Rules.of(settings)),
+        ring=bell.ring_sender,
     )
 
 

@@ -27,6 +27,7 @@ def written(message: str, *values: object, error: BaseException | None = None) -
         (f"[{KEY},{KEY}]", "[pl_0123456789ab_***,pl_0123456789ab_***]"),
         (f"redis://:{SECRET}@host:6379/0", "redis://:***@host:6379/0"),
         (f"cannot reach 'rediss://me:{SECRET}@host?x=1'", "rediss://me:***@host?x=1"),
+        (f"PATHLIGHT_WEBHOOK_SECRET='whsec_{SECRET}='", "PATHLIGHT_WEBHOOK_SECRET='whsec_***'"),
         (f"redis+socket://me:{SECRET}@/run/redis.sock", "redis+socket://me:***@/run/redis.sock"),
     ],
 )
