@@ -75,7 +75,7 @@ class Settings:
     heartbeat_seconds: float = 30.0  # a worker unheard for longer is not counted as ready
 
     image_url: bool = False  # whether a submission may name the address of a picture instead of bringing one
-    image_url_fetches: int = 4  # at once in one web process
+    outbound_at_once: int = 4  # exchanges and look-ups of one web process
     outbound_seconds: float = 10.0  # one exchange with an address that a stranger named, from look-up to last byte
     outbound_ports: str = "80,443"  # of such addresses
     outbound_loopback: bool = False  # whether such an address may lead to this very machine

@@ -23,8 +23,8 @@ from web.artifacts import PICTURE, Artifacts
 from web.bundle import bundle
 from web.events import EVENT_STREAM, Streams
 from web.jobs import Jobs
+from web.named_addresses import NamedAddresses
 from web.problems import problem
-from web.remote_picture import RemotePictures
 from web.schemas import (
     ArtifactPath,
     DrawingQuery,
@@ -47,6 +47,32 @@ _EVENT = {
     "type": "object",
     "properties": {"event": {"const": "job"}, "data": {"type": "string", "description": "The job as JSON."}},
     "required": ["event", "data"],
+}
+
+
+_SIGNATURE = {
+    "webhook-id": "The job's id, the same at every attempt.",
+    "webhook-timestamp": "Seconds since the epoch at this attempt.",
+    "webhook-signature": "`v1,` and the HMAC-SHA256 of `id.timestamp.body` in base64, as Standard Webhooks has it.",
+}
+_WEBHOOK = {
+    "ended": {
+        "{$request.body#/webhook}": {
+            "post": {
+                "summary": "The job has ended",
+                "description": "Sent at least once, and again after growing pauses until the answer is a 2xx.",
+                "parameters": [
+                    {"in": "header", "name": name, "required": True, "description": text, "schema": {"type": "string"}}
+                    for name, text in _SIGNATURE.items()
+                ],
+                "requestBody": {
+                    "required": True,
+                    "content": {"application/json": {"schema": {"$ref": "#/components/schemas/JobOut"}}},
+                },
+                "responses": {"2XX": {"description": "Heard; whatever else is answered, it is sent again."}},
+            }
+        }
+    }
 }
 
 
@@ -116,7 +142,7 @@ def blueprint(
     )
     artifacts = Artifacts(blobs, settings)
     streams = Streams(settings, store=store, jobs=jobs)
-    remote = RemotePictures(settings)
+    addresses = NamedAddresses(settings)
 
     @api.post(
         "/jobs",
@@ -132,14 +158,17 @@ def blueprint(
                 HTTPStatus.SERVICE_UNAVAILABLE,
             ),
         },
-        openapi_extensions={"requestBody": _submit_body()},
+        openapi_extensions={"requestBody": _submit_body(), "callbacks": _WEBHOOK},
     )
     def submit_job() -> Response:
         submission, picture, mask = submissions.read(
-            request, settings=settings, registry=registry, jobs=jobs, remote=remote
+            request, settings=settings, registry=registry, jobs=jobs, addresses=addresses
         )
         job_id = accept(submission, picture, mask=mask, store=store, blobs=blobs, bell=bell)
-        response = jsonify(jobs.to_json(jobs.get(job_id)))
+        job = jobs.get(job_id)
+        if submission.webhook and job.status.is_terminal:  # its answer was known already
+            bell.ring_sender()
+        response = jsonify(jobs.to_json(job))
         response.status_code = HTTPStatus.ACCEPTED
         response.headers["Location"] = url_for("api.get_job", job_id=job_id)
         response.headers["Retry-After"] = "1"

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from shared.addresses import LONGEST_ADDRESS
 from shared.methods import METHODS
 from shared.options import TREES, TRUSTS
 
@@ -38,6 +39,11 @@ class JobForm(Options):
         max_length=100,
         description="Id of a succeeded job about the same picture; the result then carries the differences from it.",
     )
+    webhook: str | None = Field(
+        None,
+        max_length=LONGEST_ADDRESS,
+        description="An http or https address to post the ended job to, signed; where the operator has set a secret.",
+    )
 
 
 class JsonSubmission(JobForm):
@@ -48,7 +54,7 @@ class JsonSubmission(JobForm):
     )
     image_url: str | None = Field(
         None,
-        max_length=2048,
+        max_length=LONGEST_ADDRESS,
         description="An http or https address of the picture instead, where the operator has switched fetching on.",
     )
     mask_base64: str | None = Field(

@@ -24,8 +24,8 @@ from shared.settings import Settings
 from shared.store import Submission
 from web import access
 from web.jobs import Jobs
+from web.named_addresses import NamedAddresses
 from web.problems import BadRequest, Gone
-from web.remote_picture import RemotePictures
 from web.schemas import JobForm, JsonSubmission, Options
 
 LONGEST_FILENAME = 120
@@ -43,17 +43,19 @@ class File:
 
 
 def read(
-    request: Request, *, settings: Settings, registry: Registry, jobs: Jobs, remote: RemotePictures
+    request: Request, *, settings: Settings, registry: Registry, jobs: Jobs, addresses: NamedAddresses
 ) -> tuple[Submission, bytes, bytes | None]:
     """The submission, the picture and the mask of a what-if. Raises the error that names what is wrong."""
     if request.mimetype == "application/json":
-        picture, mask_file, form = _read_json(request, settings, remote)
+        picture, mask_file, form = _read_json(request, settings, addresses)
     elif request.mimetype == "multipart/form-data":
         picture, mask_file, form = _read_form(request)
     else:
         raise BadRequest(
             "send multipart/form-data with an image part, or application/json with image_base64 or image_url"
         )
+    if form.webhook is not None:
+        addresses.vet_webhook(form.webhook)
     parent = None if form.parent is None else parent_of(form.parent, jobs)
     if picture is None:
         if parent is None:
@@ -67,6 +69,7 @@ def read(
         mask=mask,
         fill=form.fill,
         parent=parent,
+        webhook=form.webhook or "",
         key=idempotency_key(request),
         settings=settings,
         registry=registry,
@@ -94,6 +97,7 @@ def check(
     mask: bytes | None = None,
     fill: str = FILLS[0],
     parent: Job | None = None,
+    webhook: str = "",
     key: str,
     settings: Settings,
     registry: Registry,
@@ -117,9 +121,10 @@ def check(
         image=image,
         owner=access.caller().owner,
         idempotency_key=key,
-        body_hash=digest(image.sha256, chosen.to_dict()),
+        body_hash=digest(image.sha256, chosen.to_dict(), webhook),
         answer_key=answer_key(image, chosen, registry),
         solo=job_options.is_long(chosen),
+        webhook=webhook,
     )
 
 
@@ -199,7 +204,7 @@ def from_form(form: Mapping[str, list[str]]) -> dict[str, Any]:
 
 
 def _read_json(
-    request: Request, settings: Settings, remote: RemotePictures
+    request: Request, settings: Settings, addresses: NamedAddresses
 ) -> tuple[File | None, File | None, JobForm]:
     body = request.get_json(silent=True)
     if not isinstance(body, dict):
@@ -209,7 +214,7 @@ def _read_json(
     if submission.image_url is not None:
         if picture is not None:
             raise BadRequest("send image_base64 or image_url, not both")
-        picture = File(*remote.fetch(submission.image_url))
+        picture = File(*addresses.fetch(submission.image_url))
     mask = _decoded("mask_base64", submission.mask_base64, settings)
     return picture, mask, submission
 

@@ -97,12 +97,12 @@ def test_slow_addresses_take_a_bounded_number_of_threads(make_client: Client, ph
         picture(handler, heard)  # type: ignore[arg-type]
 
     with serving(slow) as server, ThreadPoolExecutor(1) as other:
-        client = make_client(server.port, image_url_fetches=1)
+        client = make_client(server.port, outbound_at_once=1)
         body = {**SUBMISSION, "image_url": f"http://127.0.0.1:{server.port}/"}
         first = other.submit(lambda: client.application.test_client().post(JOBS, json=body))
         assert arrived.acquire(timeout=10)
         response = client.post(JOBS, json=body)
         go_on.set()
-        assert "being fetched already" in refused(response, 503, "queue_full")
+        assert "being contacted already" in refused(response, 503, "queue_full")
         assert response.headers["Retry-After"]
         assert first.result(20).status_code == 202
