@@ -27,7 +27,7 @@ from redis.retry import Retry
 from cli import embedded
 from cli.run import web_command
 from shared.blobs import BlobStore
-from shared.broker import DRAIN_QUEUE, KEEP_QUEUE, Bell, make_celery
+from shared.broker import DELIVER_QUEUE, DRAIN_QUEUE, KEEP_QUEUE, Bell, make_celery
 from shared.cards import Registry
 from shared.jobs import ImageRecord, JobOptions, JobStatus
 from shared.settings import REPOSITORY, Settings
@@ -36,9 +36,18 @@ from tests.conftest import wait_for
 from web.app import create_app
 
 PASSWORD = "0123456789abcdef"
-APPS = ("web", "worker", "keeper")
+APPS = ("web", "worker", "keeper", "sender")
 SERVICES = ("redis", *APPS)
-OURS = Settings(redis_url="redis://", trusted_hosts="localhost").to_environment().keys()
+OURS = (
+    Settings(
+        redis_url="redis://",
+        trusted_hosts="localhost",
+        webhook_secret="whsec_" + "A" * 32,
+        public_url="https://example.org",
+    )
+    .to_environment()
+    .keys()
+)
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))
 # The first release of each line without the Lua flaws of 2025; later lines began without them.
 OLDEST_REDIS = {(7, 2): (7, 2, 11), (7, 4): (7, 4, 6), (8, 0): (8, 0, 4), (8, 2): (8, 2, 2)}
@@ -229,16 +238,17 @@ def test_the_web_server_runs_as_pathlight_run_starts_it_but_is_reached_from_outs
 def test_the_commands_name_what_the_code_has(services: dict[str, Any]) -> None:
     module, _, factory = services["web"]["command"][-1].partition(":")
     assert callable(getattr(importlib.import_module(module), factory.removesuffix("()")))
-    for name in ("worker", "keeper"):
+    for name in ("worker", "keeper", "sender"):
         assert isinstance(importlib.import_module(option(services[name]["command"], "--app")).app, Celery)
 
 
-def test_worker_and_keeper_each_serve_one_queue_and_the_clock_ticks_in_the_keeper_alone(
+def test_worker_keeper_and_sender_each_serve_one_queue_and_the_clock_ticks_in_the_keeper_alone(
     services: dict[str, Any],
 ) -> None:
-    worker, keeper = services["worker"]["command"], services["keeper"]["command"]
-    assert (option(worker, "--queues"), option(keeper, "--queues")) == (DRAIN_QUEUE, KEEP_QUEUE)
-    assert "--beat" in keeper and "--beat" not in worker
+    worker, keeper, sender = (services[name]["command"] for name in ("worker", "keeper", "sender"))
+    queues = [option(command, "--queues") for command in (worker, keeper, sender)]
+    assert queues == [DRAIN_QUEUE, KEEP_QUEUE, DELIVER_QUEUE]
+    assert "--beat" in keeper and "--beat" not in worker + sender
     assert option(keeper, "--concurrency") == "1" and "scale" not in services["keeper"]
     assert "--concurrency" not in worker, "the setting decides"
 
@@ -265,7 +275,7 @@ def test_the_web_server_requires_keys_and_is_called_by_its_own_names(services: d
 
 def test_celery_has_time_to_give_its_jobs_back_before_the_end(services: dict[str, Any]) -> None:
     patience = make_celery(Settings()).conf.worker_soft_shutdown_timeout
-    for name in ("worker", "keeper"):
+    for name in ("worker", "keeper", "sender"):
         assert services[name]["environment"]["REMAP_SIGTERM"] == "SIGQUIT"
         assert int(services[name]["stop_grace_period"].removesuffix("s")) >= patience + 10
 
@@ -381,8 +391,14 @@ def test_only_the_web_server_is_reached_from_outside_and_only_by_this_machine(se
     assert all(port.startswith("127.0.0.1:") for port in services["web"]["ports"])
     networks = compose(PATHLIGHT_REDIS_PASSWORD=PASSWORD)["networks"]
     assert networks["private"]["internal"] is True
+    beside = {"web": ["front"], "sender": ["out"]}
     for name in SERVICES:
-        assert services[name]["networks"] == (["private", "front"] if name == "web" else ["private"])
+        assert services[name]["networks"] == ["private", *beside.get(name, [])]
+
+
+def test_webhooks_are_sent_only_where_the_operator_wants_them(services: dict[str, Any]) -> None:
+    assert {name for name in SERVICES if "profiles" in services[name]} == {"sender"}
+    assert not Settings.load({key: str(value) for key, value in services["web"]["environment"].items()}).webhook_secret
 
 
 def test_workers_can_be_multiplied(services: dict[str, Any]) -> None:
@@ -391,9 +407,9 @@ def test_workers_can_be_multiplied(services: dict[str, Any]) -> None:
     assert option(worker["command"], "--hostname").endswith("@%h"), "each is heard under a name of its own"
 
 
-def test_web_worker_and_keeper_share_the_volume_where_their_settings_look(services: dict[str, Any]) -> None:
+def test_web_worker_keeper_and_sender_share_the_volume_where_their_settings_look(services: dict[str, Any]) -> None:
     mounts = {name: services[name]["volumes"] for name in SERVICES}
-    assert mounts["web"] == mounts["worker"] == mounts["keeper"] != mounts["redis"]
+    assert mounts["web"] == mounts["worker"] == mounts["keeper"] == mounts["sender"] != mounts["redis"]
     (mount,) = mounts["web"]
     volume, _, target = mount.partition(":")
     assert compose(PATHLIGHT_REDIS_PASSWORD=PASSWORD)["volumes"].keys() == {volume, "redis"}
