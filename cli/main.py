@@ -155,7 +155,7 @@ def submit(
 @click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Write everything here.")
 @click.option("--local", is_flag=True, help="Work in this process, on all cores, without a service.")
 @click.option("--server", help="Address of the service  [default: this machine, by PORT]")
-@click.option("--key", default="", help="The API key, where the service asks for one.")
+@api_key
 @click.option("--model", "models", multiple=True, help="A model's name; may be given several times.")
 @click.option("--target", default="predicted", show_default=True, help="The class to explain: a name or an index.")
 @click.option("--contrast", help="A second class: why TARGET rather than this one? Or: runner-up.")
@@ -185,7 +185,7 @@ def bulk(
     out: Path,
     local: bool,
     server: str | None,
-    key: str,
+    key: str | None,
     models: tuple[str, ...],
     target: str,
     contrast: str | None,

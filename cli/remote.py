@@ -12,8 +12,14 @@ from shared.errors import PathlightError
 @contextmanager
 def service(address: str, *, api_key: str | None) -> Iterator[Pathlight]:
     """The service at an address. Raises PathlightError with the service's own sentence."""
+    with refusals_told(), Pathlight(address, api_key=api_key) as pathlight:
+        yield pathlight
+
+
+@contextmanager
+def refusals_told() -> Iterator[None]:
+    """What the client raises becomes a PathlightError with its sentence."""
     try:
-        with Pathlight(address, api_key=api_key) as pathlight:
-            yield pathlight
+        yield
     except (Refused, Unreachable) as error:
         raise PathlightError(str(error)) from error

@@ -9,7 +9,7 @@
 """
 
 from client.asynchronous import AsyncPathlight
-from client.contract import Job, Refused, Unreachable
+from client.contract import Batch, Job, Refused, Unreachable
 from client.synchronous import Pathlight
 
-__all__ = ["AsyncPathlight", "Job", "Pathlight", "Refused", "Unreachable"]
+__all__ = ["AsyncPathlight", "Batch", "Job", "Pathlight", "Refused", "Unreachable"]

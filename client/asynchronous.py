@@ -5,22 +5,25 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from typing import Any, Unpack
 
 import httpx
 
 from client import contract
-from client.contract import Call, Events, Job, Picture, Unreachable
-from client.options import Options
+from client.contract import Batch, Call, Events, Job, Named, Picture, Unreachable
+from client.options import BatchOptions, Options
 
 
 class AsyncPathlight:
     """As `client.Pathlight`, with coroutines."""
 
-    def __init__(self, address: str, *, api_key: str | None = None, timeout: float = 30.0) -> None:
+    def __init__(
+        self, address: str, *, api_key: str | None = None, timeout: float = 30.0, attempts: int = contract.ATTEMPTS
+    ) -> None:
         self.address = address.rstrip("/")
+        self._attempts = attempts
         headers = {"X-API-Key": api_key} if api_key else {}
         self._http = httpx.AsyncClient(base_url=self.address, headers=headers, timeout=timeout)
 
@@ -80,6 +83,28 @@ class AsyncPathlight:
                 yield job
             call = Call("GET", page["next"]) if page["next"] else None
 
+    async def submit_batch(self, pictures: Sequence[Picture | Named], **options: Unpack[BatchOptions]) -> Batch:
+        """Submit many pictures under one set of options, or one archive of pictures. Returns the batch as accepted."""
+        return contract.document(await self._send(contract.batch_submission(pictures, **options)))
+
+    async def batch(self, batch_id: str) -> Batch:
+        """The batch as it stands: how many of its pictures wait, run and have ended."""
+        return contract.document(await self._send(contract.batch_call(batch_id)))
+
+    async def members(self, batch_id: str, *, maps: bool = False, limit: int = 32) -> AsyncIterator[Job]:
+        """The jobs of a batch in the order of its pictures, with their raw maps where wanted; `limit` are asked for
+        at a time."""
+        call: Call | None = contract.members_call(batch_id, maps=maps, limit=limit)
+        while call is not None:
+            page = contract.document(await self._send(call))
+            for member in page["members"]:
+                yield member
+            call = Call("GET", page["next"]) if page["next"] else None
+
+    async def cancel_batch(self, batch_id: str) -> Batch:
+        """Cancel what of a batch has not ended. Raises Refused (409) where all has."""
+        return contract.document(await self._send(contract.cancelling_batch(batch_id)))
+
     async def artifact(self, job_id: str, name: str) -> bytes:
         """A file of a job's answer by its name, or `bundle.zip` with all of them."""
         return contract.checked(await self._send(contract.file_call(job_id, name))).content
@@ -103,9 +128,9 @@ class AsyncPathlight:
             try:
                 response = await self._http.request(call.method, call.path, **call.arguments)
             except httpx.TransportError as error:
-                if contract.pause_before_retry(None, attempt) is None:
+                if contract.pause_before_retry(None, attempt, attempts=self._attempts) is None:
                     raise Unreachable(f"{self.address} does not answer: {error}; is it running?") from error
-            pause = contract.pause_before_retry(response, attempt)
+            pause = contract.pause_before_retry(response, attempt, attempts=self._attempts)
             if response is not None and pause is None:
                 return response
             await asyncio.sleep(pause or 0.0)

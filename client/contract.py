@@ -14,12 +14,19 @@ import httpx
 Job = dict[str, Any]
 """A job as GET /api/v1/jobs/{id} shows it."""
 
+Batch = dict[str, Any]
+"""Many pictures under one set of options, as GET /api/v1/batches/{id} shows them."""
+
 Picture = str | Path | bytes
 """A file's path, or the bytes of a picture."""
 
+Named = tuple[str, bytes]
+"""A picture's name, to be shown, and its bytes."""
+
 API = "/api/v1"
 TERMINAL = frozenset({"succeeded", "failed", "cancelled", "expired"})
-ATTEMPTS = 6  # at one request that the service could not take just then
+ATTEMPTS = 6  # at one request that the service could not take just then, where nobody says otherwise
+PASSING = (429, 502, 503, 504)  # statuses of a service, or of a proxy before it, that is busy or comes again soon
 LONGEST_PAUSE_SECONDS = 2.0  # between two polls
 LONGEST_RETRY_SECONDS = 30.0  # whatever the service asks for
 
@@ -65,11 +72,44 @@ def submission(
     """The submitting of a picture. What is left out is as the service has it by default. Without a key of your own, a
     new one makes sure that sending the request again does not make a second job."""
     words = {"target": target, "contrast": contrast, "tree": tree, "trust": trust, "fill": fill, "parent": parent}
-    data: dict[str, Any] = {name: str(word) for name, word in words.items() if word is not None}
-    data |= {name: list(words) for name, words in (("models", models), ("methods", methods)) if words}
+    data = _fields(models, methods, words)
     files = {"image": _file(picture)} | ({"mask": _file(mask)} if mask is not None else {})
     headers = {"Idempotency-Key": idempotency_key or secrets.token_urlsafe(16)}
     return Call("POST", f"{API}/jobs", {"data": data, "files": files, "headers": headers})
+
+
+def batch_submission(
+    pictures: Sequence[Picture | Named],
+    *,
+    models: Sequence[str] = (),
+    methods: Sequence[str] = (),
+    target: str | int | None = None,
+    contrast: str | int | None = None,
+    tree: str | None = None,
+    trust: str | None = None,
+    idempotency_key: str | None = None,
+) -> Call:
+    """The submitting of many pictures at once, or of one archive of pictures, as `submission`."""
+    data = _fields(models, methods, {"target": target, "contrast": contrast, "tree": tree, "trust": trust})
+    headers = {"Idempotency-Key": idempotency_key or secrets.token_urlsafe(16)}
+    return Call(
+        "POST",
+        f"{API}/batches",
+        {"data": data, "files": [("image", _file(one)) for one in pictures], "headers": headers},
+    )
+
+
+def batch_call(batch_id: str) -> Call:
+    return Call("GET", f"{API}/batches/{batch_id}")
+
+
+def members_call(batch_id: str, *, maps: bool, limit: int) -> Call:
+    params = {"limit": str(limit)} | ({"maps": "true"} if maps else {})
+    return Call("GET", f"{API}/batches/{batch_id}/members", {"params": params})
+
+
+def cancelling_batch(batch_id: str) -> Call:
+    return Call("POST", f"{API}/batches/{batch_id}/cancel")
 
 
 def job_call(job_id: str) -> Call:
@@ -119,13 +159,13 @@ def retry_after(response: httpx.Response) -> float | None:
     return min(float(text), LONGEST_RETRY_SECONDS) if text.isdecimal() else None
 
 
-def pause_before_retry(response: httpx.Response | None, attempt: int) -> float | None:
+def pause_before_retry(response: httpx.Response | None, attempt: int, *, attempts: int = ATTEMPTS) -> float | None:
     """Seconds to wait before sending a request again; None where that would change nothing. No response means that
     the connection failed."""
-    if attempt >= ATTEMPTS or (response is not None and response.status_code not in (429, 503)):
+    if attempt >= attempts or (response is not None and response.status_code not in PASSING):
         return None
     asked = retry_after(response) if response is not None else None
-    return asked if asked is not None else min(0.1 * 2.0**attempt, LONGEST_PAUSE_SECONDS)
+    return asked if asked is not None else min(0.1 * 2.0 ** min(attempt, 10), LONGEST_PAUSE_SECONDS)
 
 
 def pauses() -> list[float]:
@@ -151,7 +191,17 @@ class Events:
         return job
 
 
-def _file(picture: Picture) -> tuple[str, bytes]:
+def _fields(
+    models: Sequence[str], methods: Sequence[str], words: Mapping[str, str | int | None]
+) -> dict[str, str | list[str]]:
+    """The form's fields; what is left out is as the service has it by default."""
+    data: dict[str, str | list[str]] = {name: str(word) for name, word in words.items() if word is not None}
+    return data | {name: list(several) for name, several in (("models", models), ("methods", methods)) if several}
+
+
+def _file(picture: Picture | Named) -> Named:
+    if isinstance(picture, tuple):
+        return picture
     if isinstance(picture, bytes):
         return "picture", picture
     path = Path(picture)

@@ -21,3 +21,15 @@ class Options(TypedDict, total=False):
     fill: str | None
     parent: str | None
     idempotency_key: str | None
+
+
+class BatchOptions(TypedDict, total=False):
+    """Options that many pictures share."""
+
+    models: Sequence[str]
+    methods: Sequence[str]
+    target: str | int | None
+    contrast: str | int | None
+    tree: str | None
+    trust: str | None
+    idempotency_key: str | None

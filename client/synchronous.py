@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Any, Unpack
 
 import httpx
 
 from client import contract
-from client.contract import Call, Events, Job, Picture, Unreachable
-from client.options import Options
+from client.contract import Batch, Call, Events, Job, Named, Picture, Unreachable
+from client.options import BatchOptions, Options
 
 
 class Pathlight:
-    """A Pathlight service at an address. Raises Refused where it says no, Unreachable where nobody answers."""
+    """A Pathlight service at an address. Raises Refused where it says no, Unreachable where nobody answers in so many
+    attempts."""
 
-    def __init__(self, address: str, *, api_key: str | None = None, timeout: float = 30.0) -> None:
+    def __init__(
+        self, address: str, *, api_key: str | None = None, timeout: float = 30.0, attempts: int = contract.ATTEMPTS
+    ) -> None:
         self.address = address.rstrip("/")
+        self._attempts = attempts
         headers = {"X-API-Key": api_key} if api_key else {}
         self._http = httpx.Client(base_url=self.address, headers=headers, timeout=timeout)
 
@@ -76,6 +80,27 @@ class Pathlight:
             yield from page["jobs"]
             call = Call("GET", page["next"]) if page["next"] else None
 
+    def submit_batch(self, pictures: Sequence[Picture | Named], **options: Unpack[BatchOptions]) -> Batch:
+        """Submit many pictures under one set of options, or one archive of pictures. Returns the batch as accepted."""
+        return contract.document(self._send(contract.batch_submission(pictures, **options)))
+
+    def batch(self, batch_id: str) -> Batch:
+        """The batch as it stands: how many of its pictures wait, run and have ended."""
+        return contract.document(self._send(contract.batch_call(batch_id)))
+
+    def members(self, batch_id: str, *, maps: bool = False, limit: int = 32) -> Iterator[Job]:
+        """The jobs of a batch in the order of its pictures, with their raw maps where wanted; `limit` are asked for
+        at a time."""
+        call: Call | None = contract.members_call(batch_id, maps=maps, limit=limit)
+        while call is not None:
+            page = contract.document(self._send(call))
+            yield from page["members"]
+            call = Call("GET", page["next"]) if page["next"] else None
+
+    def cancel_batch(self, batch_id: str) -> Batch:
+        """Cancel what of a batch has not ended. Raises Refused (409) where all has."""
+        return contract.document(self._send(contract.cancelling_batch(batch_id)))
+
     def artifact(self, job_id: str, name: str) -> bytes:
         """A file of a job's answer by its name, or `bundle.zip` with all of them."""
         return contract.checked(self._send(contract.file_call(job_id, name))).content
@@ -98,9 +123,9 @@ class Pathlight:
             try:
                 response = self._http.request(call.method, call.path, **call.arguments)
             except httpx.TransportError as error:
-                if contract.pause_before_retry(None, attempt) is None:
+                if contract.pause_before_retry(None, attempt, attempts=self._attempts) is None:
                     raise Unreachable(f"{self.address} does not answer: {error}; is it running?") from error
-            pause = contract.pause_before_retry(response, attempt)
+            pause = contract.pause_before_retry(response, attempt, attempts=self._attempts)
             if response is not None and pause is None:
                 return response
             time.sleep(pause or 0.0)

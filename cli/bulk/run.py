@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from cli.bulk.local import explain_chunks
 from cli.bulk.record import Recorder, thumb_name
 from cli.bulk.service import BulkService
 from cli.bulk.sources import Picture, find_pictures
+from cli.remote import refusals_told
 from shared import options as job_options
 from shared.cards import Registry
 from shared.errors import PathlightError
@@ -45,7 +46,7 @@ class Asked:
     folder_labels: bool
     retry: bool
     server: str
-    key: str
+    key: str | None
 
 
 class Bulk:
@@ -61,15 +62,22 @@ class Bulk:
         """Do what is left to do; True where every picture has its answer. Ctrl-C leaves all that is finished."""
         asked = self._asked
         asked.out.mkdir(parents=True, exist_ok=True)
-        service = BulkService(asked.server, key=asked.key, limits=self._limits) if asked.server else None
-        try:
-            models, options = self._models(service)
+        with self._service() as service:
+            with self._console.status("asking for the models…"):
+                models, options = self._models(service)
             journal = Journal.open(asked.out, options, artifacts=asked.artifacts)
             with journal.locked():
                 return self._run(journal, options, models, service)
-        finally:
-            if service is not None:
-                service.close()
+
+    @contextmanager
+    def _service(self) -> Iterator[BulkService | None]:
+        """The service that was asked for; none for work in this process."""
+        if not self._asked.server:
+            yield None
+            return
+        service = BulkService(self._asked.server, api_key=self._asked.key, limits=self._limits)
+        with refusals_told(), closing(service):
+            yield service
 
     def _run(
         self, journal: Journal, options: JobOptions, models: Mapping[str, Known], service: BulkService | None
@@ -113,14 +121,14 @@ class Bulk:
                 registry.ready(name)
             job_options.plan(options, registry)
             return known_models(registry, options.models), options
-        listed = service.models()
+        listed, default = service.models()
         here = known_models(registry, tuple(listed))
         # A tree on this machine is that of the service's model where both know the same classes.
         merged = {
             name: here[name] if name in here and here[name].classes == one.classes else one
             for name, one in listed.items()
         }
-        return merged, replace(options, models=options.models or service.default_models())
+        return merged, replace(options, models=options.models or default)
 
     def _finished(self, journal: Journal, wanted: set[str]) -> tuple[dict[str, Row], ClassMaps]:
         """What earlier runs finished. With `retry`, what failed for another reason than the picture is left out."""

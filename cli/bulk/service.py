@@ -6,27 +6,26 @@ import base64
 import hashlib
 import json
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-import httpx
 import numpy as np
 
 from cli.bulk.record import failed, faulty
 from cli.bulk.sources import Picture
-from shared.errors import PathlightError
+from client import Batch, Pathlight, Refused, Unreachable
 from shared.images import Limits
 from shared.jobs import JobError, JobOptions, JobStatus
 from shared.report.outcome import Outcome
 from shared.report.rows import Known
 
 UNDER_WAY = 8  # batches at a time: enough to keep several workers busy while results are fetched
-PATIENCE_SECONDS = 300.0
-WHAT_IF = ("mask", "fill", "parent")  # options of one picture, which a batch does not have
-_BATCHES = "/api/v1/batches"
-_PAUSES = (0.2, 0.5, 1.0, 2.0)
+ATTEMPTS = 150  # at each request, two seconds apart: a service may take minutes to come back
+POLL_SECONDS = 0.3
+NOTHING: Batch = {"total": 0, "progress": {"done": 0, "total": 0}, "counts": {}}  # of pictures none is sent
 
 
 @dataclass(frozen=True)
@@ -39,23 +38,22 @@ class Sent:
 
 
 class BulkService:
-    """The batches of the service at an address. Every refusal becomes a PathlightError with the service's sentence."""
+    """The batches of the service at an address. Raises what the client raises."""
 
-    def __init__(self, address: str, *, key: str, limits: Limits) -> None:
-        headers = {"X-API-Key": key} if key else {}
-        self.address = address.rstrip("/")
-        self._client = httpx.Client(base_url=self.address, timeout=60, headers=headers)
+    def __init__(self, address: str, *, api_key: str | None, limits: Limits) -> None:
+        self._connect = partial(Pathlight, address, api_key=api_key)
+        self._pathlight = self._connect(attempts=ATTEMPTS)
         self._limits = limits
 
     def close(self) -> None:
-        self._client.close()
+        self._pathlight.close()
 
-    def models(self) -> dict[str, Known]:
-        listed = self._ask("GET", "/api/v1/models")["models"]
-        return {model["name"]: Known(tuple(model["classes"])) for model in listed}
-
-    def default_models(self) -> tuple[str, ...]:
-        return tuple(model["name"] for model in self._ask("GET", "/api/v1/models")["models"] if model["default"])
+    def models(self) -> tuple[dict[str, Known], tuple[str, ...]]:
+        """The service's models, and the names of those that it asks by default. It is not waited for at the start."""
+        with self._connect() as pathlight:
+            listed = pathlight.models()
+        known = {model["name"]: Known(tuple(model["classes"])) for model in listed}
+        return known, tuple(model["name"] for model in listed if model["default"])
 
     def explain_chunks(
         self,
@@ -72,49 +70,52 @@ class BulkService:
         try:
             while waiting or under_way:
                 while waiting and len(under_way) < UNDER_WAY:
-                    chunk = waiting.pop()
-                    under_way.append(self._send(chunk, options, nonce=nonce))
+                    under_way.append(self._send(waiting.pop(), options, nonce=nonce))
                 ended, done = self._ended(under_way)
                 watch(done)
                 for sent in ended:
                     under_way.remove(sent)
                     yield sent.pictures, self._outcomes(sent)
                 if not ended:
-                    time.sleep(0.3)
+                    time.sleep(POLL_SECONDS)
         except (KeyboardInterrupt, GeneratorExit):
-            for sent in under_way:
-                self._cancel(sent)
+            self._cancel([sent for sent in under_way if sent.id])
             raise
 
     def _send(self, pictures: Sequence[Picture], options: JobOptions, *, nonce: str) -> Sent:
         asked = [picture for picture in pictures if faulty(picture, self._limits) is None]
         if not asked:
             return Sent("", pictures, asked)
-        files = [("image", (picture.file.name, picture.file.read_bytes())) for picture in asked]
-        digests = [hashlib.sha256(data).hexdigest() for _, (_, data) in files]
+        files = [(picture.file.name, picture.file.read_bytes()) for picture in asked]
+        digests = [hashlib.sha256(data).hexdigest() for _, data in files]
         key = hashlib.sha256(json.dumps([nonce, digests, options.to_dict()]).encode()).hexdigest()
-        words = {name: value for name, value in options.to_dict().items() if name not in WHAT_IF}
-        given = {name: value for name, value in words.items() if value not in (None, [])}
-        headers = {"Idempotency-Key": key}
-        batch = self._ask("POST", _BATCHES, files=files, data=given, headers=headers)
+        batch = self._pathlight.submit_batch(
+            files,
+            models=options.models,
+            methods=options.methods,
+            target=options.target,
+            contrast=options.contrast,
+            tree=options.tree,
+            trust=options.trust,
+            idempotency_key=key,
+        )
         return Sent(batch["id"], pictures, asked)
 
     def _ended(self, under_way: Sequence[Sent]) -> tuple[list[Sent], int]:
+        """The batches that have ended, and how many pictures have. Batches begin in the order in which they were sent,
+        so that those behind one that only waits need not be asked for."""
         ended, done = [], 0
         for sent in under_way:
-            progress = self._ask("GET", f"{_BATCHES}/{sent.id}")["progress"] if sent.id else {"done": 0, "total": 0}
-            done += progress["done"] + len(sent.pictures) - len(sent.asked)
-            if progress["done"] == progress["total"]:
+            batch = self._pathlight.batch(sent.id) if sent.id else NOTHING
+            done += batch["progress"]["done"] + len(sent.pictures) - len(sent.asked)
+            if batch["progress"]["done"] == batch["progress"]["total"]:
                 ended.append(sent)
+            elif batch["counts"]["queued"] == batch["total"]:
+                break
         return ended, done
 
     def _outcomes(self, sent: Sent) -> list[Outcome]:
-        members: list[dict[str, Any]] = []
-        address = f"{_BATCHES}/{sent.id}/members?maps=true&limit=32" if sent.id else None
-        while address:
-            page = self._ask("GET", address)
-            members += page["members"]
-            address = page["next"]
+        members = self._pathlight.members(sent.id, maps=True) if sent.id else ()
         by_key = {picture.key: _outcome(picture, one) for picture, one in zip(sent.asked, members, strict=True)}
         return [by_key.get(picture.key) or self._fault(picture) for picture in sent.pictures]
 
@@ -122,29 +123,12 @@ class BulkService:
         found = faulty(picture, self._limits)
         return found or failed(picture, JobError("invalid_image", "the file changed while it was read"))
 
-    def _cancel(self, sent: Sent) -> None:
-        with suppress(httpx.HTTPError):  # where it cannot be told, it ends by itself
-            self._client.post(f"{_BATCHES}/{sent.id}/cancel", timeout=5)
-
-    def _ask(self, method: str, path: str, **request: Any) -> dict[str, Any]:
-        """One request, repeated while the service is away or full. Safe: a batch is sent under its key."""
-        until, attempt = time.monotonic() + PATIENCE_SECONDS, 0
-        while True:
-            try:
-                response = self._client.request(method, path, **request)
-                body: dict[str, Any] = response.json()
-                if not response.is_error:
-                    return body
-                reason = f"{body.get('code', response.status_code)}: {body.get('detail', 'refused')}"
-                passing = response.status_code in (429, 502, 503, 504)
-            except httpx.TransportError as error:
-                reason, passing = f"{self.address} does not answer ({error}); is it running?", True
-            except ValueError:
-                reason, passing = f"{self.address} does not answer as Pathlight does", False
-            if not passing or time.monotonic() > until:
-                raise PathlightError(reason)
-            time.sleep(_PAUSES[min(attempt, len(_PAUSES) - 1)])
-            attempt += 1
+    def _cancel(self, under_way: Iterable[Sent]) -> None:
+        """Where the service cannot be told, the batches end by themselves."""
+        with suppress(Unreachable), self._connect(timeout=5, attempts=1) as pathlight:
+            for sent in under_way:
+                with suppress(Refused):  # it has ended
+                    pathlight.cancel_batch(sent.id)
 
 
 def _outcome(picture: Picture, member: dict[str, Any]) -> Outcome:

@@ -17,7 +17,7 @@ from PIL import Image
 from client import AsyncPathlight, Job, Pathlight, Refused, Unreachable
 from client.contract import Events
 from shared.settings import REPOSITORY
-from tests.conftest import encoded
+from tests.conftest import encoded, wait_for
 from tests.flow.conftest import Service, free_port
 from tests.flow.cutting import cutting
 
@@ -54,6 +54,26 @@ def test_a_program_that_waits_submits_follows_and_fetches(shared_service: Servic
         assert refused.value.status == 409
 
 
+def pictures(first: int, *, count: int = 3) -> list[tuple[str, bytes]]:
+    found = [np.random.default_rng(first + i).integers(0, 255, (32, 32, 3), np.uint8) for i in range(count)]
+    return [(f"{first + i}.png", encoded(Image.fromarray(pixels))) for i, pixels in enumerate(found)]
+
+
+def test_a_program_sends_many_pictures_at_once_and_reads_their_maps(shared_service: Service) -> None:
+    with Pathlight(address(shared_service)) as pathlight:
+        sent = [*pictures(0), ("broken.png", b"no picture")]
+        batch = pathlight.submit_batch(sent, models=["nbdt-cifar10"], idempotency_key="three")
+        assert pathlight.submit_batch(sent, models=["nbdt-cifar10"], idempotency_key="three")["id"] == batch["id"]
+        wait_for(lambda: pathlight.batch(batch["id"])["status"] == "finished", seconds=60, pause=0.1)
+        members = list(pathlight.members(batch["id"], maps=True, limit=3))
+        assert [one["image"]["filename"] for one in members] == ["0.png", "1.png", "2.png", "broken.png"]
+        assert [one["status"] for one in members] == ["succeeded"] * 3 + ["failed"]
+        assert members[0]["maps"]["nbdt-cifar10.cam.npy"]["shape"] == [8, 8]
+        with pytest.raises(Refused) as refused:
+            pathlight.cancel_batch(batch["id"])
+        assert refused.value.status == 409
+
+
 def test_a_program_that_does_other_things_has_the_same(shared_service: Service, chelsea: bytes) -> None:
     async def work() -> None:
         async with AsyncPathlight(address(shared_service)) as pathlight:
@@ -67,6 +87,12 @@ def test_a_program_that_does_other_things_has_the_same(shared_service: Service, 
             assert any(model["ready"] for model in await pathlight.models())
             with pytest.raises(Refused):
                 await pathlight.cancel(accepted[0]["id"])
+            batch = await pathlight.submit_batch(pictures(10), models=["nbdt-cifar10"])
+            while (await pathlight.batch(batch["id"]))["status"] != "finished":
+                await asyncio.sleep(0.1)
+            assert len([one async for one in pathlight.members(batch["id"], limit=2)]) == 3
+            with pytest.raises(Refused):
+                await pathlight.cancel_batch(batch["id"])
 
     asyncio.run(work())
 
