@@ -1,8 +1,9 @@
-"""A rig's page, written wholly from its figures."""
+"""A rig's page, written wholly from its figures, or the part of a page between two marks."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from bench.figures import Figure, markdown_table
@@ -23,6 +24,23 @@ def page(introduction: str, sections: Mapping[str, Sequence[Figure]], context: M
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
 
+def fill(page: Path, *, writer: str, text: str) -> None:
+    """Replace what stands on a page between the marks of a writer, such as `make faults`. Raises ValueError where the
+    page has no such marks."""
+    begin, end = f"<!-- written by {writer}: from here -->", "<!-- to here -->"
+    before, found, rest = page.read_text("utf-8").partition(begin)
+    if not found:
+        raise ValueError(f"{page.name} has no place for what {writer} writes")
+    _, _, after = rest.partition(end)
+    page.write_text("\n".join([before + begin, "", text, "", end + after]), "utf-8")
+
+
+def block(figures: Sequence[Figure], context: Mapping[str, Any], *, notes: Sequence[str] = ()) -> str:
+    """The figures for a part of a page: a table, what each means, notes, and where they were measured."""
+    meanings = [f"- *{figure.name}*: {figure.meaning}" for figure in figures if figure.meaning]
+    return "\n\n".join([markdown_table(figures), "\n".join(meanings), *notes, f"Measured on {_machine(context)}"])
+
+
 def _listed(word: str, figures: Sequence[Figure]) -> str:
     return f"{word}: {'; '.join(figure.name for figure in figures)}. " if figures else ""
 
@@ -37,8 +55,10 @@ def _section(title: str, figures: Sequence[Figure]) -> str:
 
 
 def _context(context: Mapping[str, Any]) -> str:
+    return f"## Measured on\n\n{_machine(context)}"
+
+
+def _machine(context: Mapping[str, Any]) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in context["versions"].items())
-    return (
-        f"## Measured on\n\n{context['cores']} cores of {context['cpu']}, commit {context['commit']}, "
-        f"seed {context['seed']}; {versions}."
-    )
+    where = f"{context['cores']} cores of {context['cpu']}, commit {context['commit']}, seed {context['seed']}"
+    return f"{where}; {versions}."

@@ -15,8 +15,8 @@ import click
 from rich.console import Console
 
 from bench import figures
+from bench.page import block, fill
 from shared.settings import REPOSITORY
-from tests.faults.page import write_figures
 from tests.faults.rows import ROWS, Row
 from tests.faults.run import OUT, bad_input_figures, figures_of, run
 
@@ -48,7 +48,8 @@ def main(seed: int, rows: list[Row], quick: bool, strict: bool, page: Path) -> N
     figures.write(found, machine, OUT / "latest.json")
     console.print(f"written: {OUT / 'latest.json'}")
     if not quick and len(rows) == len(ROWS):
-        write_figures(page, found, outcome.strikes, machine)
+        by_row = "; ".join(f"{title} {count}" for title, count in outcome.strikes.items())
+        fill(page, writer="make faults", text=block(found, machine, notes=[f"Faults by row: {by_row}."]))
         console.print(f"written: {page}")
     missed = [figure.name for figure in found if figure.met is False]
     if strict and missed:
