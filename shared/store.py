@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
@@ -21,10 +20,12 @@ from shared.connection import answering as _answering
 from shared.errors import JobConflict, QueueFull, StoreUnavailable, TooManyRequests, UnknownJob
 from shared.jobs import Claim, ImageRecord, Job, JobError, JobOptions, JobStatus, Lane
 from shared.keys import KeyRing
+from shared.overview import Overview
 from shared.settings import Settings
 from shared.webhooks import WebhookSchedule
 
 _NAMES = ("submit", "claim", "renew", "report", "finish", "release", "reap", "cancel", "collect", "look")
+_FIGURES = ("overview", "add", "heartbeat")
 
 
 PACE_MS = 100.0  # of a job, before any was measured
@@ -79,7 +80,7 @@ class JobStore:
         self.keys = KeyRing(client, settings)
         self.batches = BatchStore(client, settings)
         self.webhooks = WebhookSchedule(client, settings)
-        self._scripts = Scripts(client, _NAMES)
+        self._scripts = Scripts(client, (*_NAMES, *_FIGURES))
 
     @classmethod
     def connect(cls, settings: Settings) -> JobStore:
@@ -268,10 +269,18 @@ class JobStore:
         return owner is not None and viewer in (None, owner)
 
     def counts(self) -> dict[str, int]:
-        """Jobs by state, and `accepted`, `collected`, `leases_lost` since the store began."""
+        """Jobs by state, and `accepted`, `collected` since the store began."""
         with _answering():
             raw = cast("dict[str, str]", self._redis.hgetall(f"{PREFIX}counts"))
         return {name: int(count) for name, count in raw.items()}
+
+    def overview(self) -> Overview:
+        """The whole store at one moment, as operators are told of it."""
+        return Overview.from_json(self._call("overview", _ms(self._settings.heartbeat_seconds)))
+
+    def add(self, figures: Mapping[str, int]) -> None:
+        """Add to what operators are told: amounts by name, each a noun and its labels (shared/overview.py)."""
+        self._call("add", secrets.token_hex(8), *(part for pair in figures.items() for part in pair))
 
     def ping(self) -> None:
         with _answering():
@@ -285,8 +294,7 @@ class JobStore:
 
     def heartbeat(self, name: str, *, drains: bool = True) -> None:
         """Say that a process is here: a worker that drains, or one that only keeps house."""
-        with _answering():
-            self._redis.zadd(f"{PREFIX}{'workers' if drains else 'keepers'}", {name: time.time()})
+        self._call("heartbeat", "workers" if drains else "keepers", name)
 
     def leave(self, name: str) -> None:
         with _answering():
@@ -295,17 +303,20 @@ class JobStore:
 
     def heard(self, name: str) -> bool:
         """Whether this worker or keeper was heard lately."""
-        oldest = time.time() - self._settings.heartbeat_seconds
+        oldest = self._oldest_heartbeat()
         with _answering():
             scores = [self._redis.zscore(f"{PREFIX}{kind}", name) for kind in ("workers", "keepers")]
         return any(score is not None and float(score) >= oldest for score in scores)
 
     def workers_heard(self) -> int:
         """How many workers were heard lately."""
-        oldest = time.time() - self._settings.heartbeat_seconds
+        oldest = self._oldest_heartbeat()
         with _answering():
-            self._redis.zremrangebyscore(f"{PREFIX}workers", "-inf", oldest - 3600)
             return int(self._redis.zcount(f"{PREFIX}workers", oldest, "+inf"))
+
+    def _oldest_heartbeat(self) -> float:
+        """Of those that still count; in seconds of Redis's clock, since hosts may disagree."""
+        return self.now_ms() / 1000 - self._settings.heartbeat_seconds
 
     # -- inside ----------------------------------------------------------------------------------------------------
 

@@ -23,8 +23,10 @@ local function take(id)
   redis.call('ZADD', key('running'), now + lease, id)
   redis.call('HSET', job(id), 'started', now)
   move(id, 'queued', 'running')
-  local data = redis.call('HMGET', job(id), 'options', 'image', 'created', 'solo', 'batch')
+  local data = redis.call('HMGET', job(id), 'options', 'image', 'created', 'solo', 'batch', 'lane')
   if data[5] then redis.call('HSETNX', batch(data[5]), 'last', now) end
+  tally('claimed:' .. data[6] .. ':' .. attempt)
+  if attempt == 1 then observe('wait:' .. data[6], now - tonumber(data[3])) end
   table.insert(claimed, cjson.encode({id = id, fence = fence, attempt = attempt, options = data[1], image = data[2],
     created = tonumber(data[3]), solo = data[4] == '1'}))
 end
@@ -51,6 +53,7 @@ for _, lane in ipairs(lanes) do
   if #claimed > 0 then
     local passes = lane == 'interactive' and redis.call('ZCARD', key('lane', 'bulk')) > 0
     redis.call('SET', key('passed_over'), passes and passed + 1 or 0)
+    observe('batch:' .. lane, #claimed)
     break
   end
 end

@@ -9,6 +9,7 @@ local function finish(id, fence, status, result, error, compute_ms)
   conclude(id, status, result, error, retention)
   if status == 'succeeded' then
     if state[3] ~= '' then redis.call('SET', key('answer', state[4] .. ':' .. state[3]), result) end
+    observe('compute', tonumber(compute_ms))
     local pace = tonumber(redis.call('GET', key('pace')) or compute_ms)
     redis.call('SET', key('pace'), string.format('%.3f', 0.9 * pace + 0.1 * tonumber(compute_ms)))
   end

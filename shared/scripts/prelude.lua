@@ -34,6 +34,17 @@ local function beyond(share, more)
   return allowed > 0 and used + more > share * allowed
 end
 
+-- What operators are told, added up since the store began; shared/overview.py reads it. Names and labels come from a few
+-- words each, never from a user.
+local function tally(name, amount) redis.call('HINCRBY', key('tally'), name, amount or 1) end
+
+-- One value of a distribution: counted under the smallest k for which value <= 2^k.
+local function observe(name, value)
+  local fraction, exponent = math.frexp(math.max(value, 1))
+  tally(name .. ':' .. (fraction == 0.5 and exponent - 1 or exponent))
+  tally(name .. ':sum', math.max(0, math.floor(value + 0.5)))
+end
+
 -- Counts by state, so that accepted = queued + running + terminal + collected can be checked at any time; the members
 -- of a batch are counted in its record too.
 local function move(id, from, to)
@@ -92,7 +103,7 @@ end
 -- End a job for good. Terminal states are absorbing: callers have checked that it is queued or running. Those that
 -- wait for the same answer get it, or go on without a job that was cancelled: the first of them leads the others.
 local function conclude(id, status, result, error, retention)
-  local state = redis.call('HMGET', job(id), 'status', 'batch', 'webhook')
+  local state = redis.call('HMGET', job(id), 'status', 'batch', 'webhook', 'lane', 'created', 'cached')
   leave_lane(id)
   redis.call('ZREM', key('running'), id)
   redis.call('ZREM', key('deadlines'), id)
@@ -101,6 +112,9 @@ local function conclude(id, status, result, error, retention)
   keep_blob(result)
   move(id, state[1], status)
   if state[3] then redis.call('ZADD', key('webhooks'), now, id) end  -- whom to tell of it, and since when
+  tally('ended:' .. state[4] .. ':' .. status .. ':' .. (error ~= '' and cjson.decode(error).code or ''))
+  observe('stay:' .. state[4], now - tonumber(state[5]))
+  if state[6] then tally('cached:' .. state[4]) end
 
   local followers = redis.call('ZRANGE', key('followers', id), 0, -1)
   redis.call('DEL', key('followers', id))

@@ -1,5 +1,6 @@
 -- ARGV: max attempts, retention ms, lease ms. Ends or requeues jobs whose lease is lost or whose time is over. Returns how many.
 go_on_when_full()
+redis.call('HSET', key('tally'), 'reaped', now)
 local max_attempts, retention, lease, touched = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), 0
 -- A clock that was set back has left leases that would run for hours.
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', key('running'), now + 2 * lease, '+inf', 'LIMIT', 0, 1000)) do
@@ -8,6 +9,7 @@ end
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', key('running'), '-inf', now, 'LIMIT', 0, 1000)) do
   local state = redis.call('HMGET', job(id), 'cancel', 'attempts', 'deadline')
   touched = touched + 1
+  tally('leases_lost')
   redis.call('HINCRBY', job(id), 'fence', 1)
   if state[1] then
     conclude(id, 'cancelled', '', '', retention)
@@ -17,7 +19,6 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', key('running'), '-inf', now, 'LI
     conclude(id, 'failed', '', failure('worker_lost', 'Every worker that took this job stopped while running it.'), retention)
   else
     requeue(id, true)
-    redis.call('HINCRBY', key('counts'), 'leases_lost', 1)
   end
 end
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', key('deadlines'), '-inf', now, 'LIMIT', 0, 1000)) do

@@ -6,6 +6,7 @@ local state = redis.call('HMGET', job(id), 'status', 'fence', 'cancel')
 if state[1] ~= 'running' or state[2] ~= ARGV[2] then return 0 end
 if ARGV[3] == '0' then redis.call('HINCRBY', job(id), 'attempts', -1) end
 redis.call('HINCRBY', job(id), 'fence', 1)
+tally(ARGV[4] == '1' and 'released:trouble' or 'released:shutdown')
 if state[3] then
   conclude(id, 'cancelled', '', '', tonumber(ARGV[5]))
 else
