@@ -23,6 +23,10 @@ class JobStatus(StrEnum):
         return self not in (JobStatus.QUEUED, JobStatus.RUNNING)
 
 
+# Why a job failed, by the contract.
+ERROR_CODES = ("invalid_image", "model_unavailable", "timeout", "out_of_memory", "worker_lost", "storage", "internal")
+
+
 class Lane(StrEnum):
     """Where a job waits. Interactive jobs are claimed first; a share of the claims is kept for bulk."""
 

@@ -278,9 +278,10 @@ class JobStore:
         """The whole store at one moment, as operators are told of it."""
         return Overview.from_json(self._call("overview", _ms(self._settings.heartbeat_seconds)))
 
-    def add(self, figures: Mapping[str, int]) -> None:
-        """Add to what operators are told: amounts by name, each a noun and its labels (shared/overview.py)."""
-        self._call("add", secrets.token_hex(8), *(part for pair in figures.items() for part in pair))
+    def add(self, figures: Mapping[str, int], *, operation: str) -> None:
+        """Add to what operators are told: amounts by name, each a noun and its labels (shared/overview.py). The same
+        operation adds once."""
+        self._call("add", operation, *(part for pair in figures.items() for part in pair))
 
     def ping(self) -> None:
         with _answering():

@@ -16,7 +16,7 @@ from shared.broker import Bell, make_celery
 from shared.cards import Registry
 from shared.settings import Settings
 from shared.store import JobStore
-from web import access, api, batches, guide, limits, pages, problems, sign_in
+from web import access, api, batches, guide, limits, metrics, pages, problems, sign_in, traffic
 from web.jobs import Jobs
 from web.schemas import Problem
 
@@ -58,6 +58,7 @@ def create_app(settings: Settings, *, store: JobStore, blobs: BlobStore, bell: B
     if settings.proxy_hops:
         hops = settings.proxy_hops
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops)  # type: ignore[method-assign]
+    requests = traffic.register(app, store)
     access.register(app, settings, store.keys)
     limits.register(app, settings)
     jobs = Jobs(store, blobs)
@@ -65,6 +66,8 @@ def create_app(settings: Settings, *, store: JobStore, blobs: BlobStore, bell: B
     app.register_api(api.blueprint(settings, **parts))  # type: ignore[arg-type]
     app.register_api(batches.blueprint(settings, **parts))  # type: ignore[arg-type]
     app.register_api(api.health_blueprint(settings, store=store, blobs=blobs))
+    figures = metrics.Metrics(settings, store=store, blobs=blobs, registry=registry, traffic=requests)
+    app.register_api(metrics.blueprint(figures))
     app.register_blueprint(pages.blueprint(settings, **parts))  # type: ignore[arg-type]
     app.register_blueprint(sign_in.blueprint(settings, store.keys))
     app.register_blueprint(guide.blueprint(settings, registry=registry))

@@ -50,7 +50,7 @@ def test_the_documented_user_can_do_all_that_pathlight_does(
     assert store.keys.find(token) == key and store.keys.of_session(store.keys.open_session(key)) == key
     store.heartbeat("worker@here")
     assert store.workers_heard() == 1 and store.server_info()["redis_version"]
-    store.add({"http:x": 1})
+    store.add({"http:x": 1}, operation="a")
     assert store.overview().workers == 1 and not store.overview().append_only  # this server keeps no file
     assert rung(settings)
 

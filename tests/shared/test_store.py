@@ -796,7 +796,7 @@ def calls(store: JobStore) -> list[Callable[[], object]]:
         lambda: store.waiting(Lane.BULK),
         store.counts,
         store.overview,
-        lambda: store.add({"http": 1}),
+        lambda: store.add({"http": 1}, operation="a"),
         store.now_ms,
         store.ping,
         store.server_info,
