@@ -137,7 +137,16 @@ def web_command(settings: Settings) -> list[str]:
     return [
         *(sys.executable, "-m", "gunicorn", "--bind", f"{host}:{settings.port}", "--forwarded-allow-ips="),
         *("--worker-class", "gthread", "--workers", "1", "--threads", str(settings.web_threads), "--timeout", "30"),
-        *("--graceful-timeout", "3", "--log-level", "warning", "--no-control-socket", "web.app:from_environment()"),
+        *(
+            "--graceful-timeout",
+            "3",
+            "--log-level",
+            "warning",
+            "--logger-class",
+            "web.server_log.ServerLog",
+            "--no-control-socket",
+            "web.app:from_environment()",
+        ),
     ]
 
 

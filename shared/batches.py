@@ -117,6 +117,7 @@ class BatchStore:
         owner: str = "",
         idempotency_key: str = "",
         body_hash: str = "",
+        request_id: str = "",
     ) -> str:
         """Store a batch and let it run; returns its id. The same idempotency key and body give the same batch. Members
         that ask the same question are computed once. Raises QueueFull, JobConflict (key known with another body)."""
@@ -130,6 +131,7 @@ class BatchStore:
             idempotency_key,
             body_hash,
             MEMBER_BYTES,
+            request_id,
         )
         if outcome == "full":
             raise QueueFull("the memory for waiting jobs is used up; try again when other batches have ended")

@@ -136,6 +136,7 @@ class Claim:
     image: ImageRecord
     created_ms: int
     solo: bool = field(default=False)  # runs in a batch of one: a long job, or one that was in trouble before
+    request_id: str = ""  # of the request that brought it
 
 
 def rfc3339(milliseconds: int | None) -> str | None:

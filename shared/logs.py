@@ -1,12 +1,18 @@
-"""Logging of the web server and the workers: one line an event, on standard error."""
+"""Logging of the web server and the workers on standard error: one line an event, for people or as JSON. A line names
+the request and the job that it belongs to, and no secret."""
 
 from __future__ import annotations
 
 import logging
 import re
+from typing import Any
 
+from pythonjsonlogger.json import JsonFormatter
+
+from shared.jobs import rfc3339
 from shared.keys import TOKEN
-from shared.settings import WEBHOOK_PREFIX
+from shared.settings import WEBHOOK_PREFIX, Settings
+from shared.tracing import current
 
 FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 # Celery says of every doorbell and every tick of the keeper that it came and went; the jobs are what matters.
@@ -17,13 +23,33 @@ _SECRETS = (
     (re.compile(r"(://[^/\s:@]*):[^/\s@]*@"), r"\1:***@"),
     (re.compile(WEBHOOK_PREFIX + r"[A-Za-z0-9+/=]+"), f"{WEBHOOK_PREFIX}***"),
 )
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 class Discreet(logging.Formatter):
-    """Leaves secrets out of every line, tracebacks included."""
+    """For people. Leaves secrets out of every line, tracebacks included; no message can pass for two lines."""
 
     def format(self, record: logging.LogRecord) -> str:
         return without_secrets(super().format(record))
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        record.message = _CONTROL.sub(lambda match: repr(match[0])[1:-1], record.message)
+        request = current().request_id
+        return super().formatMessage(record) + (f" (request {request})" if request else "")
+
+
+class Structured(JsonFormatter):
+    """For programs: time, level, logger, process, message; exception, request_id and job_id where there are any."""
+
+    def add_fields(self, log_data: dict[str, Any], record: logging.LogRecord, message_dict: dict[str, Any]) -> None:
+        log_data["time"] = rfc3339(round(record.created * 1000))
+        log_data["level"] = record.levelname.lower()
+        log_data["logger"] = record.name
+        log_data["process"] = record.process
+        log_data["message"] = without_secrets(record.message)
+        log_data.update(current().named())
+        if trouble := message_dict.get("exc_info"):
+            log_data["exception"] = without_secrets(str(trouble))
 
 
 def without_secrets(text: str) -> str:
@@ -32,10 +58,15 @@ def without_secrets(text: str) -> str:
     return text
 
 
-def configure() -> None:
-    """Log from INFO up, without secrets, and keep the chatter of libraries down."""
+def formatter(settings: Settings) -> logging.Formatter:
+    return Structured() if settings.log_format == "json" else Discreet(FORMAT)
+
+
+def configure(settings: Settings) -> None:
+    """Log from INFO up, without secrets, and keep the chatter of libraries down. Python's own warnings are logged."""
     handler = logging.StreamHandler()
-    handler.setFormatter(Discreet(FORMAT))
+    handler.setFormatter(formatter(settings))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
+    logging.captureWarnings(True)
     for name in QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)

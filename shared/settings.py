@@ -39,6 +39,7 @@ class Settings:
     classifier: str = "resnet18-photos100"
     tree_model: str = "nbdt-cifar10"
     models_file: str = ""  # declares models of one's own; empty: models.toml in `home`
+    log_format: str = "text"  # for people, or "json" for programs
     durability: str = "everysec"  # or "always": fsync before anything is acknowledged
 
     image_bytes: int = 10 * 1024 * 1024
@@ -101,6 +102,8 @@ class Settings:
         object.__setattr__(self, "home", self.home.absolute())
         if self.durability not in ("everysec", "always"):
             raise InvalidSetting(f"PATHLIGHT_DURABILITY={self.durability!r} must be everysec or always")
+        if self.log_format not in ("text", "json"):
+            raise InvalidSetting(f"PATHLIGHT_LOG_FORMAT={self.log_format!r} must be text or json")
         if not 0 <= self.port <= 65535:
             raise InvalidSetting(f"PORT={self.port} is not a port number")
         if self.keys not in ("auto", "required", "off"):

@@ -57,6 +57,7 @@ class Submission:
     answer_key: str = ""
     solo: bool = False
     webhook: str = field(default="", repr=False)
+    request_id: str = ""  # of the request that brought it, for the logs
 
 
 @dataclass(frozen=True)
@@ -114,6 +115,7 @@ class JobStore:
             self._settings.queue_limit_per_key,
             self._ring_ms if ring else 0,
             submission.webhook,
+            submission.request_id,
         )
         if outcome == "full":
             raise QueueFull(f"{self._settings.queue_limit} jobs are waiting already; try again shortly")
@@ -342,6 +344,7 @@ def _claim(data: dict[str, Any]) -> Claim:
         image=ImageRecord(**json.loads(data["image"])),
         created_ms=int(data["created"]),
         solo=bool(data["solo"]),
+        request_id=data.get("request", ""),
     )
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from http import HTTPStatus
 from typing import Any
 
 from flask import Response, jsonify, request, url_for
 from flask_openapi3 import APIBlueprint, Tag
 
+from shared import tracing
 from shared.blobs import BlobStore
 from shared.broker import Bell
 from shared.cards import ModelCard, Registry
@@ -118,6 +120,7 @@ def accept(
     for file in (data,) if mask is None else (data, mask):
         blobs.put(file)
     job_id = store.submit(submission, ring=bell.ring)
+    tracing.follow(replace(tracing.current(), job_id=job_id))
     log.info("job %s accepted: %s, for %s", job_id, submission.image.format, ", ".join(submission.options.models))
     return job_id
 

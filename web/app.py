@@ -16,7 +16,7 @@ from shared.broker import Bell, make_celery
 from shared.cards import Registry
 from shared.settings import Settings
 from shared.store import JobStore
-from web import access, api, batches, guide, limits, metrics, pages, problems, sign_in, traffic
+from web import access, api, batches, guide, limits, metrics, pages, problems, sign_in, tracing, traffic
 from web.jobs import Jobs
 from web.schemas import Problem
 
@@ -58,6 +58,7 @@ def create_app(settings: Settings, *, store: JobStore, blobs: BlobStore, bell: B
     if settings.proxy_hops:
         hops = settings.proxy_hops
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops)  # type: ignore[method-assign]
+    tracing.register(app)
     requests = traffic.register(app, store)
     access.register(app, settings, store.keys)
     limits.register(app, settings)
@@ -97,8 +98,8 @@ def create_app(settings: Settings, *, store: JobStore, blobs: BlobStore, bell: B
 
 def from_environment() -> OpenAPI:
     """The application for a WSGI server: `gunicorn 'web.app:from_environment()'`."""
-    logs.configure()
     settings = Settings.load()
+    logs.configure(settings)
     return create_app(
         settings,
         store=JobStore.connect(settings),

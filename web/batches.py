@@ -15,6 +15,7 @@ from flask_openapi3 import APIBlueprint, Tag
 from numpy.typing import NDArray
 
 from shared import options as job_options
+from shared import tracing
 from shared.batches import Batch, Member
 from shared.blobs import BlobStore
 from shared.broker import Bell
@@ -96,6 +97,7 @@ def blueprint(
             owner=access.caller().owner,
             idempotency_key=key,
             body_hash=submissions.digest([member.image.sha256 for member in members], options.to_dict()),
+            request_id=tracing.current().request_id,
         )
         bell.ring()
         log.info("batch %s accepted: %d pictures, for %s", batch_id, len(members), ", ".join(options.models))

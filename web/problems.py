@@ -8,6 +8,7 @@ from http import HTTPStatus
 from flask import Flask, Response, json, request
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
+from shared import tracing
 from shared.errors import (
     BatchTooLarge,
     ImageTooLarge,
@@ -127,7 +128,7 @@ def register(app: Flask) -> None:
     @app.errorhandler(Exception)
     def unexpected(error: Exception) -> Response:
         log.error("%s %s failed", request.method, request.path, exc_info=error)
-        detail = "something went wrong on our side; the log of the web server has it"
+        detail = f"something went wrong on our side; the log has it, as request {tracing.current().request_id}"
         return problem(HTTPStatus.INTERNAL_SERVER_ERROR, code="internal", detail=detail)
 
 

@@ -15,6 +15,7 @@ from flask import Request
 from pydantic import ValidationError
 
 from shared import options as job_options
+from shared import tracing
 from shared.cards import Registry
 from shared.errors import ImageTooLarge, InvalidImage, InvalidOption, JobConflict, UnknownJob, UnsupportedImage
 from shared.images import Header, Limits, read_header
@@ -125,6 +126,7 @@ def check(
         answer_key=answer_key(image, chosen, registry),
         solo=job_options.is_long(chosen),
         webhook=webhook,
+        request_id=tracing.current().request_id,
     )
 
 

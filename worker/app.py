@@ -78,7 +78,7 @@ app.steps["worker"].add(Heartbeat)
 
 @signals.setup_logging.connect  # type: ignore[untyped-decorator]
 def log_like_the_web_server(**_: Any) -> None:
-    logs.configure()
+    logs.configure(settings)
 
 
 @signals.worker_ready.connect  # type: ignore[untyped-decorator]

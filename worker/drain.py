@@ -25,6 +25,7 @@ from shared.masking import explained_picture
 from shared.results import Result
 from shared.settings import Settings
 from shared.store import End, JobStore, Lease
+from shared.tracing import Trace, tracing
 from worker.differences import with_differences
 
 log = logging.getLogger(__name__)
@@ -75,7 +76,8 @@ class Drain:
             if not claims:
                 return total
             total += len(claims)
-            self._run_batch(claims)
+            with tracing(_trace(claims)):
+                self._run_batch(claims)
         self._ring()
         return total
 
@@ -137,7 +139,8 @@ class Drain:
                 ends += _unwanted(claim, leases.state(claim))
         for end, applies in zip(ends, self._persist(lambda: self._store.finish(ends)), strict=True):
             if applies and end.status is JobStatus.SUCCEEDED:
-                log.info("job %s succeeded, its batch took %.0f ms", end.claim.id, end.compute_ms)
+                with tracing(_trace([end.claim])):
+                    log.info("job %s succeeded, its batch took %.0f ms", end.claim.id, end.compute_ms)
 
     def _settle(self, claims: list[Claim], error: BaseException) -> None:
         """End or give back the jobs of a batch that broke."""
@@ -152,8 +155,9 @@ class Drain:
     def _fail(self, claim: Claim, error: BaseException) -> None:
         reason = describe(error)
         unexpected = None if isinstance(error, PathlightError) else error
-        log.warning("job %s failed: %s", claim.id, reason.code, exc_info=unexpected)
-        self._persist(lambda: self._store.fail(claim, reason))
+        with tracing(_trace([claim])):
+            log.warning("job %s failed: %s", claim.id, reason.code, exc_info=unexpected)
+            self._persist(lambda: self._store.fail(claim, reason))
 
     def _persist(self, operation: Callable[[], T]) -> T:
         """Repeat a store operation through a short absence of Redis, as long as the lease may last."""
@@ -170,9 +174,15 @@ class Drain:
 def _unwanted(claim: Claim, lease: Lease) -> list[End]:
     """The end of a job whose result nobody waits for; none where it is somebody else's by now."""
     if lease is Lease.LOST:
-        log.warning("job %s was given to another worker; its work here is dropped", claim.id)
+        with tracing(_trace([claim])):
+            log.warning("job %s was given to another worker; its work here is dropped", claim.id)
         return []
     return [End(claim, JobStatus.CANCELLED if lease is Lease.CANCELLED else JobStatus.EXPIRED)]
+
+
+def _trace(claims: Sequence[Claim]) -> Trace:
+    """What the lines of the log about these jobs belong to: nothing, where they are several."""
+    return Trace(claims[0].request_id, claims[0].id) if len(claims) == 1 else Trace()
 
 
 def _turn_seconds(settings: Settings) -> float:

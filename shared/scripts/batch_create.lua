@@ -1,4 +1,5 @@
--- ARGV: id, owner, name, options, total, idempotency key, body hash, bytes needed by a member. Returns {outcome, id}.
+-- ARGV: id, owner, name, options, total, idempotency key, body hash, bytes needed by a member, id of the request. Returns
+-- {outcome, id}.
 -- The batch is held until it is opened: no member runs before all of them are known.
 local id, owner, total, idem, body = ARGV[1], ARGV[2], ARGV[5], ARGV[6], ARGV[7]
 
@@ -13,7 +14,8 @@ local MEMORY_SHARE = 0.75  -- the rest is left to interactive jobs, and to every
 if beyond(MEMORY_SHARE, tonumber(total) * tonumber(ARGV[8])) then return {'full', id} end
 
 redis.call('HSET', batch(id), 'owner', owner, 'name', ARGV[3], 'options', ARGV[4], 'total', total,
-  'idempotency', idem, 'created', now, 'status', 'filling', 'queued', 0, 'running', 0)
+  'idempotency', idem, 'created', now, 'status', 'filling', 'queued', 0, 'running', 0,
+  'request', ARGV[9])
 redis.call('ZADD', key('filling'), now, id)
 if idem ~= '' then redis.call('HSET', idem_key, 'id', id, 'body', body) end
 return {'created', id}

@@ -23,12 +23,12 @@ local function take(id)
   redis.call('ZADD', key('running'), now + lease, id)
   redis.call('HSET', job(id), 'started', now)
   move(id, 'queued', 'running')
-  local data = redis.call('HMGET', job(id), 'options', 'image', 'created', 'solo', 'batch', 'lane')
+  local data = redis.call('HMGET', job(id), 'options', 'image', 'created', 'solo', 'batch', 'lane', 'request')
   if data[5] then redis.call('HSETNX', batch(data[5]), 'last', now) end
   tally('claimed:' .. data[6] .. ':' .. attempt)
   if attempt == 1 then observe('wait:' .. data[6], now - tonumber(data[3])) end
   table.insert(claimed, cjson.encode({id = id, fence = fence, attempt = attempt, options = data[1], image = data[2],
-    created = tonumber(data[3]), solo = data[4] == '1'}))
+    created = tonumber(data[3]), solo = data[4] == '1', request = data[7] or ''}))
 end
 
 local function take_from(lane)

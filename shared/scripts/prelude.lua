@@ -145,7 +145,7 @@ local function admit(new, leader)
   local seq = redis.call('INCR', key('sequence'))
   redis.call('HSET', job(new.id), 'lane', new.lane, 'seq', seq, 'options', new.options, 'image', new.image,
     'image_ref', new.image_ref, 'owner', new.owner, 'idempotency', new.idempotency or '', 'answer', new.answer,
-    'created', now, 'attempts', 0, 'fence', 0, 'deadline', now + new.deadline, 'mask_ref', new.mask_ref or '')
+    'created', now, 'attempts', 0, 'fence', 0, 'deadline', now + new.deadline, 'mask_ref', new.mask_ref or '', 'request', new.request or '')
   if new.solo then redis.call('HSET', job(new.id), 'solo', '1') end
   if new.batch then redis.call('HSET', job(new.id), 'batch', new.batch) end
   if new.webhook and new.webhook ~= '' then redis.call('HSET', job(new.id), 'webhook', new.webhook) end

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import re
@@ -14,6 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 from PIL import Image
+from prometheus_client.parser import text_string_to_metric_families
 
 from shared.broker import DRAIN_QUEUE, make_celery
 from shared.settings import REPOSITORY, Settings
@@ -54,7 +56,8 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
     folder = tmp_path_factory.mktemp("guarded")
     with guarded_redis(folder) as server:
         home = folder / "home"
-        service = start(home, folder / "log", REDIS_URL=server.tls_url, PATHLIGHT_KEYS="required")
+        forms = {"PATHLIGHT_KEYS": "required", "PATHLIGHT_LOG_FORMAT": "json"}
+        service = start(home, folder / "log", REDIS_URL=server.tls_url, **forms)
         yield Guarded(service, server, home)
         service.stop()
 
@@ -113,6 +116,38 @@ def test_the_service_works_for_those_with_a_key_and_its_logs_tell_no_secret(guar
     said = guarded.service.log.read_text() + away.text + command_lines(guarded.service)
     for secret in (key[16:], session, PASSWORD, guarded.redis.url.split(":")[2].partition("@")[0]):
         assert secret not in said
+
+
+def test_a_request_is_followed_through_both_sides_and_its_job_is_counted(guarded: Guarded) -> None:
+    key = guarded.command("keys", "create", "watch", "--scope", "admin").split()[-1]
+    client, headers = guarded.service.client, {"X-API-Key": key, "X-Request-Id": "one-request"}
+    picture = {"image": ("a.png", encoded(Image.new("RGB", (32, 32), "maroon")))}
+    job = client.post(JOBS, headers=headers, files=picture).json()
+    address = job["links"]["self"]
+    wait_for(lambda: client.get(address, headers=headers).json()["status"] in TERMINAL, seconds=60)
+
+    def lines() -> list[dict[str, object]]:
+        """Of the services; `pathlight run` itself speaks to whoever started it."""
+        return [json.loads(line) for line in guarded.service.log.read_text().splitlines() if line.startswith("{")]
+
+    def logged() -> set[object]:
+        return {line["logger"] for line in lines() if line.get("request_id") == "one-request"}
+
+    wait_for(lambda: {"web.api", "worker.drain"} <= logged(), seconds=10)
+    assert {line.get("job_id") for line in lines() if line["logger"] == "worker.drain"} >= {job["id"]}
+    others = [line for line in guarded.service.log.read_text().splitlines() if line[:1] not in ("{", "")]
+    assert not [line for line in others if "Traceback" in line or "WARNING" in line], others
+
+    told = client.get("/metrics", headers=headers).text
+    samples = {
+        (name, *sorted(labels.items())): value
+        for family in text_string_to_metric_families(told)
+        for name, labels, value, *_ in family.samples
+    }
+    ended = ("pathlight_jobs_ended_total", ("code", ""), ("lane", "interactive"), ("status", "succeeded"))
+    assert samples[ended] >= 1 and samples[("pathlight_jobs_unaccounted",)] == 0
+    assert samples[("pathlight_processes", ("role", "worker"))] == 1
+    assert samples[("pathlight_keeper_last_pass_seconds",)] < 60
 
 
 def command_lines(service: Service) -> str:

@@ -19,6 +19,7 @@ HOME = Path("/somewhere/state")
 OTHERS = {
     "redis_url": "redis://elsewhere:7777/3",
     "durability": "always",
+    "log_format": "json",
     "keys": "required",
     "outbound_ports": "80,443,8080",
     "webhook_secret": "whsec_" + "A" * 32,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -17,6 +18,7 @@ from shared.jobs import ImageRecord, Job, JobOptions, JobStatus
 from shared.results import Result
 from shared.settings import Settings
 from shared.store import PREFIX, JobStore, Submission
+from shared.tracing import Trace, current
 from tests.conftest import encoded, wait_for
 from tests.shared.submissions import raw_client
 from worker.drain import Answer, Drain, Progress
@@ -84,6 +86,30 @@ def test_a_drain_that_cannot_take_all_calls_another_worker(
     small = replace(settings, batch_size=2)
     Drain(store, blobs, small, answer=watched, ring=lambda: rings.append(1)).run()
     assert seen == [1, 1, 1]  # once, before the first batch is begun: nobody has answered it since
+
+
+def test_a_line_about_a_job_names_it_and_the_request_that_brought_it(
+    store: JobStore, blobs: BlobStore, make_drain: Callable[..., Drain]
+) -> None:
+    image = ImageRecord(blobs.put(colour(1)), 8, 8, "PNG", "a.png")
+    broken = ImageRecord(blobs.put(b"no picture"), 8, 8, "PNG", "b.png")
+    ids = {
+        store.submit(Submission(JobOptions(("m",)), picture, request_id=name)): name
+        for name, picture in (("r-1", image), ("r-2", broken), ("r-3", image))
+    }
+    heard: list[tuple[str, Trace]] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: heard.append((record.getMessage(), current()))  # type: ignore[method-assign]
+    logger = logging.getLogger("worker.drain")
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        make_drain(describe).run()
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(logging.NOTSET)
+    assert {trace for _, trace in heard} == {Trace(name, job_id) for job_id, name in ids.items()}
+    assert all(trace.job_id in message for message, trace in heard) and current() == Trace()
 
 
 def test_a_broken_picture_fails_alone(store: JobStore, blobs: BlobStore, make_drain: Callable[..., Drain]) -> None:
