@@ -85,7 +85,7 @@ def _bounded(entries: Iterator[Entry], bounds: Bounds) -> Iterator[Entry]:
 
 
 def _read_zip(file: BinaryIO, bounds: Bounds) -> Iterator[Entry]:
-    with zipfile.ZipFile(_Measured(file)) as archive:
+    with zipfile.ZipFile(Measured(file)) as archive:
         _few(len(archive.infolist()), bounds)
         for info in archive.infolist():
             if info.flag_bits & 1:
@@ -122,7 +122,7 @@ def _read_tar_or_gzip(file: BinaryIO, head: bytes, bounds: Bounds) -> Iterator[E
 
 
 def _read_tar(file: BinaryIO, bounds: Bounds) -> Iterator[Entry]:
-    with tarfile.open(fileobj=_Measured(file), mode="r:") as archive:  # type: ignore[call-overload]  # as above
+    with tarfile.open(fileobj=Measured(file), mode="r:") as archive:  # type: ignore[call-overload]  # as above
         for count, info in enumerate(archive, 1):
             _few(count, bounds)
             name = shown_name(info.name)
@@ -154,7 +154,7 @@ def _is_clutter(name: str) -> bool:
     return "__MACOSX" in parts or parts[-1].startswith(".") or parts[-1] == "Thumbs.db"
 
 
-class _Measured:
+class Measured:
     """A file of which nobody reads very much at once: a list of entries or a header that long is an attack."""
 
     def __init__(self, file: BinaryIO) -> None:

@@ -8,6 +8,8 @@ PathlightError
 |-- UnsupportedImage      not JPEG, PNG or WebP (415)
 |-- InvalidArchive        an archive of pictures is damaged, encrypted or not an archive (400)
 |-- BatchTooLarge         more pictures, or more bytes of them, than a batch may have (413)
+|-- InvalidBackup         a backup is damaged, not whole, or not one
+|-- InvalidBundle         a bundle is not what its manifest says, or not signed by the key
 |-- InvalidHierarchy      a class hierarchy is not a tree over the classes
 |-- ModelUnavailable      a model is unknown, not ready, or its files are not what the card says
 |-- ForbiddenAddress      an address that a stranger named is not one that may be contacted
@@ -69,6 +71,14 @@ class BatchTooLarge(PathlightError):
     """More pictures, or more bytes of them, than a batch may have."""
 
     code = "batch_too_large"
+
+
+class InvalidBackup(PathlightError):
+    """A backup is damaged, not whole, or not one."""
+
+
+class InvalidBundle(PathlightError):
+    """A bundle is not what its manifest says, or not signed by the key."""
 
 
 class InvalidHierarchy(PathlightError):

@@ -21,6 +21,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 _LIMITS = ("queue_limit_per_key", "writes_per_minute", "reads_per_minute", "sign_ins_per_minute")
 WEBHOOK_PREFIX = "whsec_"
 SHORTEST_WEBHOOK_KEY = 24  # bytes, as Standard Webhooks asks
+SHORTEST_SIGNING_KEY = 32  # characters
 LONGEST_SOCKET_PATH = 100  # bytes; Linux allows 107 and some clients append to it
 
 
@@ -36,6 +37,7 @@ class Settings:
     trusted_hosts: str = ""  # names that a request may call the server by; empty: loopback's, or any where keys are on
     proxy_hops: int = 0  # reverse proxies in front, each of which is believed about the client's address
     session_seconds: float = 12 * 3600.0
+    signing_key: str = field(default="", repr=False)  # signs what a bundle says of itself; empty: nothing is signed
     classifier: str = "resnet18-photos100"
     tree_model: str = "nbdt-cifar10"
     models_file: str = ""  # declares models of one's own; empty: models.toml in `home`
@@ -115,6 +117,11 @@ class Settings:
             )
         _check_redis_url(self.redis_url)
         for f in fields(self):
+        if 0 < len(self.signing_key) < SHORTEST_SIGNING_KEY:
+            raise InvalidSetting(
+                f"PATHLIGHT_SIGNING_KEY must have at least {SHORTEST_SIGNING_KEY} characters; "
+                "make one with: openssl rand -hex 32"
+            )
             value = getattr(self, f.name)
             if isinstance(value, int | float) and not 0 <= value < math.inf:
                 raise InvalidSetting(f"{_key(f.name)}={value} must be a finite number and not negative")

@@ -260,7 +260,8 @@ def blueprint(
         "/jobs/<job_id>/bundle.zip",
         summary="All that a succeeded job answered, in one archive",
         description="`job.json`, every file under `artifacts/`, `manifest.json` with the SHA-256 of each and of the "
-        "original picture. The same job gives the same bytes.",
+        "original picture, and `manifest.sig` where the operator signs. The same job gives the same bytes. "
+        "`pathlight verify` checks it.",
         responses={
             "200": {"description": "The archive", "content": {"application/zip": {}}},
             **problems_of(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.GONE, HTTPStatus.SERVICE_UNAVAILABLE),
@@ -271,7 +272,7 @@ def blueprint(
         if job.status is not JobStatus.SUCCEEDED:
             raise JobConflict(f"the job is {job.status}; only a succeeded one has files to bundle")
         jobs.picture(job)  # is there: once the archive is on its way, nothing can be said any more
-        parts = bundle(job, jobs.result(job), jobs.to_json(job), artifacts=artifacts)
+        parts = bundle(job, jobs.result(job), jobs.to_json(job), artifacts=artifacts, signing_key=settings.signing_key)
         response = Response(parts, content_type="application/zip")
         response.headers["Content-Disposition"] = f'attachment; filename="pathlight-{job.id}.zip"'
         response.headers["Cache-Control"] = "no-store"

@@ -1,5 +1,6 @@
-"""One archive of all that a job answered: its JSON, every file, and a manifest of their hashes. The same job gives the
-same bytes. It is written while it is sent, so that no more than one file is held at a time."""
+"""One archive of all that a job answered: its JSON, every file, and a manifest of their hashes, signed where the
+operator has a key. The same job gives the same bytes. It is written while it is sent, so that no more than one file is
+held at a time."""
 
 from __future__ import annotations
 
@@ -11,16 +12,18 @@ from typing import Any
 
 from shared.drawing import Style
 from shared.jobs import Job
+from shared.manifest import MANIFEST, SIGNATURE, Manifest, sign
 from shared.results import Result
 from web.artifacts import Artifacts
 
-MANIFEST = "manifest.json"
 _MODE = 0o644 << 16  # of a file, as archives keep it
 
 
-def bundle(job: Job, result: Result, document: dict[str, Any], *, artifacts: Artifacts) -> Iterator[bytes]:
-    """The archive of a succeeded job in parts; `document` is the job's JSON."""
-    return archive(_with_manifest(job, _files(job, result, document, artifacts)))
+def bundle(
+    job: Job, result: Result, document: dict[str, Any], *, artifacts: Artifacts, signing_key: str
+) -> Iterator[bytes]:
+    """The archive of a succeeded job in parts; `document` is the job's JSON. No key: no signature."""
+    return archive(_with_manifest(job, _files(job, result, document, artifacts), signing_key))
 
 
 def archive(files: Iterable[tuple[str, bytes]]) -> Iterator[bytes]:
@@ -41,13 +44,16 @@ def _files(job: Job, result: Result, document: dict[str, Any], artifacts: Artifa
         yield f"artifacts/{name}", artifacts.get(job, result, name, Style()).make()
 
 
-def _with_manifest(job: Job, files: Iterable[tuple[str, bytes]]) -> Iterator[tuple[str, bytes]]:
-    """The files, and behind them what they were."""
+def _with_manifest(job: Job, files: Iterable[tuple[str, bytes]], key: str) -> Iterator[tuple[str, bytes]]:
+    """The files, and behind them what they were, and who says so."""
     hashes = {}
     for name, data in files:
         hashes[name] = hashlib.sha256(data).hexdigest()
         yield name, data
-    yield MANIFEST, _json({"job": job.id, "original_sha256": job.image.sha256, "sha256": hashes})
+    manifest = Manifest(job.id, job.image.sha256, hashes).to_bytes()
+    yield MANIFEST, manifest
+    if key:
+        yield SIGNATURE, sign(manifest, key=key)
 
 
 def _json(document: object) -> bytes:

@@ -23,6 +23,7 @@ OTHERS = {
     "keys": "required",
     "outbound_ports": "80,443,8080",
     "webhook_secret": "whsec_" + "A" * 32,
+    "signing_key": "k" * 32,
     "public_url": "https://example.org/pathlight",
 }
 
@@ -167,6 +168,13 @@ def test_a_weak_webhook_secret_is_refused_without_repeating_it(secret: str) -> N
 def test_settings_can_be_shown_without_their_secrets() -> None:
     assert "secret" not in repr(Settings(redis_url="redis://:secret@host"))
     assert "A" * 32 not in repr(Settings(webhook_secret="whsec_" + "A" * 32))
+
+
+def test_a_short_signing_key_is_refused_and_none_is_ever_shown() -> None:
+    with pytest.raises(InvalidSetting, match="PATHLIGHT_SIGNING_KEY must have at least 32.*openssl rand") as caught:
+        Settings.load({"PATHLIGHT_SIGNING_KEY": "s" * 31})
+    assert "sss" not in str(caught.value)
+    assert "sss" not in repr(Settings.load({"PATHLIGHT_SIGNING_KEY": "s" * 32}))
 
 
 def test_settings_cannot_be_changed() -> None:

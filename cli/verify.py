@@ -1,0 +1,282 @@
+"""`pathlight verify`: whether a bundle is what its manifest says, whose signature it bears, and whether the same answer
+comes out again.
+
+A bundle comes from anywhere. Nothing of it is unpacked or run; its members are read piece by piece, within bounds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from shared import options as job_options
+from shared.archives import Measured
+from shared.blobs import BlobStore
+from shared.cards import Registry
+from shared.errors import InvalidBundle, InvalidImage, InvalidOption, ModelUnavailable, PathlightError, StorageFailed
+from shared.images import Limits, decode
+from shared.jobs import JobOptions
+from shared.manifest import MANIFEST, SIGNATURE, Manifest, is_signed
+from shared.masking import hide, read_mask
+from shared.results import Result
+from shared.settings import Settings
+
+TOLERANCE = 1e-3
+"""How far a probability, or a cell of a map as a share of the map's largest, may be from what comes out again. Another
+processor rounds otherwise by some 1e-5; another picture or model is further off by far."""
+
+MOST_MEMBERS = 10_000
+LARGEST_MEMBER = 256 * 1024 * 1024  # bytes unpacked
+LARGEST_DOCUMENT = 16 * 1024 * 1024  # of those that are read whole
+_JOB = "job.json"
+_CHUNK = 1 << 20
+_ENCRYPTED = 0x41  # either kind
+
+Say = Callable[[str], None]
+"""Told one verdict, in a sentence."""
+
+
+@dataclass(frozen=True)
+class Claims:
+    """What a bundle says of itself, once its files are known to be those of its manifest."""
+
+    manifest: Manifest
+    job: Mapping[str, Any]
+
+
+def verify(path: Path, settings: Settings, *, say: Say) -> Claims:
+    """Check files, hashes and, where there is a key, the signature. Raises InvalidBundle, saying what is wrong."""
+    with _opened(path) as archive:
+        members = _members(archive)
+        signed = _read(archive, members, MANIFEST)
+        manifest = Manifest.from_bytes(signed)
+        _check_names(members, manifest)
+        _check_hashes(archive, manifest)
+        say(f"its {len(manifest.sha256)} files are those of its manifest")
+        say(_check_signature(archive, members, signed, key=settings.signing_key))
+        return Claims(manifest, _job(archive, members, manifest))
+
+
+def recompute(path: Path, claims: Claims, settings: Settings, *, picture: Path | None, say: Say) -> None:
+    """Explain the picture again and compare. It is the file `picture`, or where there is none the one that this
+    installation keeps. Raises InvalidBundle where another answer comes out; InvalidImage, StorageFailed or
+    ModelUnavailable where it cannot be asked for here."""
+    from worker.answers import Asked, answer, provenance
+    from worker.shelf import Shelf
+
+    options = _options(claims)
+    shelf = Shelf(Registry.load(settings))
+    asked = Asked(_picture(claims, options, settings, picture), options)
+    _check_models(claims.job["result"]["provenance"], provenance(shelf, options))
+    result = answer(shelf, [asked])[0]
+    _compare_words(claims.job["result"]["explanations"], result.document["explanations"])
+    with _opened(path) as archive:
+        _compare_maps(archive, _members(archive), result)
+    say(f"the same answer came out again, within {TOLERANCE:.0e}: {len(result.maps)} maps, {', '.join(options.models)}")
+
+
+# -- the archive -------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
+    """The archive. Whatever its reader raises on broken input means the same."""
+    try:
+        with path.open("rb") as file, zipfile.ZipFile(Measured(file)) as archive:
+            yield archive
+    except PathlightError as error:
+        raise error if isinstance(error, InvalidBundle) else InvalidBundle(str(error)) from error
+    except Exception as error:
+        raise InvalidBundle("it is no zip archive, or a damaged one") from error
+
+
+def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
+    """All that the archive's own list names, each once and within bounds."""
+    if len(archive.infolist()) > MOST_MEMBERS:
+        raise InvalidBundle(f"it has more than {MOST_MEMBERS} files")
+    members: dict[str, zipfile.ZipInfo] = {}
+    for info in archive.infolist():
+        name = info.filename
+        if name in members:
+            raise InvalidBundle(f"it has two files named {name!r}")
+        if info.flag_bits & _ENCRYPTED:
+            raise InvalidBundle(f"{name!r} is encrypted")
+        if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise InvalidBundle(f"{name!r} is packed by a method that no bundle uses")
+        if info.file_size > LARGEST_MEMBER:
+            raise InvalidBundle(f"{name!r} has {info.file_size} bytes; at most {LARGEST_MEMBER} are read")
+        members[name] = info
+    return members
+
+
+def _read(archive: zipfile.ZipFile, members: Mapping[str, zipfile.ZipInfo], name: str) -> bytes:
+    """A member that is read whole, which only a short one is."""
+    if name not in members:
+        raise InvalidBundle(f"it has no {name}; is it a bundle of Pathlight?")
+    if members[name].file_size > LARGEST_DOCUMENT:
+        raise InvalidBundle(f"its {name} has {members[name].file_size} bytes; at most {LARGEST_DOCUMENT} are read")
+    return archive.read(members[name])
+
+
+def _check_names(members: Mapping[str, zipfile.ZipInfo], manifest: Manifest) -> None:
+    stated = {*manifest.sha256, MANIFEST}
+    if extra := sorted(members.keys() - stated - {SIGNATURE}):
+        raise InvalidBundle(f"{extra[0]!r} is not in its manifest")
+    if lost := sorted(stated - members.keys()):
+        raise InvalidBundle(f"{lost[0]!r} is in its manifest, and missing")
+
+
+def _check_hashes(archive: zipfile.ZipFile, manifest: Manifest) -> None:
+    for name, stated in manifest.sha256.items():
+        digest = hashlib.sha256()
+        with archive.open(name) as file:
+            while chunk := file.read(_CHUNK):
+                digest.update(chunk)
+        if digest.hexdigest() != stated:
+            raise InvalidBundle(f"{name!r} is not what its manifest says: its SHA-256 is another")
+
+
+def _check_signature(
+    archive: zipfile.ZipFile, members: Mapping[str, zipfile.ZipInfo], manifest: bytes, *, key: str
+) -> str:
+    """What is to be said of the signature. Raises InvalidBundle where there is a key and it is not by this one."""
+    if not key:
+        if SIGNATURE in members:
+            return "its signature was not checked: set PATHLIGHT_SIGNING_KEY to the key of whoever made it"
+        return "it is not signed: nothing was damaged, but who made it is unknown"
+    if SIGNATURE not in members:
+        raise InvalidBundle("it is not signed, and PATHLIGHT_SIGNING_KEY is set; unset it to check the hashes alone")
+    if not is_signed(manifest, _read(archive, members, SIGNATURE), key=key):
+        raise InvalidBundle("its signature is not by PATHLIGHT_SIGNING_KEY, or its manifest was changed")
+    return "it is signed by PATHLIGHT_SIGNING_KEY"
+
+
+def _job(archive: zipfile.ZipFile, members: Mapping[str, zipfile.ZipInfo], manifest: Manifest) -> Mapping[str, Any]:
+    """The job's document, which has to be of the job and the picture that the manifest names."""
+    try:
+        job: Mapping[str, Any] = json.loads(_read(archive, members, _JOB))
+        sound = job["id"] == manifest.job and job["image"]["sha256"] == manifest.original_sha256
+    except (ValueError, KeyError, TypeError, RecursionError):
+        sound = False
+    if not sound:
+        raise InvalidBundle(f"its {_JOB} is of another job or picture than its manifest")
+    return job
+
+
+# -- the answer --------------------------------------------------------------------------------------------------------
+
+
+def _options(claims: Claims) -> JobOptions:
+    """What the job asked, as the provenance of its result tells."""
+    try:
+        options = JobOptions.from_dict(claims.job["result"]["provenance"]["options"])
+        words = (*options.models, *options.methods, options.target, options.contrast or "", options.mask or "")
+        if not all(isinstance(word, str) for word in words) or options.fill not in job_options.FILLS:
+            raise TypeError
+        job_options.check(options)
+    except (KeyError, TypeError, InvalidOption) as error:
+        raise InvalidBundle(f"its {_JOB} does not tell what was asked") from error
+    return options
+
+
+def _picture(claims: Claims, options: JobOptions, settings: Settings, path: Path | None) -> Image.Image:
+    """The picture as it was explained, less what a what-if hides."""
+    limits = Limits.of(settings)
+    blobs = BlobStore(settings.blobs)
+    picture = decode(_original(claims.manifest.original_sha256, blobs, path), limits)
+    if True:
+        return picture
+    try:
+        mask = blobs.get(options.mask)
+    except StorageFailed as error:
+        raise StorageFailed(
+            "it is a what-if, whose mask no bundle holds, and this installation does not keep it; "
+            "compute it again where it was computed"
+        ) from error
+    return hide(picture, read_mask(mask, limits), fill=options.fill)
+
+
+def _original(sha256: str, blobs: BlobStore, path: Path | None) -> bytes:
+    """The bytes that were uploaded."""
+    if path is None:
+        try:
+            return blobs.get(sha256)
+        except StorageFailed as error:
+            raise StorageFailed("this installation does not keep its picture; name the file with --picture") from error
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise InvalidImage(f"{path} cannot be read: {error.strerror}") from error
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise InvalidImage(f"{path} is not the picture that was explained, whose SHA-256 is {sha256}")
+    return data
+
+
+def _check_models(stated: Mapping[str, Any], here: Mapping[str, Any]) -> None:
+    """The weights, inputs and trees of now have to be those of then."""
+    models = stated.get("models")
+    for name, model in here["models"].items():
+        if not isinstance(models, dict) or models.get(name) != model:
+            raise ModelUnavailable(
+                f"it was computed by another {name} than this installation has; use the same weights"
+            )
+    if stated.get("seed") != here["seed"]:
+        raise ModelUnavailable("it was computed with another seed than this version of Pathlight uses")
+
+
+def _compare_words(stated: Any, again: Any) -> None:
+    try:
+        pairs = [(_figures(one), _figures(other)) for one, other in zip(stated, again, strict=True)]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InvalidBundle(f"its {_JOB} has not the explanations that come out again") from error
+    for explanation, (one, other) in zip(again, pairs, strict=True):
+        differing = [what for what in other if what not in one or not abs(one[what] - other[what]) <= TOLERANCE]
+        if differing or len(one) != len(other):
+            what = differing[0] if differing else "a class or a decision"
+            raise InvalidBundle(f"{explanation['model']} answers otherwise now: {what} is another")
+
+
+def _figures(explanation: Mapping[str, Any]) -> dict[str, float]:
+    """Each probability that is said, by what it is of: another prediction, class or decision is another name."""
+    prediction, path = explanation["prediction"], explanation["decision_path"]
+    figures = {f"{explanation['model']}'s prediction {prediction['name']}": float(prediction["probability"])}
+    figures |= {f"the probability of {entry['name']}": float(entry["probability"]) for entry in prediction["top"]}
+    for number, step in enumerate(path["steps"] if path else (), 1):
+        figures[f"decision {number}, {step['node']}"] = float(step["probability"])
+    return figures
+
+
+def _compare_maps(archive: zipfile.ZipFile, members: Mapping[str, zipfile.ZipInfo], result: Result) -> None:
+    stated = {name for name in members if name.endswith(".npy")}
+    again = {f"artifacts/{name}.npy": raw for name, raw in result.maps.items()}
+    if differing := sorted(stated ^ again.keys()):
+        raise InvalidBundle(f"{differing[0]!r} does not come out again, or is missing")
+    for name, raw in again.items():
+        found = _array(_read(archive, members, name), raw.shape)
+        scale = float(np.abs(raw).max(initial=0)) or 1.0
+        if found is None or not np.abs(found - raw).max(initial=0) <= TOLERANCE * scale:
+            raise InvalidBundle(f"{name!r} is not the map that comes out again")
+
+
+def _array(data: bytes, shape: tuple[int, ...]) -> NDArray[np.float32] | None:
+    """A float32 array of this very shape; None where the file is anything else, whatever size it claims."""
+    file = io.BytesIO(data)
+    try:
+        version = np.lib.format.read_magic(file)
+        found = np.lib.format.read_array_header_1_0(file) if version == (1, 0) else None
+        if found != (shape, False, np.dtype(np.float32)):
+            return None
+        return np.frombuffer(data, np.float32, offset=file.tell()).reshape(shape)
+    except Exception:  # the reader of such headers raises anything on broken input
+        return None
