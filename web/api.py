@@ -27,6 +27,7 @@ from web.events import EVENT_STREAM, Streams
 from web.jobs import Jobs
 from web.named_addresses import NamedAddresses
 from web.problems import problem
+from web.room import has_room, require_room
 from web.schemas import (
     ArtifactPath,
     DrawingQuery,
@@ -113,10 +114,18 @@ def _submit_body() -> dict[str, Any]:
 
 
 def accept(
-    submission: Submission, data: bytes, *, mask: bytes | None = None, store: JobStore, blobs: BlobStore, bell: Bell
+    submission: Submission,
+    data: bytes,
+    *,
+    mask: bytes | None = None,
+    settings: Settings,
+    store: JobStore,
+    blobs: BlobStore,
+    bell: Bell,
 ) -> str:
     """Store picture, mask and job, ring, and return the job's id. The files come first: a job without them cannot
-    run."""
+    run. Raises QueueFull, also where the disk has no room."""
+    require_room(blobs, settings)
     for file in (data,) if mask is None else (data, mask):
         blobs.put(file)
     job_id = store.submit(submission, ring=bell.ring)
@@ -167,7 +176,7 @@ def blueprint(
         submission, picture, mask = submissions.read(
             request, settings=settings, registry=registry, jobs=jobs, addresses=addresses
         )
-        job_id = accept(submission, picture, mask=mask, store=store, blobs=blobs, bell=bell)
+        job_id = accept(submission, picture, mask=mask, settings=settings, store=store, blobs=blobs, bell=bell)
         job = jobs.get(job_id)
         if submission.webhook and job.status.is_terminal:  # its answer was known already
             bell.ring_sender()
@@ -313,7 +322,7 @@ def unready(settings: Settings, *, store: JobStore, blobs: BlobStore) -> str | N
         store.ping()
         if store.workers_heard() == 0:
             return f"no worker was heard within {settings.heartbeat_seconds:.0f} s"
-        if blobs.free_bytes() < settings.disk_reserve_bytes:
+        if not has_room(blobs, settings):
             return "the disk has too little room left"
     except (PathlightError, OSError) as error:
         return str(error)

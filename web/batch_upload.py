@@ -15,11 +15,12 @@ from werkzeug.sansio.multipart import Data, Epilogue, Field, File, MultipartDeco
 from shared.archives import MAGIC_BYTES, Bounds, is_archive, read_archive, shown_name
 from shared.batches import Member
 from shared.blobs import BlobStore
-from shared.errors import BatchTooLarge, InvalidImage, QueueFull
+from shared.errors import BatchTooLarge, InvalidImage
 from shared.images import Limits, read_header
 from shared.jobs import ImageRecord, JobError
 from shared.settings import Settings
 from web.problems import BadRequest
+from web.room import require_room
 
 _CHUNK = 1 << 16
 _LONGEST_FIELD = 4096
@@ -110,8 +111,8 @@ class Reader:
         members = self._upload.members
         if len(members) >= self._settings.batch_members:
             raise BatchTooLarge(f"a batch has at most {self._settings.batch_members} pictures; send several")
-        if len(members) % 100 == 0 and self._blobs.free_bytes() < self._settings.disk_reserve_bytes:
-            raise QueueFull("the disk has no room for more pictures; try again when it has")
+        if len(members) % 100 == 0:
+            require_room(self._blobs, self._settings)
         members.append(self._member(name, data, fault))
 
     def _member(self, name: str, data: bytes, fault: str) -> Member:

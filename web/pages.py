@@ -82,7 +82,9 @@ def blueprint(
                 (submissions.check(data, name, options, key="", settings=settings, registry=registry), data)
                 for data, name in _read_pictures(request)
             ]
-            job_ids = [accept(one, data, store=store, blobs=blobs, bell=bell) for one, data in checked]
+            job_ids = [
+                accept(one, data, settings=settings, store=store, blobs=blobs, bell=bell) for one, data in checked
+            ]
         except PathlightError as error:
             return form_page(chosen, error=told(error.code, str(error)), status=status_of(error))
         if len(job_ids) == 1:
@@ -149,7 +151,7 @@ def blueprint(
             settings=settings,
             registry=registry,
         )
-        new_id = accept(checked, data, mask=asked.mask, store=store, blobs=blobs, bell=bell)
+        new_id = accept(checked, data, mask=asked.mask, settings=settings, store=store, blobs=blobs, bell=bell)
         return redirect(url_for("pages.job", job_id=new_id), HTTPStatus.SEE_OTHER)
 
     @pages.post("/jobs/<job_id>/cancel")

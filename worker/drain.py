@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 REPORT_SECONDS = 0.25  # between two reports of progress, each of which also asks whether to go on
+RESULT_ROOM = 1 / 8  # of the reserve on the disk, which uploads leave to results; below it jobs wait rather than fail
 RING_AGAIN_SECONDS = 10.0  # a drain hands over to a new task after so long; see `_turn_seconds`
 
 
@@ -69,6 +70,9 @@ class Drain:
         until = time.monotonic() + _turn_seconds(self._settings)
         total, woken = 0, True
         while time.monotonic() < until:
+            if self._blobs.free_bytes() < RESULT_ROOM * self._settings.disk_reserve_bytes:
+                log.warning("the disk has no room for results; jobs wait until it has")
+                return total
             claims = self._store.claim(
                 self._settings.batch_size, claim_id=secrets.token_hex(8), woken=woken, ring=self._ring
             )

@@ -112,6 +112,17 @@ def test_a_line_about_a_job_names_it_and_the_request_that_brought_it(
     assert all(trace.job_id in message for message, trace in heard) and current() == Trace()
 
 
+def test_where_the_disk_has_no_room_for_results_jobs_wait_until_it_has(
+    store: JobStore, blobs: BlobStore, make_drain: Callable[..., Drain]
+) -> None:
+    job_id = submit(store, blobs, colour(1))
+    full = 8 * 2 * blobs.free_bytes()
+    assert make_drain(describe, disk_reserve_bytes=full).run() == 0
+    assert store.get(job_id).status is JobStatus.QUEUED and store.get(job_id).attempts == 0
+    assert make_drain(describe, disk_reserve_bytes=full // 4).run() == 1, "uploads are refused long before"
+    assert store.get(job_id).status is JobStatus.SUCCEEDED
+
+
 def test_a_broken_picture_fails_alone(store: JobStore, blobs: BlobStore, make_drain: Callable[..., Drain]) -> None:
     good, bad = submit(store, blobs, colour(1)), submit(store, blobs, colour(2)[:40])
     make_drain(describe).run()
