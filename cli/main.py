@@ -477,6 +477,22 @@ def revoke_key(name: str) -> None:
 
 
 @main.command()
+@click.option("--dry-run", is_flag=True, help="Say what would be removed, and leave it.")
+@sentences
+def gc(dry_run: bool) -> None:
+    """Remove pictures and results that no job names any more; beside a running service too.
+
+    The service does so by itself every hour. A file that was stored or asked for within the last hour stays
+    (PATHLIGHT_BLOB_GRACE_SECONDS): its job may be coming.
+    """
+    from cli.gc import collect_garbage
+
+    swept = collect_garbage(Settings.load(), dry_run=dry_run)
+    verb = "would remove" if dry_run else "removed"
+    console.print(f"{verb} {swept.files} files that no job names, {swept.bytes / 1e6:.1f} MB")
+
+
+@main.command()
 @sentences
 def doctor() -> None:
     """Check this machine and the service's parts, and say what to mend."""

@@ -2,18 +2,37 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import re
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
-from shared.errors import StorageFailed
+from shared.errors import AlreadyRunning, StorageFailed
 
 _REF = re.compile(r"[0-9a-f]{64}")
+_ASIDE = ".aside-"  # what a sweep is about to remove has this before its name
+_ASKED_AT_ONCE = 500
+
+Named = Callable[[Sequence[str]], set[str]]
+"""Those of some references that a job names: `JobStore.referenced`."""
+
+
+@dataclass(frozen=True)
+class Swept:
+    """What a sweep removed, or would remove."""
+
+    files: int = 0
+    bytes: int = 0
+
+    def __add__(self, other: Swept) -> Swept:
+        return Swept(self.files + other.files, self.bytes + other.bytes)
 
 
 @dataclass(frozen=True)
@@ -26,12 +45,9 @@ class BlobStore:
     def put(self, data: bytes) -> str:
         """Store `data` and return its reference. Raises StorageFailed, leaving no half file."""
         ref = hashlib.sha256(data).hexdigest()
-        path = self._path(ref)
         try:
-            try:
-                os.utime(path)  # marks it as wanted again, so that the collector leaves it alone
-            except FileNotFoundError:
-                self._write(path, data)
+            if not self.keep(ref):
+                self._write(self._path(ref), data)
         except OSError as error:
             raise StorageFailed(f"a file could not be stored: {error.strerror}") from error
         return ref
@@ -40,7 +56,7 @@ class BlobStore:
         """The bytes of `ref`. Raises StorageFailed where they are missing or are not what was stored. A damaged file is
         removed, so that the same bytes can be stored anew."""
         try:
-            data = self._path(ref).read_bytes()
+            data = self._read(ref)
         except OSError as error:
             raise StorageFailed(f"a stored file cannot be read: {error.strerror}") from error
         if hashlib.sha256(data).hexdigest() != ref:
@@ -51,19 +67,48 @@ class BlobStore:
     def discard(self, ref: str) -> None:
         self._path(ref).unlink(missing_ok=True)
 
-    def untouched_for(self, seconds: float) -> Iterator[str]:
-        """References whose file nobody wrote or wanted for so long; abandoned temporary files go on the way."""
-        oldest = time.time() - seconds
-        for path in self.folder.glob("??/*"):
+    def keep(self, ref: str) -> bool:
+        """Mark a blob as wanted again, so that no sweep takes it for a while. False where it is not there."""
+        path = self._path(ref)
+        try:
+            os.utime(path)
+            path.stat()  # a sweep that did not see the mark yet has taken it aside before
+        except FileNotFoundError:
+            return False
+        return True
+
+    def sweep(self, named: Named, *, older_than: float, dry_run: bool = False) -> Swept:
+        """Remove what nobody wrote or wanted for so many seconds and no job names, and parts of files that were never
+        finished. Raises AlreadyRunning where another sweep, or a backup, is at work.
+
+        Safe beside writers and readers, as long as whoever stores a blob has a job name it within `older_than`. A file
+        is taken aside first, and put back where it was marked as wanted by then. A writer marks the file and looks for
+        it again: where its mark came too late to be seen, it finds the file gone and writes it anew. A reader finds the
+        file in one of the two places.
+        """
+        freed = Swept()
+        oldest = time.time() - older_than
+        with self.unswept():
+            old = self._untouched_since(oldest)
+            while some := list(islice(old, _ASKED_AT_ONCE)):
+                found = named([path.name for path in some if _REF.fullmatch(path.name)])
+                for path in some:
+                    if path.name not in found:
+                        freed += _sized(path) if dry_run else self._remove(path, oldest)
+        return freed
+
+    @contextmanager
+    def unswept(self) -> Iterator[None]:
+        """While this is held, no blob is swept. Raises AlreadyRunning where it is held already."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / ".sweep").open("w") as file:
             try:
-                if path.stat().st_mtime > oldest:
-                    continue
-            except FileNotFoundError:
-                continue
-            if _REF.fullmatch(path.name):
-                yield path.name
-            else:
-                path.unlink(missing_ok=True)
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise AlreadyRunning(
+                    "the blobs are being swept or backed up just now; try again in a minute"
+                ) from error
+            yield
 
     def free_bytes(self) -> int:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -74,6 +119,45 @@ class BlobStore:
         if not _REF.fullmatch(ref):
             raise StorageFailed("not a blob reference")
         return self.folder / ref[:2] / ref
+
+    def _aside(self, ref: str) -> Path:
+        return self._path(ref).with_name(f"{_ASIDE}{ref}")
+
+    def _read(self, ref: str) -> bytes:
+        for path in (self._path(ref), self._aside(ref)):
+            with suppress(FileNotFoundError):
+                return path.read_bytes()
+        return self._path(ref).read_bytes()  # it was put back meanwhile, or is nowhere
+
+    def _untouched_since(self, moment: float) -> Iterator[Path]:
+        for path in self.folder.glob("??/*"):
+            with suppress(FileNotFoundError):
+                if path.stat().st_mtime <= moment:
+                    yield path
+
+    def _remove(self, path: Path, oldest: float) -> Swept:
+        if path.name.startswith(_ASIDE):  # of a sweep that died
+            self._put_back(path)
+            return Swept()
+        if not _REF.fullmatch(path.name):
+            size = _sized(path)
+            path.unlink(missing_ok=True)
+            return size
+        aside = self._aside(path.name)
+        try:
+            os.rename(path, aside)
+        except FileNotFoundError:
+            return Swept()
+        if aside.stat().st_mtime > oldest:
+            self._put_back(aside)
+            return Swept()
+        size = _sized(aside)
+        aside.unlink()
+        return size
+
+    def _put_back(self, aside: Path) -> None:
+        os.utime(aside)  # it may take the place of a file that was just written, and has to count as no older
+        os.rename(aside, self._path(aside.name.removeprefix(_ASIDE)))
 
     def _write(self, path: Path, data: bytes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -98,3 +182,10 @@ class BlobStore:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+
+def _sized(path: Path) -> Swept:
+    try:
+        return Swept(1, path.stat().st_size)
+    except FileNotFoundError:
+        return Swept()

@@ -62,6 +62,7 @@ class Settings:
     batch_members: int = 10_000
     batch_deadline_seconds: float = 7 * 24 * 3600.0
     redis_memory_bytes: int = 512 * 1024 * 1024
+    blob_grace_seconds: float = 3600.0  # a file that no job names is left alone for so long: its job may be coming
     disk_reserve_bytes: int = 256 * 1024 * 1024  # free room below which nothing new is accepted
 
     batch_size: int = 8
@@ -116,12 +117,12 @@ class Settings:
                 f"(PATHLIGHT_PROXY_HOPS={self.proxy_hops}); leave it at auto, and run: pathlight keys create NAME"
             )
         _check_redis_url(self.redis_url)
-        for f in fields(self):
         if 0 < len(self.signing_key) < SHORTEST_SIGNING_KEY:
             raise InvalidSetting(
                 f"PATHLIGHT_SIGNING_KEY must have at least {SHORTEST_SIGNING_KEY} characters; "
                 "make one with: openssl rand -hex 32"
             )
+        for f in fields(self):
             value = getattr(self, f.name)
             if isinstance(value, int | float) and not 0 <= value < math.inf:
                 raise InvalidSetting(f"{_key(f.name)}={value} must be a finite number and not negative")
@@ -140,6 +141,11 @@ class Settings:
         ):
             if getattr(self, name) <= 0:
                 raise InvalidSetting(f"{_key(name)}={getattr(self, name)} must be above zero")
+        if self.blob_grace_seconds < 2 * self.lease_seconds:
+            raise InvalidSetting(
+                f"PATHLIGHT_BLOB_GRACE_SECONDS={self.blob_grace_seconds} must be at least twice "
+                f"PATHLIGHT_LEASE_SECONDS={self.lease_seconds}: a worker may hold a result for that long"
+            )
         if self.event_streams * 2 > self.web_threads:
             raise InvalidSetting(
                 f"PATHLIGHT_EVENT_STREAMS={self.event_streams} must leave half of "

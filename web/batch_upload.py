@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
@@ -54,13 +55,21 @@ class Reader:
         boundary = options.get("boundary", "")
         if not boundary:
             raise BadRequest("the form has no boundary")
+        began = time.monotonic()
         try:
             self._read_parts(_events(request, boundary.encode("latin-1", "replace")))
         except (ValueError, AttributeError, UnicodeError) as error:  # the decoder's, on a broken form
             raise BadRequest("the form is malformed or incomplete") from error
         if not self._upload.members:
             raise BadRequest("send at least one picture, in a part named image")
+        if time.monotonic() - began > self._settings.blob_grace_seconds / 2:
+            self._keep_all()
         return self._upload
+
+    def _keep_all(self) -> None:
+        """The first pictures have waited for long, and a sweep may have taken them for abandoned."""
+        if not all(self._blobs.keep(member.image.sha256) for member in self._upload.members if member.error is None):
+            raise BadRequest("the upload took so long that its first pictures are gone; send several smaller batches")
 
     def _read_parts(self, events: Iterator[Any]) -> None:
         for event in events:

@@ -6,14 +6,15 @@ import logging
 import time
 from collections.abc import Callable
 
-from shared.blobs import BlobStore
+from shared.blobs import BlobStore, Swept
+from shared.errors import AlreadyRunning
 from shared.jobs import Lane
 from shared.settings import Settings
 from shared.store import JobStore
 
 log = logging.getLogger(__name__)
 
-SWEEP_SECONDS = 3600.0  # how often abandoned blobs are looked for, and how old one must be
+SWEEP_SECONDS = 3600.0  # from one look for abandoned blobs to the next
 
 
 class Keeper:
@@ -33,20 +34,17 @@ class Keeper:
             self._store.collect()
         if time.monotonic() - self._swept > SWEEP_SECONDS:
             self._swept = time.monotonic()
-            self.sweep()
+            self.sweep(older_than=self._settings.blob_grace_seconds)
         if any(self._store.waiting(lane) for lane in Lane):
             self._ring()
 
-    def sweep(self, *, older_than: float = SWEEP_SECONDS) -> int:
-        """Remove old blobs that no job names; how many."""
-        old = list(self._blobs.untouched_for(older_than))
-        named: set[str] = set()
-        for start in range(0, len(old), 500):
-            named |= self._store.referenced(old[start : start + 500])
-        for ref in old:
-            if ref not in named:
-                self._blobs.discard(ref)
-        return len(old) - len(named)
+    def sweep(self, *, older_than: float) -> Swept:
+        """Remove blobs that no job names and nobody wanted for so many seconds; nothing where another is at it."""
+        try:
+            return self._blobs.sweep(self._store.referenced, older_than=older_than)
+        except AlreadyRunning as error:
+            log.info("%s", error)
+            return Swept()
 
     def _clocks_agree(self) -> bool:
         """Whether Redis's clock ran like ours since the last pass: a clock that was set must cost nobody a lease."""

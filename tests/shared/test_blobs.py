@@ -6,14 +6,15 @@ import hashlib
 import os
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from shared.blobs import BlobStore
-from shared.errors import StorageFailed
+from shared.blobs import BlobStore, Swept
+from shared.errors import AlreadyRunning, StorageFailed
 
 
 def files(blobs: BlobStore) -> list[Path]:
@@ -127,24 +128,148 @@ def test_a_discarded_blob_is_gone_and_may_be_discarded_again(blobs: BlobStore) -
     assert files(blobs) == []
 
 
-def test_what_nobody_wanted_for_long_is_listed_and_abandoned_parts_are_removed(blobs: BlobStore) -> None:
-    old, new, wanted = blobs.put(b"old"), blobs.put(b"new"), blobs.put(b"wanted")
+LONG_AGO = 1000.0
+
+
+def nobody(refs: Sequence[str]) -> set[str]:
+    """No job names any of them."""
+    return set()
+
+
+def put_long_ago(blobs: BlobStore, data: bytes) -> str:
+    ref = blobs.put(data)
+    make_old(path_of(blobs, ref))
+    return ref
+
+
+def make_old(path: Path) -> None:
+    then = time.time() - LONG_AGO
+    os.utime(path, (then, then))
+
+
+def test_a_sweep_removes_what_nobody_wants_and_what_was_never_finished(blobs: BlobStore) -> None:
+    old, wanted, named = (put_long_ago(blobs, data) for data in (b"old", b"wanted", b"named"))
+    new = blobs.put(b"new")
     abandoned = path_of(blobs, old).with_name(".partial-abandoned")
     under_way = path_of(blobs, old).with_name(".partial-under-way")
-    long_ago = time.time() - 1000
     for path in (abandoned, under_way):
         path.write_bytes(b"half")
-    for path in (abandoned, path_of(blobs, old), path_of(blobs, wanted)):
-        os.utime(path, (long_ago, long_ago))
+    make_old(abandoned)
     blobs.put(b"wanted")
-    assert list(blobs.untouched_for(500)) == [old]
-    assert not abandoned.exists()
-    assert under_way.exists()
-    assert sorted(blobs.untouched_for(-1)) == sorted([old, new, wanted])
+    would = blobs.sweep(lambda refs: {named} & set(refs), older_than=500, dry_run=True)
+    assert would == Swept(2, len(b"old") + len(b"half"))
+    assert path_of(blobs, old).exists() and abandoned.exists(), "nothing has happened yet"
+    assert blobs.sweep(lambda refs: {named} & set(refs), older_than=500) == would
+    left = {path.name for path in files(blobs)}
+    assert left == {new, wanted, named, under_way.name, ".sweep"}
+    assert blobs.sweep(nobody, older_than=-1).files == 4
 
 
-def test_an_empty_store_has_nothing_to_list_and_knows_its_room(blobs: BlobStore) -> None:
-    assert list(blobs.untouched_for(0)) == []
+def test_a_blob_that_is_stored_again_while_a_sweep_asks_about_it_stays(blobs: BlobStore) -> None:
+    ref = put_long_ago(blobs, b"one")
+
+    def asked(refs: Sequence[str]) -> set[str]:
+        assert list(refs) == [ref]
+        blobs.put(b"one")
+        return set()
+
+    assert blobs.sweep(asked, older_than=500) == Swept()
+    assert blobs.get(ref) == b"one"
+
+
+def test_a_blob_that_is_stored_or_read_while_it_is_taken_aside_is_there(
+    blobs: BlobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ref = put_long_ago(blobs, b"one")
+    real = os.rename
+
+    def rename(source: Path, target: Path) -> None:
+        real(source, target)
+        if source.name == ref:
+            assert blobs.get(ref) == b"one", "a reader finds it in its other place"
+            blobs.put(b"one")
+
+    monkeypatch.setattr(os, "rename", rename)
+    assert blobs.sweep(nobody, older_than=500) == Swept(1, 3), "the old file goes, the new one stays"
+    assert blobs.get(ref) == b"one"
+
+
+def test_a_mark_that_came_too_late_for_the_sweep_is_noticed_by_who_made_it(
+    blobs: BlobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ref = put_long_ago(blobs, b"one")
+    real = os.utime
+
+    def utime(path: Path, times: tuple[float, float] | None = None) -> None:
+        monkeypatch.setattr(os, "utime", real)
+        file = os.open(path, os.O_RDONLY)  # the kernel has found the file, and the sweep comes first
+        assert blobs.sweep(nobody, older_than=500).files == 1
+        real(file, times)
+        os.close(file)
+
+    monkeypatch.setattr(os, "utime", utime)
+    blobs.put(b"one")
+    assert blobs.get(ref) == b"one"
+
+
+def test_what_a_sweep_that_died_left_aside_comes_back(blobs: BlobStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    ref = put_long_ago(blobs, b"one")
+
+    def die(path: Path) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(Path, "unlink", die)
+        blobs.sweep(nobody, older_than=500)
+    assert not (blobs.folder / ref[:2] / ref).exists()
+    assert blobs.get(ref) == b"one"
+    assert blobs.sweep(nobody, older_than=500) == Swept()
+    assert (blobs.folder / ref[:2] / ref).exists()
+    make_old(path_of(blobs, ref))
+    assert blobs.sweep(nobody, older_than=500).files == 1
+
+
+def test_writers_readers_and_sweeps_at_once_never_miss_a_blob(blobs: BlobStore) -> None:
+    until = time.monotonic() + 1
+    refs = [blobs.put(bytes([number])) for number in range(8)]
+
+    def write(number: int) -> int:
+        missed = 0
+        while time.monotonic() < until:
+            blobs.put(bytes([number]))
+            missed += blobs.get(refs[number]) != bytes([number])
+            with suppress(FileNotFoundError):
+                make_old(blobs.folder / refs[number][:2] / refs[number])
+        return missed
+
+    def sweep(_: int) -> int:
+        freed = Swept()
+        while time.monotonic() < until:
+            with suppress(AlreadyRunning):
+                freed += blobs.sweep(nobody, older_than=500)
+        return freed.files
+
+    with ThreadPoolExecutor(10) as pool:
+        swept, missed = pool.map(sweep, range(2)), pool.map(write, range(8))
+        assert list(missed) == [0] * 8
+        assert sum(swept) > 0, "the sweeps had something to take"
+
+
+def test_one_sweep_at_a_time(blobs: BlobStore) -> None:
+    with blobs.unswept(), pytest.raises(AlreadyRunning, match="swept or backed up just now"):
+        blobs.sweep(nobody, older_than=0)
+    assert blobs.sweep(nobody, older_than=0) == Swept()
+
+
+def test_a_blob_can_be_kept_as_long_as_it_is_there(blobs: BlobStore) -> None:
+    ref = put_long_ago(blobs, b"one")
+    assert blobs.keep(ref)
+    assert blobs.sweep(nobody, older_than=500) == Swept()
+    blobs.discard(ref)
+    assert not blobs.keep(ref)
+
+
+def test_an_empty_store_knows_its_room(blobs: BlobStore) -> None:
     assert blobs.free_bytes() > 0
 
 

@@ -83,6 +83,29 @@ def test_several_pictures_become_one_batch_with_members_in_order(client: FlaskCl
     assert client.get(found[0]["links"]["self"]).get_json()["status"] == "queued"
 
 
+def test_a_batch_that_took_long_to_arrive_holds_on_to_its_first_pictures(
+    settings: Settings,
+    store: JobStore,
+    blobs: BlobStore,
+    registry: Registry,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    hasty = replace(settings, lease_seconds=1e-9, blob_grace_seconds=1e-8)  # whatever takes longer is long
+    client = create_app(hasty, store=store, blobs=blobs, bell=Bell(make_celery(hasty)), registry=registry).test_client()
+    real, kept = BlobStore.keep, []
+
+    def keep(self: BlobStore, ref: str) -> bool:
+        kept.append(ref)
+        return real(self, ref)
+
+    monkeypatch.setattr(BlobStore, "keep", keep)
+    batch = accepted(send(client, some(2)))
+    refs = [one["image"]["sha256"] for one in members(client, batch)]
+    assert kept == [*refs, *refs], "when it was stored, and when all had arrived"
+    monkeypatch.setattr(BlobStore, "keep", lambda self, ref: False)
+    assert "send several smaller batches" in refused(send(client, some(2)), 400, "malformed")
+
+
 @pytest.mark.parametrize("pack", [zipped, tarred, gzipped])
 def test_an_archive_becomes_a_batch(client: FlaskClient, pack: Callable[[dict[str, bytes]], bytes]) -> None:
     files = {"cats/0.png": picture(0), "../../1.png": picture(1), "notes.txt": b"no picture"}
