@@ -477,6 +477,53 @@ def revoke_key(name: str) -> None:
 
 
 @main.command()
+@click.argument("target", metavar="FILE|FOLDER", type=click.Path(path_type=Path))
+@sentences
+def backup(target: Path) -> None:
+    """Write all that the embedded service remembers into one file; beside a running service too.
+
+    Jobs, API keys, pictures, results and models of your own, as they are at one moment. Whoever has the file has the
+    pictures: it is readable by you alone. Fetched weights are left out; pathlight models fetch brings them.
+
+    \b
+    Try:
+      pathlight backup backups/                     a new file in that folder
+      PATHLIGHT_HOME=elsewhere pathlight restore backups/pathlight-20260101-120000.tar
+    """
+    from cli.backup import backup as write
+
+    with console.status("backing up…") as status:
+        path, contents = write(target, Settings.load(), progress=status.update)
+    size = path.stat().st_size / 1e6
+    console.print(
+        f"wrote {escape(str(path))}: {contents.jobs} jobs, {contents.blobs} files, {size:.1f} MB", soft_wrap=True
+    )
+    if contents.damaged:
+        console.print(f"{contents.damaged} files were left out: they are damaged, and can be read by nobody")
+
+
+@main.command()
+@click.argument("source", metavar="FILE", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@sentences
+def restore(source: Path) -> None:
+    """Put what `pathlight backup` wrote into PATHLIGHT_HOME, which has to be new or empty.
+
+    Jobs that had ended are answered as before, those that were waiting or running run when the service starts. Times go
+    on: what has passed its deadline or its retention meanwhile is ended or forgotten.
+    """
+    from cli.backup import restore as read
+
+    settings = Settings.load()
+    with console.status("restoring…") as status:
+        contents = read(source, settings, progress=status.update)
+    console.print(
+        f"restored {contents.jobs} jobs and {contents.blobs} files into {escape(str(settings.home))}; "
+        "start the service with: pathlight run",
+        soft_wrap=True,
+    )
+
+
+@main.command()
 @click.option("--dry-run", is_flag=True, help="Say what would be removed, and leave it.")
 @sentences
 def gc(dry_run: bool) -> None:

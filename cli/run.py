@@ -98,7 +98,7 @@ def _start(settings: Settings, children: list[Child]) -> None:
     environment = {**os.environ, **settings.to_environment(), "PYTHONPATH": str(REPOSITORY)}
     if settings.embedded:
         _launch(Child("redis", embedded.prepare(settings), environment), children)
-    _wait_for_redis(settings)
+    wait_for_redis(settings)
     of_celery = {**environment, "REMAP_SIGTERM": "SIGQUIT"}
     _launch(Child("worker", worker_command(settings), of_celery), children)
     if settings.webhook_secret:
@@ -150,7 +150,8 @@ def web_command(settings: Settings) -> list[str]:
     ]
 
 
-def _wait_for_redis(settings: Settings) -> None:
+def wait_for_redis(settings: Settings) -> None:
+    """Wait until Redis answers. Raises StoreUnavailable where it does not within 30 s."""
     store = JobStore.connect(settings)
     until = time.monotonic() + 30
     while True:
