@@ -1,78 +1,183 @@
-"""`pathlight doctor`: what is in order on this machine, and what to mend."""
+"""`pathlight doctor`: what is in order on this machine and in the service, and how to mend the rest."""
 
 from __future__ import annotations
 
+import math
 import platform
+import time
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
 from cli.embedded import OLDEST_SYSTEM_VERSION, find_server
 from shared.blobs import BlobStore
 from shared.cards import Registry
 from shared.errors import PathlightError
+from shared.overview import Overview
 from shared.settings import Settings
 from shared.store import JobStore
 
 PACKAGES = ("torch", "torchvision", "celery", "redis", "flask", "pillow")
+# The first release of each line of Redis without the Lua flaws of 2025; later lines began without them.
+SOUND_REDIS = {(6, 2): 20, (7, 2): 11, (7, 4): 6, (8, 0): 4, (8, 2): 2}
+MOST_SKEW_SECONDS = 2.0
+LATE_KEEPER_SECONDS = 60.0
+FULL_MEMORY = 0.75  # of Redis's; above it batches are refused, and soon everything
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing looked at: in order or not, and the sentence that says so."""
+    """One thing looked at: in order or not, the sentence that says so, and what to do where it is not."""
 
     good: bool
     text: str
+    remedy: str = ""
+
+    @property
+    def sentence(self) -> str:
+        return self.text if self.good or not self.remedy else f"{self.text}; {self.remedy}"
 
 
-def check(settings: Settings) -> list[Finding]:
-    """Look at versions, models, disk, the Redis binary and, where it runs, the Redis server."""
-    return [*_versions(), *_models(settings), _disk(settings), *_redis(settings)]
+def check(settings: Settings) -> Iterator[Finding]:
+    """Look at versions, models, disk and Redis and, where the service runs, at what it says of itself."""
+    yield from _versions()
+    yield from _models(settings)
+    yield _disk(settings)
+    if settings.embedded:
+        yield _own_server()
+    store = JobStore.connect(settings)
+    try:
+        server = store.server_info()
+        began = time.time()
+        told = store.overview()
+        skew = told.now_ms / 1000 - (began + time.time()) / 2
+        keys = len(store.keys.all())
+    except PathlightError as error:
+        yield Finding(False, f"the job store is away: {error}", "start it with: pathlight run")
+        return
+    yield from _redis(server, told, settings)
+    yield _clock(skew)
+    yield from _service(told, settings)
+    yield _keys(keys, settings)
 
 
-def _versions() -> list[Finding]:
-    found = [Finding(platform.python_version_tuple() >= ("3", "11"), f"Python {platform.python_version()}")]
+def _versions() -> Iterator[Finding]:
+    numbers = tuple(map(int, platform.python_version_tuple()[:2]))
+    yield Finding(
+        (3, 11) <= numbers <= (3, 12),
+        f"Python {platform.python_version()}",
+        "install 3.12 and run: make run PYTHON=python3.12",
+    )
     for name in PACKAGES:
         try:
-            found.append(Finding(True, f"{name} {version(name)}"))
+            yield Finding(True, f"{name} {version(name)}")
         except PackageNotFoundError:
-            found.append(Finding(False, f"{name} is not installed; run: make run"))
-    return found
+            yield Finding(False, f"{name} is not installed", "run: make run")
 
 
-def _models(settings: Settings) -> list[Finding]:
-    found = []
+def _models(settings: Settings) -> Iterator[Finding]:
     for card in Registry.load(settings).cards.values():
-        needed = card.name in settings.default_models
         if card.missing is None:
-            found.append(Finding(True, f"model {card.name} is ready"))
+            yield Finding(True, f"model {card.name} is ready")
+        elif card.name in settings.default_models:
+            yield Finding(False, f"model {card.name}: {card.missing}", f"run: {card.remedy}")
         else:
-            found.append(Finding(not needed, f"model {card.name}: {card.missing}; run: {card.remedy}"))
-    return found
+            yield Finding(True, f"model {card.name} is not here, and not needed; {card.remedy} brings it")
 
 
 def _disk(settings: Settings) -> Finding:
-    free = BlobStore(settings.blobs).free_bytes()
+    try:
+        free = BlobStore(settings.blobs).free_bytes()
+    except OSError as error:
+        return Finding(
+            False, f"{settings.home} cannot be used: {error.strerror}", "set PATHLIGHT_HOME to a folder of yours"
+        )
     return Finding(
         free >= settings.disk_reserve_bytes,
         f"{free / 1e9:.1f} GB free in {settings.home} (at least {settings.disk_reserve_bytes / 1e9:.1f} GB are needed)",
+        "make room there, or set PATHLIGHT_RETENTION_SECONDS lower",
     )
 
 
-def _redis(settings: Settings) -> list[Finding]:
-    found = []
-    if settings.embedded:
-        server, known = find_server()
-        text = f"{server.name} {'.'.join(map(str, known))} for the embedded store"
-        recent = known >= OLDEST_SYSTEM_VERSION
-        found.append(Finding(True, text + ("" if recent else " (bundled; apt-get install redis-server brings fixes)")))
+def _own_server() -> Finding:
     try:
-        info = JobStore.connect(settings).server_info()
+        server, known = find_server()
     except PathlightError as error:
-        return [*found, Finding(False, f"the job store is away: {error}; start it with: pathlight run")]
-    policy = info.get("maxmemory_policy")
-    return [
-        *found,
-        Finding(bool(info.get("aof_enabled")), "Redis writes an append-only file (appendonly yes)"),
-        Finding(policy == "noeviction", f"Redis evicts nothing (maxmemory-policy is {policy}, noeviction is needed)"),
-        Finding(bool(info.get("maxmemory")), "Redis has a bound on its memory (maxmemory)"),
-    ]
+        return Finding(False, str(error))
+    text = f"{server.name} {'.'.join(map(str, known))} for the embedded store"
+    recent = known >= OLDEST_SYSTEM_VERSION
+    return Finding(True, text + ("" if recent else " (bundled; apt-get install redis-server brings fixes)"))
+
+
+def _redis(server: Mapping[str, Any], told: Overview, settings: Settings) -> Iterator[Finding]:
+    if not settings.embedded:
+        yield _server_version(server)
+    yield Finding(
+        bool(server.get("aof_enabled")),
+        "Redis writes an append-only file" if server.get("aof_enabled") else "Redis keeps nothing over a restart",
+        "set appendonly yes in its configuration, and: redis-cli CONFIG SET appendonly yes",
+    )
+    written = str(server.get("aof_last_write_status", "ok"))
+    yield Finding(written == "ok", f"Redis's last write to its disk: {written}", "make room on the disk of Redis")
+    policy = server.get("maxmemory_policy")
+    yield Finding(
+        policy == "noeviction",
+        f"Redis's maxmemory-policy is {policy}",
+        "set maxmemory-policy noeviction: any other may forget jobs",
+    )
+    if not told.memory_limit:
+        yield Finding(False, "Redis has no bound on its memory", "set maxmemory to less than the machine has")
+        return
+    used = told.memory_used / told.memory_limit
+    yield Finding(
+        used < FULL_MEMORY,
+        f"Redis uses {used:.0%} of its {told.memory_limit / 1e6:.0f} MB",
+        "raise maxmemory, or wait until jobs have ended and were forgotten",
+    )
+
+
+def _server_version(server: Mapping[str, Any]) -> Finding:
+    if "valkey_version" in server:
+        return Finding(True, f"Valkey {server['valkey_version']}")
+    known = str(server["redis_version"])
+    major, minor, patch = (int(part) for part in known.split(".")[:3])
+    sound = SOUND_REDIS.get((major, minor), 0 if (major, minor) > max(SOUND_REDIS) else math.inf)
+    return Finding(
+        patch >= sound,
+        f"Redis {known}",
+        "it has known flaws in its Lua engine: upgrade it to the newest release of 7.4 or 8",
+    )
+
+
+def _clock(skew: float) -> Finding:
+    return Finding(
+        abs(skew) <= MOST_SKEW_SECONDS,
+        f"the clocks of Redis and of this machine differ by {abs(skew):.1f} s",
+        "have both set by NTP (timedatectl set-ntp true)",
+    )
+
+
+def _service(told: Overview, settings: Settings) -> Iterator[Finding]:
+    yield Finding(
+        told.workers > 0,
+        f"{told.workers} workers heard within {settings.heartbeat_seconds:.0f} s",
+        "start one: pathlight run, or docker compose up --detach worker",
+    )
+    since = math.inf if told.reaped_ms is None else (told.now_ms - told.reaped_ms) / 1000
+    yield Finding(
+        since < LATE_KEEPER_SECONDS,
+        "the keeper never passed" if since == math.inf else f"the keeper passed {max(0.0, since):.0f} s ago",
+        "start it: pathlight run, or docker compose up --detach keeper",
+    )
+    yield Finding(
+        told.unaccounted == 0,
+        f"of {told.counts.get('accepted', 0)} accepted jobs {abs(told.unaccounted)} are unaccounted for",
+        "report this with the log, it is a fault of Pathlight",
+    )
+
+
+def _keys(count: int, settings: Settings) -> Finding:
+    if not settings.keys_required:
+        return Finding(True, f"API keys: not required, only this machine reaches {settings.host} ({count} made)")
+    return Finding(count > 0, f"API keys: required, {count} made", "make one: pathlight keys create NAME")

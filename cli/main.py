@@ -542,13 +542,20 @@ def gc(dry_run: bool) -> None:
 @main.command()
 @sentences
 def doctor() -> None:
-    """Check this machine and the service's parts, and say what to mend."""
+    """Check this machine and the running service, and say what to mend.
+
+    Looks at versions, models, disk, Redis (reachable, version, append-only file, eviction, memory, clock), the workers
+    and the keeper that were heard, and API keys. Each line that begins with MEND ends with the remedy. The exit status
+    is 0 where nothing is to be mended, otherwise 1.
+    """
     from cli.doctor import check
 
-    findings = check(Settings.load())
-    for finding in findings:
-        console.print(f"[{'green' if finding.good else 'red'}]{'ok  ' if finding.good else 'MEND'}[/] {finding.text}")
-    sys.exit(not all(finding.good for finding in findings))
+    sound = True
+    for finding in check(Settings.load()):
+        sound = sound and finding.good
+        mark = "[green]ok  [/]" if finding.good else "[red]MEND[/]"
+        console.print(f"{mark} {escape(finding.sentence)}", soft_wrap=True)
+    sys.exit(not sound)
 
 
 def _print_job(job: dict[str, Any]) -> None:
