@@ -36,6 +36,8 @@ class Overview:
     oldest_ms: Mapping[Lane, int]  # how long the first in each lane has waited; 0 where none does
     workers: int  # heard lately
     keepers: int  # heard lately, that do nothing but keep house
+    webhooks: int  # still to be sent
+    webhooks_overdue_ms: int  # how long the first of them should have been sent
     blobs: int  # files that a job names
     memory_used: int  # bytes
     memory_limit: int  # bytes; 0: none
@@ -52,6 +54,8 @@ class Overview:
             oldest_ms={lane: int(data["lanes"][lane]["oldest_ms"]) for lane in Lane},
             workers=int(data["workers"]),
             keepers=int(data["keepers"]),
+            webhooks=int(data["webhooks"]),
+            webhooks_overdue_ms=int(data["webhooks_overdue_ms"]),
             blobs=int(data["blobs"]),
             memory_used=int(data["memory_used"]),
             memory_limit=int(data["memory_limit"]),

@@ -112,7 +112,7 @@ def _jobs(told: Overview) -> Iterator[Metric]:
     yield _counters("jobs_ended", "Ends of jobs; code says why one failed", ["lane", "status", "code"], ends)
     cached = {(lane.value,): 0 for lane in Lane} | told.totals("cached")
     yield _counters("cache_hits", "Jobs whose answer was known already", ["lane"], cached)
-    claims = told.totals("claimed")
+    claims = {(lane.value, "1"): 0 for lane in Lane} | told.totals("claimed")
     yield _counters(
         "claims", "Times that a worker took a job; attempt 2 and 3 follow trouble", ["lane", "attempt"], claims
     )
@@ -133,6 +133,9 @@ def _jobs(told: Overview) -> Iterator[Metric]:
 def _workers(told: Overview) -> Iterator[Metric]:
     heard = {("worker",): told.workers, ("keeper",): told.keepers}
     yield _gauges("processes", "Celery processes heard lately; a worker may keep house as well", ["role"], heard)
+    yield _gauge("webhooks", "Ended jobs that an address is still to be told of", told.webhooks)
+    late = told.webhooks_overdue_ms / _PER_SECOND
+    yield _gauge("webhooks_overdue_seconds", "How long the first webhook should have been sent", late)
     since = math.inf if told.reaped_ms is None else max(0, told.now_ms - told.reaped_ms) / _PER_SECOND
     yield _gauge("keeper_last_pass_seconds", "Since the keeper last looked for lost leases; +Inf: never yet", since)
 

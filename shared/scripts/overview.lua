@@ -13,6 +13,8 @@ local function lane(name)
   return {waiting = redis.call('ZCARD', key('lane', name)), oldest_ms = math.max(0, waits)}
 end
 
+local due = redis.call('ZRANGE', key('webhooks'), 0, 0, 'WITHSCORES')[2] or now
+
 local server = redis.call('INFO', 'memory') .. redis.call('INFO', 'persistence')
 local function says(field) return server:match('[\r\n]' .. field .. ':([^\r\n]*)') end
 
@@ -23,6 +25,8 @@ return cjson.encode({
   lanes = {interactive = lane('interactive'), bulk = lane('bulk')},
   workers = redis.call('ZCOUNT', key('workers'), heard, '+inf'),
   keepers = redis.call('ZCOUNT', key('keepers'), heard, '+inf'),
+  webhooks = redis.call('ZCARD', key('webhooks')),
+  webhooks_overdue_ms = math.max(0, now - tonumber(due)),
   blobs = redis.call('HLEN', key('blobs')),
   memory_used = tonumber(says('used_memory')),
   memory_limit = tonumber(says('maxmemory')),

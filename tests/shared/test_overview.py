@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import redis
 from hypothesis import given
@@ -90,6 +92,15 @@ def test_workers_and_keepers_are_told_apart(store: JobStore) -> None:
     store.heartbeat("worker@b")
     store.heartbeat("keeper@a", drains=False)
     assert (store.overview().workers, store.overview().keepers) == (2, 1)
+
+
+def test_webhooks_that_nobody_sends_are_told(store: JobStore, raw: redis.Redis) -> None:
+    job_id = store.submit(replace(submission(), webhook="http://127.0.0.1:9/"))
+    assert store.overview().webhooks == 0
+    store.cancel(job_id)
+    raw.zincrby(f"{PREFIX}webhooks", -60_000, job_id)
+    told = store.overview()
+    assert told.webhooks == 1 and 60_000 <= told.webhooks_overdue_ms < 65_000
 
 
 def test_a_job_that_is_in_no_state_is_told(store: JobStore, raw: redis.Redis) -> None:
