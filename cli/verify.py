@@ -195,7 +195,7 @@ def _picture(claims: Claims, options: JobOptions, settings: Settings, path: Path
     limits = Limits.of(settings)
     blobs = BlobStore(settings.blobs)
     picture = decode(_original(claims.manifest.original_sha256, blobs, path), limits)
-    if True:
+    if options.mask is None:
         return picture
     try:
         mask = blobs.get(options.mask)
