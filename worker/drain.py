@@ -11,6 +11,8 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from types import TracebackType
 from typing import TypeVar
 
@@ -48,7 +50,8 @@ class Stopped(Exception):
 
 
 class Drain:
-    """Drains the store with one explainer. `ring` wakes another worker where work is left."""
+    """Drains the store with one explainer. `ring` wakes another worker where work is left; `readers` is how many
+    pictures are decoded at a time."""
 
     def __init__(
         self,
@@ -58,12 +61,14 @@ class Drain:
         *,
         answer: Answer,
         ring: Callable[[], None],
+        readers: int = 1,
     ) -> None:
         self._store = store
         self._blobs = blobs
         self._settings = settings
         self._answer = answer
         self._ring = ring
+        self._readers = ThreadPoolExecutor(readers, thread_name_prefix="reader")  # decoding leaves the interpreter free
 
     def run(self) -> int:
         """Claim and finish batches until nothing waits or it is time to hand over; how many jobs were claimed."""
@@ -108,9 +113,11 @@ class Drain:
     ) -> list[tuple[Claim, Result]]:
         limits = Limits.of(self._settings)
         batch: list[tuple[Claim, Image.Image]] = []
-        for claim in claims:
+        read = partial(explained_picture, self._blobs, limits=limits)
+        pictures = [self._readers.submit(read, claim.image, claim.options) for claim in claims]
+        for claim, picture in zip(claims, pictures, strict=True):
             try:
-                batch.append((claim, explained_picture(self._blobs, claim.image, claim.options, limits=limits)))
+                batch.append((claim, picture.result()))
             except PathlightError as error:
                 self._fail(claim, error)
                 open_claims.pop(claim.id)

@@ -19,7 +19,7 @@ from shared.cards import ModelCard, short_name
 from shared.methods import FEATURE_METHODS
 from worker import maps
 from worker.forward import SEED, Forward, Progress, Question, ignore
-from worker.inputs import crop_box, to_tensor
+from worker.inputs import crop_box, to_tensors
 from worker.methods import METHODS
 from worker.methods.attribution import Attribution, Claim
 from worker.models import Model
@@ -55,7 +55,7 @@ def explain(
     model: Model, pictures: Sequence[Image.Image], questions: Sequence[Question], *, progress: Progress = ignore
 ) -> list[Explanation]:
     """Explain N upright RGB pictures, each with its own question."""
-    inputs = torch.stack([to_tensor(picture, model.card.input) for picture in pictures]).to(model.device)
+    inputs = to_tensors(pictures, model.card.input).to(model.device)
     forward = Forward.of(model, inputs, questions)
     boxes = [crop_box(*picture.size, model.card.input) for picture in pictures]
     return explain_forward(forward, questions, boxes, progress=progress)

@@ -71,7 +71,7 @@ class Forward:
 
     def subject(self, images: Sequence[int]) -> Subject:
         """What the methods are asked about some of the images."""
-        chosen = list(images)
+        chosen = slice(None) if len(images) == len(self.inputs) else list(images)
         return Subject(self.model, self.inputs[chosen], self.features[chosen], self.direction(images))
 
 

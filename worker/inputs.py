@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional
@@ -22,17 +25,27 @@ def crop_box(width: int, height: int, spec: InputSpec) -> tuple[int, int, int, i
 
 
 def to_tensor(picture: Image.Image, spec: InputSpec) -> Tensor:
-    """RGB picture -> normalised 3 x size x size tensor.
+    """RGB picture -> normalised 3 x size x size tensor."""
+    return to_tensors([picture], spec)[0]
 
-    The seen square is reduced to `crop` pixels with an antialiasing filter and then enlarged to `size`: a network
-    trained on small pictures must see a large photograph through the same low-pass.
-    """
-    box = crop_box(*picture.size, spec)
-    box = (box[0], box[1], max(box[2], box[0] + 1), max(box[3], box[1] + 1))
-    small = picture.resize((spec.crop, spec.crop), FILTERS[spec.interpolation], box=box)
-    pixels = torch.from_numpy(np.array(small)).permute(2, 0, 1).float() / 255
+
+def to_tensors(pictures: Sequence[Image.Image], spec: InputSpec) -> Tensor:
+    """N RGB pictures -> normalised N x 3 x size x size tensor, channels last in memory."""
+    pixels = (
+        torch.from_numpy(np.stack([_seen(picture, spec) for picture in pictures])).permute(0, 3, 1, 2).float() / 255
+    )
     normal = (pixels - torch.tensor(spec.mean).view(3, 1, 1)) / torch.tensor(spec.std).view(3, 1, 1)
     if spec.size == spec.crop:
         return normal
-    enlarged = functional.interpolate(normal[None], size=spec.size, mode="bilinear", align_corners=False)
-    return enlarged[0]
+    return functional.interpolate(normal, size=spec.size, mode="bilinear", align_corners=False)
+
+
+def _seen(picture: Image.Image, spec: InputSpec) -> NDArray[np.uint8]:
+    """The square that the network sees, crop x crop x 3.
+
+    It is reduced to `crop` pixels with an antialiasing filter and only then enlarged to `size`: a network trained on
+    small pictures must see a large photograph through the same low-pass.
+    """
+    box = crop_box(*picture.size, spec)
+    box = (box[0], box[1], max(box[2], box[0] + 1), max(box[3], box[1] + 1))
+    return np.asarray(picture.resize((spec.crop, spec.crop), FILTERS[spec.interpolation], box=box))

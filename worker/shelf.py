@@ -29,7 +29,8 @@ class Shelf:
     def __init__(self, registry: Registry, *, share_of_cores: int = 1) -> None:
         self._registry = registry
         self._models: dict[str, Model] = {}
-        torch.set_num_threads(max(1, usable_cores() // share_of_cores))
+        self.threads = max(1, usable_cores() // share_of_cores)
+        torch.set_num_threads(self.threads)
 
     @property
     def registry(self) -> Registry:

@@ -82,6 +82,7 @@ def build_drain(settings: Settings, bell: Bell) -> Drain:
             shelf, [Asked(picture, options) for picture, options in batch], progress=progress
         ),
         ring=bell.ring,
+        readers=shelf.threads,
     )
 
 

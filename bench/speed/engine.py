@@ -3,10 +3,13 @@ parts."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from bench.figures import Figure, estimate, median
@@ -22,13 +25,15 @@ from worker import maps
 from worker.decisions import decision_maps
 from worker.explain import Explanation, explain, tree_mode
 from worker.forward import Question
-from worker.inputs import crop_box, to_tensor
+from worker.inputs import crop_box, to_tensors
 from worker.models import Model
+from worker.shelf import usable_cores
 from worker.tree import TreeMode, infer
 
 BATCHES = (1, 8, 32)
 LIMITS = Limits.of(Settings())
 STYLE = Style()
+_READERS = ThreadPoolExecutor(usable_cores())
 
 
 def engine(n: Sizes) -> list[Figure]:
@@ -46,13 +51,13 @@ def engine(n: Sizes) -> list[Figure]:
 def _figures(name: str, batch: int, blobs: BlobStore, n: Sizes) -> list[Figure]:
     subject, given = model(name), files(batch)
     mode = tree_mode(subject.card, "auto")
-    inputs = torch.stack([to_tensor(decode(file, LIMITS), subject.card.input) for file in given])
+    inputs = to_tensors(decoded(given), subject.card.input)
     explanations = _explained(subject, given, mode)
     found = race(
         {
             "forward": lambda: subject.features(inputs),
             "explained": lambda: _mapped(subject, inputs, mode),
-            "decode": lambda: [to_tensor(decode(file, LIMITS), subject.card.input) for file in given],
+            "decode": lambda: to_tensors(decoded(given), subject.card.input),
             "draw": lambda: _drawn(subject, given, explanations),
             "job": lambda: _stored(blobs, _explained(subject, given, mode)),
             "job with overlay": lambda: _job_with_overlay(subject, given, mode, blobs),
@@ -112,8 +117,13 @@ def _mapped(subject: Model, inputs: Tensor, mode: TreeMode | None) -> None:
         decision_maps(features, logits, subject.weight, subject.bias, subject.matrices, inference)
 
 
+def decoded(given: Sequence[bytes]) -> list[Image.Image]:
+    """Decoded side by side, as the worker's drain does."""
+    return list(_READERS.map(lambda file: decode(file, LIMITS), given))
+
+
 def _explained(subject: Model, given: list[bytes], mode: TreeMode | None) -> list[Explanation]:
-    pictures = [decode(file, LIMITS) for file in given]
+    pictures = decoded(given)
     return explain(subject, pictures, [Question(tree=mode)] * len(pictures))
 
 

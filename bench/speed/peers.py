@@ -16,11 +16,10 @@ from torch import Tensor, nn
 
 from bench.figures import Figure
 from bench.quality.context import Sizes
-from bench.speed.engine import LIMITS, STYLE
+from bench.speed.engine import STYLE, decoded
 from bench.speed.race import Runner, race
 from bench.speed.subjects import files, model, registry
 from shared.drawing import overlay
-from shared.images import decode
 from worker.architectures import build
 from worker.explain import Explanation, explain, tree_mode
 from worker.forward import Question
@@ -102,7 +101,7 @@ def _ours(subject: Model, given: list[bytes]) -> None:
 
 
 def _explained(subject: Model, given: list[bytes]) -> tuple[list[Image.Image], list[Explanation]]:
-    pictures = [decode(file, LIMITS) for file in given]
+    pictures = decoded(given)
     question = Question(tree=tree_mode(subject.card, "auto"))
     return pictures, explain(subject, pictures, [question] * len(given))
 

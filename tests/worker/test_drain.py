@@ -123,6 +123,24 @@ def test_where_the_disk_has_no_room_for_results_jobs_wait_until_it_has(
     assert store.get(job_id).status is JobStatus.SUCCEEDED
 
 
+def test_as_many_pictures_are_read_at_a_time_as_there_are_readers(
+    store: JobStore, blobs: BlobStore, settings: Settings
+) -> None:
+    together = threading.Barrier(2)
+
+    class Meeting(BlobStore):
+        """Gives a picture once two are asked for at the same time."""
+
+        def get(self, ref: str) -> bytes:
+            together.wait(timeout=5)
+            return super().get(ref)
+
+    ids = [submit(store, blobs, colour(shade)) for shade in range(4)]
+    Drain(store, Meeting(settings.blobs), settings, answer=describe, ring=lambda: None, readers=2).run()
+    for shade, job_id in enumerate(ids):
+        assert result_of(store.get(job_id), blobs).document["shade"] == [shade, 0, 0]
+
+
 def test_a_broken_picture_fails_alone(store: JobStore, blobs: BlobStore, make_drain: Callable[..., Drain]) -> None:
     good, bad = submit(store, blobs, colour(1)), submit(store, blobs, colour(2)[:40])
     make_drain(describe).run()
