@@ -12,6 +12,7 @@ from shared.cards import ModelCard
 from shared.errors import ModelUnavailable
 from worker.anatomy import PooledLinear, dissect
 from worker.architectures import build
+from worker.folding import fold_batch_norms
 from worker.tree import TreeMatrices
 from worker.weights import load_weights
 
@@ -33,9 +34,10 @@ class Model:
 
     @classmethod
     def of(cls, network: nn.Module, card: ModelCard, *, device: torch.device | None = None) -> Model:
-        """Split a network that has its weights. Raises ModelUnavailable where it has not the head that the card names,
-        or where trunk and head do not give the whole network's logits."""
+        """Split a network that has its weights, and that is changed to run faster. Raises ModelUnavailable where it has
+        not the head that the card names, or where trunk and head do not give the whole network's logits."""
         network = network.eval().requires_grad_(False).to(device)
+        fold_batch_norms(network)
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
         try:
             parts = dissect(network, size=card.input.size, kind=card.head)

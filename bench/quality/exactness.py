@@ -10,9 +10,11 @@ from torch import Tensor, nn
 from bench.figures import Figure, estimate
 from bench.quality.context import BATCH, SHIPPED, Context, HeldOut, Sizes, progress
 from worker import maps
+from worker.architectures import build
 from worker.decisions import decision_maps
 from worker.maps import TOLERANCE
 from worker.tree import NO_EDGE, TreeMatrices, TreeMode, infer
+from worker.weights import load_weights
 
 PRECISION = {torch.float32: "fp32", torch.float64: "fp64"}
 
@@ -56,17 +58,17 @@ def _relative(raw: Tensor, logits: Tensor, bias: Tensor) -> Tensor:
 def _tutorial_map(held: HeldOut, count: int) -> Figure:
     """The negative control: maps of the last convolution's output, before batch norm, addition and ReLU, transposed."""
     model, residuals = held.model, []
-    convolution = [module for module in model.trunk.modules() if isinstance(module, nn.Conv2d)][-1]
+    network = build(model.card.architecture, model.card.class_count).eval()  # as it is trained: nothing is folded
+    load_weights(network, model.card)
+    convolution = [module for module in network.modules() if isinstance(module, nn.Conv2d)][-1]
     seen: list[Tensor] = []
-    handle = convolution.register_forward_hook(lambda module, inputs, output: seen.append(output))
-    try:
-        for indices in progress(torch.arange(min(count, len(held))).split(BATCH), f"tutorial's map, {model.card.name}"):
-            seen.clear()
-            logits = model.logits(model.features(held.inputs(indices.tolist())))
-            straight = seen[0][: len(logits)]  # a trunk that averages over mirror images passes those on behind
-            residuals.append(_relative(maps.class_maps(straight.transpose(2, 3), model.weight), logits, model.bias))
-    finally:
-        handle.remove()
+    convolution.register_forward_hook(lambda module, inputs, output: seen.append(output))
+    for indices in progress(torch.arange(min(count, len(held))).split(BATCH), f"tutorial's map, {model.card.name}"):
+        seen.clear()
+        with torch.inference_mode():
+            logits = network(held.inputs(indices.tolist()))
+        straight = seen[0][: len(logits)]  # a trunk that averages over mirror images passes those on behind
+        residuals.append(_relative(maps.class_maps(straight.transpose(2, 3), model.weight), logits, model.bias))
     residual = torch.cat(residuals)
     missed = (residual > TOLERANCE[torch.float32]).double().mean(1) * 100
     return estimate(

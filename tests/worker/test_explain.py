@@ -13,11 +13,13 @@ from torch import Tensor, nn
 from shared.cards import Registry
 from shared.options import RUNNER_UP
 from worker import maps
+from worker.architectures import build
 from worker.explain import Explanation, explain, tree_mode
 from worker.forward import Question
 from worker.inputs import crop_box, to_tensor
 from worker.models import Model
 from worker.tree import TreeMode
+from worker.weights import load_weights
 
 SHIPPED = ("resnet18-photos100", "nbdt-cifar10")
 CORNERS = ((0, 0), (0, 1), (1, 0), (1, 1))
@@ -80,16 +82,14 @@ def test_the_logits_are_those_of_the_whole_network(
 def test_the_tutorials_map_fails_the_same_check(load: Callable[[str], Model], crops: list[Image.Image]) -> None:
     """It reads the last block's conv2, before batch norm, residual and ReLU, and transposes it."""
     model = load("resnet18-photos100")
-    last_block = model.trunk.get_submodule("layer4.1")
+    network = build(model.card.architecture, model.card.class_count).eval()
+    load_weights(network, model.card)
     seen: list[Tensor] = []
-    handle = last_block.get_submodule("conv2").register_forward_hook(
-        lambda module, inputs, output: seen.append(output.detach())
-    )
-    try:
-        features = model.features(torch.stack([to_tensor(picture, model.card.input) for picture in crops[:4]]))
-    finally:
-        handle.remove()
-    logits = model.logits(features)
+    network.get_submodule("layer4.1.conv2").register_forward_hook(lambda module, inputs, output: seen.append(output))
+    inputs = torch.stack([to_tensor(picture, model.card.input) for picture in crops[:4]])
+    with torch.inference_mode():
+        logits = network(inputs)
+    features = model.features(inputs)
     wrong = maps.class_maps(seen[0].transpose(2, 3), model.weight).mean((2, 3)) + model.bias
     relative = (wrong - logits).abs() / logits.abs().clamp(min=1)
     assert relative.median().item() > 0.1
