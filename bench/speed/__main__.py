@@ -63,8 +63,8 @@ PARTS: Mapping[str, Part] = {
     "service": Part(
         "The service",
         service,
-        {"rounds": 3, "jobs": 400, "singles": 200, "few": 1000, "many": 10_000},
-        {"rounds": 1, "jobs": 8, "singles": 2, "few": 8, "many": 16},
+        {"rounds": 5, "pairs": 64, "jobs": 160, "singles": 200, "few": 1000, "many": 10_000},
+        {"rounds": 1, "pairs": 2, "jobs": 8, "singles": 2, "few": 8, "many": 16},
     ),
 }
 

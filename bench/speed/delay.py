@@ -3,40 +3,38 @@
 from __future__ import annotations
 
 import asyncio
-import threading
+import subprocess
+import sys
 from collections.abc import Iterator
-from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from shared.settings import REPOSITORY
 
 CHUNK = 1 << 16
 
 
 @contextmanager
 def delayed(socket: Path, *, seconds: float) -> Iterator[int]:
-    """A TCP port on loopback that leads to the server on `socket`, whose answers come `seconds` later."""
-    started: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event, int]] = Future()
+    """A TCP port on loopback that leads to the server on `socket`, whose answers come `seconds` later. A process of its
+    own serves it, so that it takes no turns of whoever measures."""
+    command = [sys.executable, "-m", "bench.speed.delay", str(socket), str(seconds)]
+    with subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            yield int(process.stdout.readline())
+        finally:
+            process.terminate()
 
+
+async def _serve(socket: str, seconds: float) -> None:
     async def pair(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        near_reader, near_writer = await asyncio.open_unix_connection(str(socket))
+        near_reader, near_writer = await asyncio.open_unix_connection(socket)
         await asyncio.gather(_copy(reader, near_writer, 0.0), _copy(near_reader, writer, seconds))
 
-    async def serve() -> None:
-        stop = asyncio.Event()
-        server = await asyncio.start_server(pair, "127.0.0.1", 0)
-        started.set_result((asyncio.get_running_loop(), stop, server.sockets[0].getsockname()[1]))
-        await stop.wait()
-        server.close()
-        await asyncio.sleep(0.01)  # the closed connections want a turn of the loop
-
-    thread = threading.Thread(target=lambda: asyncio.run(serve()), name="delay", daemon=True)
-    thread.start()
-    loop, stop, port = started.result()
-    try:
-        yield port
-    finally:
-        loop.call_soon_threadsafe(stop.set)
-        thread.join()
+    server = await asyncio.start_server(pair, "127.0.0.1", 0)
+    print(server.sockets[0].getsockname()[1], flush=True)
+    await server.serve_forever()
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, seconds: float) -> None:
@@ -57,3 +55,7 @@ async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, seco
 def _write(writer: asyncio.StreamWriter, piece: bytes) -> None:
     if not writer.is_closing():
         writer.write(piece)
+
+
+if __name__ == "__main__":
+    asyncio.run(_serve(sys.argv[1], float(sys.argv[2])))

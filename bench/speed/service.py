@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 import os
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,11 +23,11 @@ import numpy as np
 
 from bench.figures import Figure, estimate, median
 from bench.quality.context import Sizes, progress
-from bench.speed.engine import LIMITS
+from bench.speed.engine import decoded
 from bench.speed.race import percentile
-from bench.speed.subjects import photographs, registry
+from bench.speed.subjects import UPSTREAM, install_random, photographs
 from shared.blobs import BlobStore
-from shared.images import decode
+from shared.cards import Registry
 from shared.jobs import JobOptions
 from shared.settings import REPOSITORY, Settings
 from worker.answers import Asked, answer
@@ -32,9 +35,10 @@ from worker.shelf import Shelf
 
 CLIENTS = 8
 START_SECONDS = 120.0
-POLL_SECONDS = 0.005
-TERMINAL = ("succeeded", "failed", "cancelled", "expired")
-PAIR = ("resnet18-photos100", "nbdt-cifar10")
+POLL_SECONDS = 0.05
+SHIPPED = ("resnet18-photos100", "nbdt-cifar10")
+SMALL = "nbdt-cifar10"
+MARKS = {"redis": "redis-server", "web": "gunicorn", "worker": "celery"}  # in the command lines of the processes
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -46,32 +50,37 @@ class Service:
     url: str
     ready_seconds: float
 
-    def processes(self) -> dict[str, int]:
-        """The service's processes with their ids, by what they do; the worker's pool child is the one that explains."""
-        found = {}
+    def processes(self) -> dict[str, list[int]]:
+        """The ids of the service's processes by what they do."""
+        found: dict[str, list[int]] = {name: [] for name in MARKS}
         for pid in _descendants(self.pid):
             words = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
-            for name, mark in (("redis", "redis-server"), ("web", "gunicorn"), ("worker", "celery")):
+            for name, mark in MARKS.items():
                 if mark in words:
-                    found[name] = pid  # children come after their parents
+                    found[name].append(pid)
         return found
 
     def cpu_seconds(self) -> dict[str, float]:
         """Processor time of each kind of process so far."""
-        return {name: _cpu_seconds(pid) for name, pid in self.processes().items()}
+        return {name: sum(map(_cpu_seconds, pids)) for name, pids in self.processes().items()}
 
     def worker_mib(self) -> float:
-        """Resident memory of the process that explains."""
-        status = Path(f"/proc/{self.processes()['worker']}/status").read_text("ascii")
-        return float(status.split("VmRSS:")[1].split()[0]) / 1024
+        """Resident memory of the process that explains: the worker's largest, since it alone holds networks."""
+        return max(map(_resident_mib, self.processes()["worker"]))
 
 
 def service(n: Sizes) -> list[Figure]:
     """Saturated rates, idle latency, start-up and memory."""
-    with TemporaryDirectory(prefix="pathlight-bench-") as folder, running(Path(folder)) as it:
-        with httpx.Client(base_url=it.url, timeout=30) as client:
-            _submit_and_wait(client, _numbered(0))
-            saturated = _saturated(it, client, n)
+    with TemporaryDirectory(prefix="pathlight-bench-") as folder:
+        home = Path(folder) / "home"
+        for name in UPSTREAM:
+            install_random(name, Settings(home=home).registry)
+        with running(home) as it, httpx.Client(base_url=it.url, timeout=60) as client:
+            shelf = Shelf(Registry.load(Settings(home=home)))
+            saturated = [
+                *_saturated(it, client, shelf, UPSTREAM, n["pairs"], n, targets=(">= 0.85", ">= 0.9")),
+                *_saturated(it, client, shelf, SHIPPED, n["jobs"], n, targets=(None, None)),
+            ]
             latency = _idle_overhead(client, n)
             memory = _memory(it, client, n)
         with running(Path(folder) / "second") as again:
@@ -111,72 +120,100 @@ def running(home: Path) -> Iterator[Service]:
         process.wait(30)
 
 
-def _saturated(it: Service, client: httpx.Client, n: Sizes) -> list[Figure]:
-    jobs = n["jobs"]
-    engine, served = [], []
-    spent: dict[str, float] = {}
-    shelf = Shelf(registry())
+def _saturated(
+    it: Service,
+    client: httpx.Client,
+    shelf: Shelf,
+    models: tuple[str, ...],
+    jobs: int,
+    n: Sizes,
+    *,
+    targets: tuple[str | None, str | None],
+) -> list[Figure]:
+    """Engine, single jobs and a batch in turns, all on pictures that nobody has seen before."""
+    title, options = " and ".join(models), JobOptions(models=models, methods=("cam",))
+    numbers = itertools.count()
+    ways: dict[str, Callable[[list[bytes]], object]] = {
+        "single jobs": lambda files: _serve_singles(client, files, models),
+        "a batch": lambda files: _serve_batch(client, files, models),
+    }
+    rates: dict[str, list[float]] = {"engine": [], **{way: [] for way in ways}}
+    spent: dict[str, Counter[str]] = {way: Counter() for way in ways}
     with TemporaryDirectory() as folder:
         blobs = BlobStore(Path(folder))
-        _engine_rate(shelf, blobs, 8)
-        for turn in progress(range(n["rounds"]), "service beside the engine"):
-            engine.append(_engine_rate(shelf, blobs, jobs))
-            before = it.cpu_seconds()
-            served.append(_served_rate(client, range(turn * jobs + 1, (turn + 1) * jobs + 1)))
-            for name, seconds in it.cpu_seconds().items():
-                spent[name] = spent.get(name, 0.0) + seconds - before[name]
-    total = sum(spent.values()) or 1.0
+        for serve in (lambda files: _engine(shelf, blobs, files, options), *ways.values()):
+            serve([_numbered(next(numbers), title) for _ in range(Settings().batch_size)])  # loads the models
+        for _ in progress(range(n["rounds"]), f"service beside the engine, {title}"):
+            files = [_numbered(next(numbers), title) for _ in range(jobs)]
+            rates["engine"].append(jobs / _seconds(lambda files=files: _engine(shelf, blobs, files, options)))  # type: ignore[misc]
+            for way, serve in ways.items():
+                files = [_numbered(next(numbers), title) for _ in range(jobs)]
+                before = it.cpu_seconds()
+                rates[way].append(jobs / _seconds(lambda serve=serve, files=files: serve(files)))  # type: ignore[misc]
+                spent[way].update({name: seconds - before[name] for name, seconds in it.cpu_seconds().items()})
     return [
         estimate(
-            f"service: single jobs through HTTP beside the engine, {' and '.join(PAIR)}",
-            np.array(served) / np.array(engine),
+            f"service: {way} through HTTP beside the engine, {title}",
+            np.array(rates[way]) / np.array(rates["engine"]),
             unit="x",
             statistic=median,
+            target=target,
             controls={
-                "engine, images/s": float(np.median(engine)),
-                "service, images/s": float(np.median(served)),
-                **{f"{name}, % of processor time": 100 * seconds / total for name, seconds in spent.items()},
+                "engine, images/s": float(np.median(rates["engine"])),
+                "service, images/s": float(np.median(rates[way])),
+                **{
+                    f"{name}, % of the service's processor time": 100 * seconds / (spent[way].total() or 1.0)
+                    for name, seconds in spent[way].items()
+                },
             },
             meaning="Images a second with client, web, Redis and worker on these cores, relative to the engine alone.",
         )
+        for way, target in zip(ways, targets, strict=True)
     ]
 
 
-def _engine_rate(shelf: Shelf, blobs: BlobStore, jobs: int) -> float:
-    """Images a second of decode, explain and store in this process, in the worker's batches."""
-    options = JobOptions(models=PAIR, methods=("cam",))
-    batch = Settings().batch_size
+def _seconds(work: Callable[[], object]) -> float:
     began = time.perf_counter()
-    for start in range(0, jobs, batch):
-        pictures = [decode(_numbered(i), LIMITS) for i in range(start, min(start + batch, jobs))]
-        for result in answer(shelf, [Asked(picture, options) for picture in pictures]):
+    work()
+    return time.perf_counter() - began
+
+
+def _engine(shelf: Shelf, blobs: BlobStore, files: Sequence[bytes], options: JobOptions) -> None:
+    """Decode, explain and store in this process, in the worker's batches."""
+    size = Settings().batch_size
+    for start in range(0, len(files), size):
+        for result in answer(shelf, [Asked(picture, options) for picture in decoded(files[start : start + size])]):
             blobs.put(result.pack())
-    return jobs / (time.perf_counter() - began)
 
 
-def _served_rate(client: httpx.Client, numbers: Sequence[int]) -> float:
-    """Images a second from the first submit to the last terminal state, submitted by several clients at once."""
-    began = time.perf_counter()
+def _serve_singles(client: httpx.Client, files: Sequence[bytes], models: tuple[str, ...]) -> None:
+    """From the first submit to the last terminal state, submitted by several clients at once."""
     with ThreadPoolExecutor(CLIENTS) as clients:
-        ids = list(clients.map(lambda number: _submit(client, _numbered(number)), numbers))
+        ids = list(clients.map(lambda data: _submit(client, data, models), files))
     for job_id in ids:
-        _wait(client, job_id, pause=0.05)
-    return len(ids) / (time.perf_counter() - began)
+        _wait(client, f"/api/v1/jobs/{job_id}", done=_succeeded)
+
+
+def _serve_batch(client: httpx.Client, files: Sequence[bytes], models: tuple[str, ...]) -> None:
+    """One request with all pictures, and the wait for its end."""
+    pictures = [("image", (f"{place}.jpg", data)) for place, data in enumerate(files)]
+    answered = client.post("/api/v1/batches", files=pictures, data={"models": list(models)}).raise_for_status()
+    _wait(client, f"/api/v1/batches/{answered.json()['id']}", done=lambda batch: _all_succeeded(batch, len(files)))
 
 
 def _idle_overhead(client: httpx.Client, n: Sizes) -> list[Figure]:
     """What the service adds to the computing of one job while nothing else waits."""
     over = []
-    for turn in progress(range(n["singles"]), "one job at a time"):
-        data = _numbered(1_000_000 + turn)
+    for turn in progress(range(n["singles"] + 1), "one job at a time"):
+        data = _numbered(turn, "alone")
         began = time.perf_counter()
-        job = _submit_and_wait(client, data)
+        job = _follow(client, _submit(client, data, SHIPPED))
         over.append(1000 * (time.perf_counter() - began) - job["result"]["timings"]["compute_ms"])
-    meaning = "From before the upload to the answer with the result, less the time the worker computed."
+    meaning = "From before the upload to the event with the result, less the time that the networks and maps took."
     return [
         estimate(
             f"service: latency of one job beyond its computing, p{share}",
-            over,
+            over[1:],
             unit="ms",
             statistic=percentile(share),
             target=f"<= {bound}",
@@ -191,11 +228,8 @@ def _memory(it: Service, client: httpx.Client, n: Sizes) -> list[Figure]:
     sizes, done = {"after start": it.worker_mib()}, 0
     for goal in (n["few"], n["many"]):
         for first in progress(range(done, goal, 500), f"memory, {goal:,} jobs"):
-            numbers = range(2_000_000 + first, 2_000_000 + min(first + 500, goal))
-            with ThreadPoolExecutor(CLIENTS) as clients:
-                ids = list(clients.map(lambda i: _submit(client, _numbered(i), models="nbdt-cifar10"), numbers))
-            for job_id in ids:
-                _wait(client, job_id, pause=0.05)
+            files = [_numbered(number, "many") for number in range(first, min(first + 500, goal))]
+            _serve_batch(client, files, (SMALL,))
         done = goal
         sizes[f"after {goal:,} jobs"] = it.worker_mib()
     growth = 100 * (sizes[f"after {n['many']:,} jobs"] / sizes[f"after {n['few']:,} jobs"] - 1)
@@ -212,35 +246,48 @@ def _memory(it: Service, client: httpx.Client, n: Sizes) -> list[Figure]:
     ]
 
 
-def _submit_and_wait(client: httpx.Client, data: bytes) -> dict[str, Any]:
-    return _wait(client, _submit(client, data), pause=POLL_SECONDS)
-
-
-def _submit(client: httpx.Client, data: bytes, *, models: str | None = None) -> str:
+def _submit(client: httpx.Client, data: bytes, models: tuple[str, ...]) -> str:
     """The job's id. A full queue is waited for."""
-    fields = {"models": models} if models else {}
     while True:
-        answered = client.post("/api/v1/jobs", files={"image": ("photo.jpg", data)}, data=fields)
+        answered = client.post("/api/v1/jobs", files={"image": ("photo.jpg", data)}, data={"models": list(models)})
         if answered.status_code != httpx.codes.SERVICE_UNAVAILABLE:
             answered.raise_for_status()
             return str(answered.json()["id"])
         time.sleep(0.1)
 
 
-def _wait(client: httpx.Client, job_id: str, *, pause: float) -> dict[str, Any]:
-    while True:
-        job: dict[str, Any] = client.get(f"/api/v1/jobs/{job_id}").raise_for_status().json()
-        if job["status"] in TERMINAL:
-            if job["status"] != "succeeded":
-                raise RuntimeError(f"a job of the bench {job['status']}: {job['error']}")
-            return job
-        time.sleep(pause)
+def _wait(client: httpx.Client, address: str, *, done: Callable[[dict[str, Any]], bool]) -> None:
+    while not done(client.get(address).raise_for_status().json()):
+        time.sleep(POLL_SECONDS)
 
 
-def _numbered(number: int) -> bytes:
-    """A photograph whose bytes no other number has (a comment tells them apart), so that no answer is known yet."""
+def _follow(client: httpx.Client, job_id: str) -> dict[str, Any]:
+    """The job at its end, as its event stream tells it."""
+    with client.stream("GET", f"/api/v1/jobs/{job_id}/events") as events:
+        for line in events.iter_lines():
+            if line.startswith("data: ") and _succeeded(job := json.loads(line.removeprefix("data: "))):
+                return dict(job)
+    raise RuntimeError(f"the event stream of {job_id} ended before the job")
+
+
+def _succeeded(job: dict[str, Any]) -> bool:
+    """Whether a job has ended. Raises RuntimeError where it did not end well."""
+    if job["status"] in ("failed", "cancelled", "expired"):
+        raise RuntimeError(f"a job of the bench {job['status']}: {job['error']}")
+    return bool(job["status"] == "succeeded")
+
+
+def _all_succeeded(batch: dict[str, Any], count: int) -> bool:
+    """The same of a batch of so many."""
+    if batch["progress"]["done"] > batch["counts"]["succeeded"]:
+        raise RuntimeError(f"jobs of the bench did not end well: {batch['counts']}")
+    return bool(batch["counts"]["succeeded"] == count)
+
+
+def _numbered(number: int, kind: str) -> bytes:
+    """A photograph whose bytes no other number or kind has (a comment tells them apart), so that no answer is known."""
     every = photographs()
-    data, comment = every[number % len(every)], f"{number:08d}".encode()
+    data, comment = every[number % len(every)], f"{kind} {number:08d}".encode()
     return data[:2] + b"\xff\xfe" + (len(comment) + 2).to_bytes(2, "big") + comment + data[2:]
 
 
@@ -262,3 +309,8 @@ def _descendants(pid: int) -> list[int]:
 def _cpu_seconds(pid: int) -> float:
     fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
     return (int(fields[11]) + int(fields[12])) / TICKS
+
+
+def _resident_mib(pid: int) -> float:
+    status = Path(f"/proc/{pid}/status").read_text("ascii")
+    return float(status.split("VmRSS:")[1].split()[0]) / 1024

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -18,7 +19,7 @@ from cli import embedded
 from cli.processes import Child
 from shared.blobs import BlobStore
 from shared.errors import StoreUnavailable
-from shared.jobs import ImageRecord, JobOptions
+from shared.jobs import ImageRecord, JobOptions, Lane
 from shared.results import Result
 from shared.settings import Settings
 from shared.store import JobStore, Submission
@@ -83,16 +84,17 @@ def wait_for_redis(settings: Settings) -> None:
 
 def _rate(settings: Settings, jobs: int) -> float:
     """Jobs a second from the first submit to the last finish. The drain runs in a process of its own."""
-    began = time.perf_counter()
-    drain = multiprocessing.get_context("spawn").Process(target=_drain, args=(settings, jobs))
+    context = multiprocessing.get_context("spawn")
+    ended: Synchronized[float] = context.Value("d")
+    drain = context.Process(target=_drain, args=(settings, jobs, ended))
     drain.start()
     _wait_for_heartbeat(settings)
-    began = time.perf_counter()
+    began = time.monotonic()
     threads = [threading.Thread(target=_submit, args=(settings, jobs // SUBMITTERS)) for _ in range(SUBMITTERS)]
     for thread in threads:
         thread.start()
     drain.join()
-    return jobs // SUBMITTERS * SUBMITTERS / (time.perf_counter() - began)
+    return jobs // SUBMITTERS * SUBMITTERS / (ended.value - began)
 
 
 def _wait_for_heartbeat(settings: Settings) -> None:
@@ -112,8 +114,8 @@ def _submission() -> Submission:
     return Submission(options, ImageRecord("0" * 64, 1, 1, "PNG", "nothing.png"))
 
 
-def _drain(settings: Settings, jobs: int) -> None:
-    """Drain until so many jobs were finished. The explaining is left out; all else is the worker's own."""
+def _drain(settings: Settings, jobs: int, ended: Synchronized[float]) -> None:
+    """Drain until so many jobs were finished, and note when. The explaining is left out; all else is the worker's."""
     store, blobs = JobStore.connect(settings), _OneBlob(settings.blobs)
     result = Result({"timings": {"compute_ms": 0.0}}, {})
     drain = Drain(store, blobs, settings, answer=lambda batch, progress: [result] * len(batch), ring=lambda: None)
@@ -121,6 +123,7 @@ def _drain(settings: Settings, jobs: int) -> None:
     done = 0
     while done < jobs // SUBMITTERS * SUBMITTERS:
         done += drain.run()
+    ended.value = time.monotonic()  # which all processes of a machine read alike
     store.leave("bench")
 
 
@@ -146,8 +149,6 @@ def _backlog_cost(settings: Settings, n: Sizes) -> Figure:
 
 
 def _claim_seconds(store: JobStore, backlog: int) -> list[float]:
-    from shared.jobs import Lane
-
     for _ in progress(range(max(0, backlog - store.waiting(Lane.INTERACTIVE))), f"a backlog of {backlog:,}"):
         store.submit(_submission())
     seconds = []

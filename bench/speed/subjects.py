@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
+import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from safetensors.torch import save_file
 from skimage import data
 
 from shared.cards import Registry
@@ -53,6 +58,20 @@ def random_model(name: str) -> Model:
     named = replace(card, classes=card.classes or tuple(f"class {k}" for k in range(card.class_count)))
     torch.manual_seed(0)
     return Model.of(build(card.architecture, card.class_count), named)
+
+
+def install_random(name: str, folder: Path) -> None:
+    """Put a registered network into `folder` as a model that is ready, with seeded random weights."""
+    subject, card = random_model(name).card, registry().get(name)
+    place = folder / name
+    place.mkdir(parents=True)
+    torch.manual_seed(0)
+    save_file(build(card.architecture, card.class_count).state_dict(), place / "weights.safetensors")
+    digest = hashlib.sha256((place / "weights.safetensors").read_bytes()).hexdigest()
+    data = json.loads((card.folder / "card.json").read_text("utf-8"))
+    data |= {"weights": {"file": "weights.safetensors", "sha256": digest}, "classes": list(subject.classes)}
+    (place / "card.json").write_text(json.dumps(data), "utf-8")
+    shutil.copy(card.folder / "hierarchy.json", place)
 
 
 def _jpeg(picture: Image.Image) -> bytes:
