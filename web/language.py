@@ -70,6 +70,11 @@ def told(code: str, text: str, params: Mapping[str, Any] | None = None) -> str:
         return text
 
 
+def gap() -> str:
+    """What stands between two sentences: a space, which Japanese does without."""
+    return "" if current() == "ja" else " "
+
+
 def script_words() -> dict[str, Mapping[str, str]] | None:
     """What the page hands to its ES modules; None where they speak English."""
     catalogue = _CATALOGUES[current()]
@@ -84,6 +89,7 @@ def register(pages: Blueprint) -> None:
         "language": current,
         "languages": _choices,
         "script_words": script_words,
+        "gap": gap,
     }
     for name, word in words.items():
         pages.add_app_template_global(word, name)

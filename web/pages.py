@@ -99,8 +99,8 @@ def blueprint(
             with suppress(UnknownJob, Gone):
                 found.append(jobs.get(job_id))
         waiting = any(not job.status.is_terminal for job in found)
-        page = render_template("several.html", jobs=[jobs.to_json(job) for job in found], waiting=waiting)
-        response = make_response(page)
+        shown = {"jobs": [jobs.to_json(job) for job in found], "cards": registry.cards, "waiting": waiting}
+        response = make_response(render_template("several.html", **shown))
         response.headers["Cache-Control"] = "no-store"
         return response
 

@@ -190,8 +190,9 @@ def test_the_form_offers_the_default_pair_first_and_chosen(house: House) -> None
 def test_a_model_that_is_not_ready_cannot_be_chosen_and_says_how_to_mend_it(house: House) -> None:
     page = house.client.get("/")
     assert re.search(r'value="absent" disabled aria-describedby="why-3"', page.text)
-    assert "Not ready: The weights file weights.safetensors is missing." in words(page)
-    assert "To mend it, run pathlight models fetch absent" in words(page)
+    assert "The weights file weights.safetensors is not here. To bring it, run pathlight models fetch absent" in words(
+        page
+    )
 
 
 def test_the_form_suggests_the_short_class_names_of_models_that_are_ready(house: House) -> None:
@@ -308,7 +309,7 @@ def test_of_several_pictures_none_is_taken_where_one_is_broken(house: House) -> 
 def test_the_page_of_several_jobs_says_what_each_picture_is_of(house: House) -> None:
     job_id = house.answered(document())
     page = house.client.get(f"/several?job={job_id}")
-    assert "1 of 1 are done. cat.png tabby 81.2%, animals" in words(page)
+    assert "1 of 1 are done. cat.png tabby 81.2% The animals" in words(page)
     assert "refresh" not in page.text and "<script" not in page.text
     small = house.client.get(f"/api/v1/jobs/{job_id}/artifacts/picture.jpg?width=16")
     assert Image.open(io.BytesIO(small.data)).size == (16, 12)

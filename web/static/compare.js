@@ -1,15 +1,19 @@
 // "Why this and not that?" side by side: the map of each class on one scale, and the map of their difference.
 
 import { ask } from "./ask.js";
+import { openPanel } from "./panel.js";
 import { show } from "./stage.js";
 import { say } from "./say.js";
 
-export async function openComparison(form, fields, answer, onProgress) {
+const RUNNER_UP = "runner-up"; // as the API writes it
+
+export async function openComparison(form, answer, onWork) {
   const { target, contrast } = Object.fromEntries(new FormData(form));
+  const other = contrast.trim() === RUNNER_UP ? form.elements.contrast.dataset.runnerUp : contrast;
   const pages = await Promise.all([
-    ask(form, { target, contrast: "" }, onProgress),
-    ask(form, { target: contrast, contrast: "" }, onProgress),
-    ask(form, fields, onProgress),
+    ask(form, { target, contrast: "" }, onWork),
+    ask(form, { target: other, contrast: "" }, onWork),
+    ask(form, { target, contrast: other }, onWork),
   ]);
   const parts = pages.map((page) => evidenceOf(page, answer.dataset.model));
   const shown = parts.map((part) => JSON.parse(part.querySelector(".stage").dataset.map));
@@ -21,10 +25,8 @@ export async function openComparison(form, fields, answer, onProgress) {
   link.textContent = say("The comparison’s own page");
   parts.forEach((part, number) => panel.append(column(part, shown[number])));
   panel.append(link);
-  answer.querySelector(".comparison")?.remove();
-  form.closest(".columns").after(panel);
+  openPanel(panel, form.closest(".columns"), pages[2]);
   panel.querySelectorAll(".stage").forEach((stage, number) => show(stage, shown[number]));
-  panel.scrollIntoView({ block: "nearest" });
 }
 
 const evidenceOf = (page, model) =>

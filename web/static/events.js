@@ -7,7 +7,7 @@ const PATIENCE_MS = 10000;
 
 const ended = (job) => !["queued", "running"].includes(job.status);
 
-// The job once it has ended, or null where it is not kept any more. `onJob` gets every state on the way; `onTrouble`
+// The job once it has ended, or null where it is not kept any more or not ours to see (any more). `onJob` gets every state on the way; `onTrouble`
 // gets the problem and the milliseconds until the next attempt while the server does not answer.
 export function follow(links, { onJob = () => {}, onTrouble = () => {} } = {}) {
   if (!links.events || !window.EventSource) return poll(links.self, onJob, onTrouble);
@@ -43,7 +43,7 @@ async function poll(address, onJob, onTrouble) {
 
 async function look(address) {
   const response = await fetch(address, { cache: "no-store", signal: AbortSignal.timeout(PATIENCE_MS) });
-  if (response.status === 404 || response.status === 410) return null;
+  if ([401, 404, 410].includes(response.status)) return null;
   if (!response.ok) throw new Error(`status ${response.status}`);
   return response.json();
 }

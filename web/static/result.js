@@ -1,14 +1,15 @@
 // The page of an answer: brings its maps, its tree and its questions to life.
 
-import { ask } from "./ask.js";
+import { ask, Stopped } from "./ask.js";
+import { begin, complain, end, report } from "./asking.js";
 import { openComparison } from "./compare.js";
 import { openCopies } from "./copy.js";
 import { say } from "./say.js";
 import { openAll } from "./stage.js";
+import { step } from "./trail.js";
 import { openTree } from "./tree.js";
 import { askWhatIf, openEasel } from "./what_if.js";
 
-const asking = document.querySelector("#asking");
 const brushes = new Map(); // by form
 
 function open(root) {
@@ -26,15 +27,16 @@ async function question(event) {
   const answer = form.closest(".answer");
   if (answer.hasAttribute("aria-busy")) return;
   const fields = event.submitter?.name ? { [event.submitter.name]: event.submitter.value } : {};
-  tell(say("Asking the network …"));
+  begin();
   answer.setAttribute("aria-busy", "true");
   try {
-    if (form.dataset.ask === "what-if") await askWhatIf(form, brushes.get(form), answer, tell);
-    else if (form.dataset.ask === "contrast") await openComparison(form, fields, answer, tell);
-    else replace(answer, await ask(form, fields, tell));
-    asking.hidden = true;
+    if (form.dataset.ask === "what-if") await askWhatIf(form, brushes.get(form), answer, report);
+    else if (form.dataset.ask === "contrast") await openComparison(form, answer, report);
+    else replace(answer, await ask(form, fields, report));
+    end();
   } catch (problem) {
-    complain(problem.message);
+    if (problem instanceof Stopped) end();
+    else complain(problem.message);
   } finally {
     answer.removeAttribute("aria-busy");
   }
@@ -42,48 +44,42 @@ async function question(event) {
 
 // The answer to another question takes the place of the first, which can be had back.
 function replace(answer, page) {
-  const model = answer.dataset.model;
-  const found = page.document.querySelector(`.answer[data-model="${CSS.escape(model)}"]`);
+  const found = page.document.querySelector(`.answer[data-model="${CSS.escape(answer.dataset.model)}"]`);
   const next = document.importNode(found, true);
+  next.prepend(wayBack(answer, next, page));
+  step({
+    does: () => swap(answer, next),
+    undoes: () => swap(next, answer),
+    address: page.address,
+    title: page.document.title,
+  });
+  open(next);
+}
+
+function wayBack(answer, next, page) {
+  const before = { address: location.href, title: document.title };
   const bar = document.createElement("p");
   bar.className = "swapped";
   const back = document.createElement("button");
   back.type = "button";
   back.className = "small";
   back.textContent = say("Back to the answer before");
-  back.addEventListener("click", () => {
-    next.replaceWith(answer);
-    answer.querySelector("h2").focus();
-  });
+  back.addEventListener("click", () =>
+    step({ does: () => swap(next, answer), undoes: () => swap(answer, next), ...before }),
+  );
   const own = document.createElement("a");
   own.href = page.address;
   own.textContent = say("This answer’s own page");
   bar.append(back, own);
-  next.prepend(bar);
-  answer.replaceWith(next);
-  open(next);
+  return bar;
+}
+
+function swap(old, next) {
+  old.replaceWith(next);
   const heading = next.querySelector("h2");
   heading.tabIndex = -1;
   heading.focus({ preventScroll: true });
   next.scrollIntoView({ block: "start" });
-}
-
-// `address`: of the page of the job that is at work, where it can also be stopped.
-function tell(text, address) {
-  asking.textContent = text;
-  asking.classList.remove("error");
-  asking.hidden = false;
-  if (!address) return;
-  const link = document.createElement("a");
-  link.href = address;
-  link.textContent = say("Follow or stop it on its own page");
-  asking.append(" ", link);
-}
-
-function complain(text) {
-  tell(text);
-  asking.classList.add("error");
-  asking.scrollIntoView({ block: "nearest" });
 }
 
 open(document);

@@ -3,6 +3,7 @@
 import { remember } from "./history.js";
 import { choosePictures } from "./pictures.js";
 import { say } from "./say.js";
+import { token } from "./token.js";
 
 const form = document.querySelector("#submit");
 const error = form.querySelector("#error");
@@ -38,12 +39,6 @@ function body(file) {
   return data;
 }
 
-// Of a session, where keys are required.
-function token() {
-  const held = document.querySelector("meta[name=csrf-token]");
-  return held ? { "X-CSRF-Token": held.content } : {};
-}
-
 // The job of a picture. Throws an Error with a sentence.
 async function submit(file) {
   if (file.size > mostBytes) {
@@ -66,7 +61,7 @@ async function submit(file) {
 async function explainSample(button) {
   let response;
   try {
-    response = await fetch(form.action, { method: "POST", body: new FormData(form, button) });
+    response = await fetch(form.action, { method: "POST", body: new FormData(form, button), headers: token() });
   } catch {
     return complain(say("The server does not answer; check the connection and try again."));
   }

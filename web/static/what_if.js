@@ -4,6 +4,7 @@ import { ask } from "./ask.js";
 import { Brush } from "./brush.js";
 import { MapView } from "./map_view.js";
 import { fetchMap } from "./npy.js";
+import { openPanel } from "./panel.js";
 import { say } from "./say.js";
 import { openAll } from "./stage.js";
 
@@ -35,16 +36,14 @@ async function paintHottest(brush, answer) {
   brush.add((context) => context.drawImage(region, 0, 0));
 }
 
-export async function askWhatIf(form, brush, answer, onProgress) {
-  const page = await ask(form, { mask: await brush.mask() }, onProgress);
+export async function askWhatIf(form, brush, answer, onWork) {
+  const page = await ask(form, { mask: await brush.mask() }, onWork);
   const model = CSS.escape(answer.dataset.model);
   const found = page.document.querySelector(`.answer[data-model="${model}"] .differences`);
   const differences = document.importNode(found, true);
   const own = differences.querySelector("h3 a");
   own.href = page.address;
   own.textContent = say("This answer’s own page");
-  form.parentElement.querySelector(".differences")?.remove();
-  form.after(differences);
+  openPanel(differences, form, page);
   openAll(differences);
-  differences.scrollIntoView({ block: "nearest" });
 }

@@ -6,7 +6,7 @@ export function wipe(view, canvas, slider) {
   function show() {
     const share = slider.value / slider.max;
     canvas.style.clipPath = `inset(0 ${(1 - share) * 100}% 0 0)`;
-    handle.style.left = `${share * 100}%`;
+    handle.style.setProperty("--share", share);
   }
 
   function follow(event) {

@@ -131,4 +131,4 @@ def stability_warnings(stability: Stability) -> list[Document]:
 
 
 def _percent(share: float) -> str:
-    return f"{100 * share:.0f} %"
+    return f"{100 * share:.0f}%"

@@ -82,14 +82,14 @@ def test_the_border_is_measured_by_positive_evidence_alone() -> None:
 
 def test_an_unsure_answer_is_flagged_below_the_threshold_only() -> None:
     assert codes(confidence_warnings(0.31, threshold=0.41)) == ["low_confidence"]
-    assert "31 %" in confidence_warnings(0.31, threshold=0.41)[0]["text"]
+    assert "31%" in confidence_warnings(0.31, threshold=0.41)[0]["text"]
     assert confidence_warnings(0.41, threshold=0.41) == []
     assert confidence_warnings(0.01, threshold=None) == []
 
 
 def test_an_unfamiliar_picture_is_flagged_below_the_threshold_only() -> None:
     assert codes(familiarity_warnings(2.9, limit=LIMIT)) == ["unfamiliar_picture"]
-    assert "5 %" in familiarity_warnings(2.9, limit=LIMIT)[0]["text"]
+    assert "5%" in familiarity_warnings(2.9, limit=LIMIT)[0]["text"]
     assert familiarity_warnings(3.0, limit=LIMIT) == []
     assert familiarity_warnings(-9.0, limit=None) == []
 
