@@ -44,6 +44,7 @@ OURS = (
         trusted_hosts="localhost",
         webhook_secret="whsec_" + "A" * 32,
         public_url="https://example.org",
+        signing_key="k" * 32,
     )
     .to_environment()
     .keys()
