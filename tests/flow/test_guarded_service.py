@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import hmac
+import http.server
 import json
 import os
 import pickle
 import re
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,9 +25,13 @@ from prometheus_client.parser import text_string_to_metric_families
 from shared.broker import DRAIN_QUEUE, make_celery
 from shared.settings import REPOSITORY, Settings
 from tests.conftest import encoded, wait_for
-from tests.flow.conftest import Service, start
+from tests.flow.conftest import Service, free_port, start
 from tests.flow.test_service import JOBS, TERMINAL
 from tests.guarded_redis import PASSWORD, GuardedRedis, guarded_redis
+from tests.shared.servers import Heard, answer, serving
+
+WEBHOOK_KEY = os.urandom(32)
+WEBHOOK_SECRET = f"whsec_{base64.b64encode(WEBHOOK_KEY).decode()}"
 
 
 @dataclass
@@ -32,6 +41,7 @@ class Guarded:
     service: Service
     redis: GuardedRedis
     home: Path
+    webhook_port: int  # of this machine, the only one that webhooks may go to
 
     def command(self, *words: str) -> str:
         environment = {**os.environ, "REDIS_URL": self.redis.tls_url, "PATHLIGHT_HOME": str(self.home)}
@@ -56,9 +66,19 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
     folder = tmp_path_factory.mktemp("guarded")
     with guarded_redis(folder) as server:
         home = folder / "home"
-        forms = {"PATHLIGHT_KEYS": "required", "PATHLIGHT_LOG_FORMAT": "json"}
-        service = start(home, folder / "log", REDIS_URL=server.tls_url, **forms)
-        yield Guarded(service, server, home)
+        port = free_port()
+        service = start(
+            home,
+            folder / "log",
+            REDIS_URL=server.tls_url,
+            PATHLIGHT_KEYS="required",
+            PATHLIGHT_LOG_FORMAT="json",
+            PATHLIGHT_WEBHOOK_SECRET=WEBHOOK_SECRET,
+            PATHLIGHT_WEBHOOK_PAUSE_SECONDS="0.5",
+            PATHLIGHT_OUTBOUND_LOOPBACK="1",
+            PATHLIGHT_OUTBOUND_PORTS=str(port),
+        )
+        yield Guarded(service, server, home, port)
         service.stop()
 
 
@@ -69,7 +89,7 @@ def test_a_message_of_pickles_is_refused_and_the_worker_lives(guarded: Guarded, 
 
     key = guarded.command("keys", "create", "pickles").split()[-1]
     assert guarded.succeeds(key, encoded(Image.new("RGB", (32, 32), "olive")))  # the models are loaded
-    worker = guarded.service.pid_of("worker.app")
+    worker = guarded.service.pid_of("worker-")
     app = make_celery(Settings(home=guarded.home, redis_url=guarded.redis.tls_url))
     with app.connection_for_write() as connection:
         hostile = pickle.dumps(((Hostile(),), {}, {}))
@@ -83,7 +103,7 @@ def test_a_message_of_pickles_is_refused_and_the_worker_lives(guarded: Guarded, 
         )
     wait_for(lambda: "Refusing to deserialize" in guarded.service.log.read_text(), seconds=30)
     assert guarded.succeeds(key, encoded(Image.new("RGB", (32, 32), "teal")))
-    assert guarded.service.pid_of("worker.app") == worker
+    assert guarded.service.pid_of("worker-") == worker
     assert not (tmp_path / "opened").exists()
 
 
@@ -114,7 +134,7 @@ def test_the_service_works_for_those_with_a_key_and_its_logs_tell_no_secret(guar
     assert client.get(f"{JOBS}/x", headers={"X-API-Key": key}).status_code == 401
 
     said = guarded.service.log.read_text() + away.text + command_lines(guarded.service)
-    for secret in (key[16:], session, PASSWORD, guarded.redis.url.split(":")[2].partition("@")[0]):
+    for secret in (key[16:], session, PASSWORD, WEBHOOK_SECRET, guarded.redis.url.split(":")[2].partition("@")[0]):
         assert secret not in said
 
 
@@ -148,6 +168,36 @@ def test_a_request_is_followed_through_both_sides_and_its_job_is_counted(guarded
     assert samples[ended] >= 1 and samples[("pathlight_jobs_unaccounted",)] == 0
     assert samples[("pathlight_processes", ("role", "worker"))] == 1
     assert samples[("pathlight_keeper_last_pass_seconds",)] < 60
+
+
+def test_a_webhook_is_told_though_worker_sender_and_redis_were_struck(guarded: Guarded) -> None:
+    service, opened = guarded.service, threading.Event()
+
+    def reply(handler: http.server.BaseHTTPRequestHandler, heard: Heard) -> None:
+        answer(204 if opened.is_set() else 503)(handler, heard)
+
+    key = guarded.command("keys", "create", "webhooks").split()[-1]
+    with serving(reply, port=guarded.webhook_port) as receiver:
+        address = f"http://127.0.0.1:{receiver.port}/hook?token=t0ps3cret"
+        assert guarded.succeeds(key, encoded(Image.new("RGB", (32, 32), "crimson")), webhook=address)
+        wait_for(lambda: len(receiver.heard) > 0, seconds=30)
+        guarded.redis.relay.cut()
+        for name in ("worker-", "sender-"):
+            service.kill_group(name)
+        opened.set()
+        refused = len(receiver.heard)
+        guarded.redis.relay.mend()
+        wait_for(lambda: len(receiver.heard) > refused, seconds=60)
+    told = receiver.heard[-1]
+    job = json.loads(told.body)
+    assert job["status"] == "succeeded" and {heard.headers["webhook-id"] for heard in receiver.heard} == {job["id"]}
+    assert job == service.client.get(job["links"]["self"], headers={"X-API-Key": key}).json()
+    signed = f"{job['id']}.{told.headers['webhook-timestamp']}.".encode() + told.body
+    signature = base64.b64encode(hmac.new(WEBHOOK_KEY, signed, hashlib.sha256).digest()).decode()
+    assert told.headers["webhook-signature"] == f"v1,{signature}"
+    wait_for(lambda: f"the webhook of job {job['id']} was delivered" in service.log.read_text(), seconds=30)
+    said = service.log.read_text() + command_lines(service)
+    assert "t0ps3cret" not in said and WEBHOOK_SECRET not in said
 
 
 def command_lines(service: Service) -> str:

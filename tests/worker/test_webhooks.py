@@ -233,7 +233,7 @@ def test_a_webhook_is_told_though_redis_died_between(
 def test_a_forgotten_job_is_told_to_nobody(store: JobStore, blobs: BlobStore, sender: Make, raw: redis.Redis) -> None:
     with serving(answer(200)) as server:
         job_id = ended(store, blobs, server.port)
-        raw.hdel(f"{PREFIX}job:{job_id}", "status")  # as if it were forgotten while its delivery is claimed
+        raw.hdel(f"{PREFIX}job:{job_id}", "owner")  # as if it were forgotten while its delivery is claimed
         assert sender(server.port).run() == 1
     assert server.heard == [] and waiting(raw) == 0
 
