@@ -8,12 +8,14 @@ import hmac
 import http.server
 import json
 import logging
+import re
 import secrets
 import subprocess
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import redis
@@ -26,7 +28,7 @@ from shared.errors import StoreUnavailable
 from shared.jobs import JobError
 from shared.outbound import Outbound
 from shared.results import Result
-from shared.settings import Settings
+from shared.settings import REPOSITORY, Settings
 from shared.store import PREFIX, JobStore
 from tests.conftest import wait_for
 from tests.shared.servers import Heard, Reply, answer, serving
@@ -88,6 +90,20 @@ def test_the_signature_is_that_of_standard_webhooks() -> None:
         "webhook-timestamp": "1614265330",
         "webhook-signature": "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=",
     }
+
+
+def test_the_check_of_the_documentation_believes_what_is_signed_and_nothing_else() -> None:
+    page = (REPOSITORY / "docs" / "webhooks.md").read_text("utf-8")
+    scope: dict[str, Any] = {}
+    exec(re.findall(r"```python\n(.*?)```", page, re.DOTALL)[0], scope)
+    is_genuine, now, body = scope["is_genuine"], int(time.time()), b'{"id": "x"}'
+    key = base64.b64decode(SECRET.removeprefix("whsec_"))
+    headers = sign(key, message_id="x", timestamp=now, body=body)
+    assert is_genuine(SECRET, headers, body)
+    assert not is_genuine(SECRET, headers, body + b" ")
+    assert not is_genuine(f"whsec_{base64.b64encode(bytes(24)).decode()}", headers, body)
+    assert not is_genuine(SECRET, {**headers, "webhook-id": "y"}, body)
+    assert not is_genuine(SECRET, sign(key, message_id="x", timestamp=now - 3600, body=body), body)
 
 
 def test_pauses_grow_to_some_hours_and_no_further() -> None:
