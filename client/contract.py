@@ -74,8 +74,7 @@ def submission(
     words = {"target": target, "contrast": contrast, "tree": tree, "trust": trust, "fill": fill, "parent": parent}
     data = _fields(models, methods, words)
     files = {"image": _file(picture)} | ({"mask": _file(mask)} if mask is not None else {})
-    headers = {"Idempotency-Key": idempotency_key or secrets.token_urlsafe(16)}
-    return Call("POST", f"{API}/jobs", {"data": data, "files": files, "headers": headers})
+    return Call("POST", f"{API}/jobs", {"data": data, "files": files, "headers": _once(idempotency_key)})
 
 
 def batch_submission(
@@ -91,11 +90,10 @@ def batch_submission(
 ) -> Call:
     """The submitting of many pictures at once, or of one archive of pictures, as `submission`."""
     data = _fields(models, methods, {"target": target, "contrast": contrast, "tree": tree, "trust": trust})
-    headers = {"Idempotency-Key": idempotency_key or secrets.token_urlsafe(16)}
     return Call(
         "POST",
         f"{API}/batches",
-        {"data": data, "files": [("image", _file(one)) for one in pictures], "headers": headers},
+        {"data": data, "files": [("image", _file(one)) for one in pictures], "headers": _once(idempotency_key)},
     )
 
 
@@ -109,7 +107,7 @@ def members_call(batch_id: str, *, maps: bool, limit: int) -> Call:
 
 
 def cancelling_batch(batch_id: str) -> Call:
-    return Call("POST", f"{API}/batches/{batch_id}/cancel")
+    return Call("POST", f"{API}/batches/{batch_id}/cancel", {"headers": _once()})
 
 
 def job_call(job_id: str) -> Call:
@@ -117,7 +115,7 @@ def job_call(job_id: str) -> Call:
 
 
 def cancelling(job_id: str) -> Call:
-    return Call("POST", f"{API}/jobs/{job_id}/cancel")
+    return Call("POST", f"{API}/jobs/{job_id}/cancel", {"headers": _once()})
 
 
 def listing(*, status: str | None, limit: int) -> Call:
@@ -189,6 +187,11 @@ class Events:
         job: Job = json.loads("\n".join(self._data))
         self._data.clear()
         return job
+
+
+def _once(key: str | None = None) -> dict[str, str]:
+    """The header by which the service knows a request that is sent again."""
+    return {"Idempotency-Key": key or secrets.token_urlsafe(16)}
 
 
 def _fields(

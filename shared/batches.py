@@ -167,9 +167,10 @@ class BatchStore:
         total = self.get(batch_id).total
         return MemberPage(list(zip(map(int, places), jobs, strict=True)), int(place) if int(place) < total else None)
 
-    def cancel(self, batch_id: str) -> None:
-        """Cancel whoever waits, tell whoever runs. Raises UnknownJob, JobConflict (all have ended)."""
-        self._change(batch_id, "cancel")
+    def cancel(self, batch_id: str, *, operation: str = "") -> None:
+        """Cancel whoever waits, tell whoever runs. Raises UnknownJob, JobConflict (all have ended). The same
+        `operation` once more changes nothing and is no conflict."""
+        self._change(batch_id, "cancel", operation)
 
     def pause(self, batch_id: str) -> None:
         """Let no member begin; those that run go on. Raises UnknownJob, JobConflict (all have ended)."""
@@ -186,15 +187,15 @@ class BatchStore:
         ids = [secrets.token_urlsafe(16) for _ in range(counts[JobStatus.FAILED] + counts[JobStatus.EXPIRED])]
         return int(self._scripts.call("batch_retry", batch_id, secrets.token_hex(8), *self._times, *ids))
 
-    def _change(self, batch_id: str, what: str) -> None:
-        outcome = self._set(batch_id, what)
+    def _change(self, batch_id: str, what: str, operation: str = "") -> None:
+        outcome = self._set(batch_id, what, operation)
         if outcome == "unknown":
             raise UnknownJob("there is no batch with this id")
         if outcome == "ended":
             raise JobConflict("the batch has ended already")
 
-    def _set(self, batch_id: str, what: str) -> str:
-        return str(self._scripts.call("batch_set", batch_id, what, secrets.token_hex(8), self._times[1]))
+    def _set(self, batch_id: str, what: str, operation: str = "") -> str:
+        return str(self._scripts.call("batch_set", batch_id, what, operation or secrets.token_hex(8), self._times[1]))
 
 
 def _fields(member: Member) -> tuple[object, ...]:

@@ -179,9 +179,10 @@ class JobStore:
         retention = _ms(self._settings.retention_seconds)
         return bool(self._call("release", claim.id, claim.fence, int(charge), int(solo), retention))
 
-    def cancel(self, job_id: str) -> None:
-        """Cancel a queued job at once, flag a running one. Raises UnknownJob, JobConflict (already terminal)."""
-        outcome = self._call("cancel", job_id, secrets.token_hex(8), _ms(self._settings.retention_seconds))
+    def cancel(self, job_id: str, *, operation: str = "") -> None:
+        """Cancel a queued job at once, flag a running one. Raises UnknownJob, JobConflict (already terminal). The same
+        `operation` once more changes nothing and is no conflict."""
+        outcome = self._call("cancel", job_id, operation or secrets.token_hex(8), _ms(self._settings.retention_seconds))
         if outcome == "unknown":
             raise UnknownJob("there is no job with this id")
         if outcome == "terminal":

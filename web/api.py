@@ -230,11 +230,12 @@ def blueprint(
     @api.post(
         "/jobs/<job_id>/cancel",
         summary="Cancel a job",
+        description="With an `Idempotency-Key`, the same request sent again is answered as the first.",
         responses={"200": JobOut, **problems_of(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.GONE)},
     )
     def cancel_job(path: JobPath) -> Response:
         jobs.get(path.job_id)
-        store.cancel(path.job_id)
+        store.cancel(path.job_id, operation=submissions.idempotency_key(request))
         return jsonify(jobs.to_json(jobs.get(path.job_id)))
 
     @api.get(

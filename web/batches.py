@@ -175,7 +175,10 @@ def blueprint(
             responses={"200": BatchOut, **problems_of(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.GONE)},
         )(view)
 
-    changes("cancel", "Cancel all members that have not ended", batches.cancel)
+    def cancel(batch_id: str) -> None:
+        batches.cancel(batch_id, operation=submissions.idempotency_key(request))
+
+    changes("cancel", "Cancel all members that have not ended", cancel)
     changes("pause", "Let no further member begin", batches.pause)
     changes("resume", "Let a paused batch go on", batches.resume)
     changes("retry", "Run the failed members again, but for pictures that cannot be decoded", batches.retry)

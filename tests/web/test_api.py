@@ -261,8 +261,9 @@ def test_an_idempotency_key_gives_the_same_job_for_the_same_body_only(send: Call
 def test_a_queued_job_is_cancelled_at_once_and_only_once(
     client: FlaskClient, send: Callable[..., TestResponse]
 ) -> None:
-    job = send().get_json()
-    assert client.post(job["links"]["cancel"]).get_json()["status"] == "cancelled"
+    job, once = send().get_json(), {"Idempotency-Key": "once"}
+    for _ in range(2):  # the second, because the answer to the first was lost
+        assert client.post(job["links"]["cancel"], headers=once).get_json()["status"] == "cancelled"
     refused(client.post(job["links"]["cancel"]), 409, "conflict")
 
 

@@ -160,8 +160,9 @@ def test_pause_resume_cancel_and_their_conflicts(client: FlaskClient, store: Job
     assert client.post(links["pause"]).get_json()["status"] == "paused"
     assert store.claim(5, claim_id="a") == []
     assert client.post(links["resume"]).get_json()["status"] == "running"
-    cancelled = client.post(links["cancel"]).get_json()
-    assert (cancelled["status"], cancelled["counts"]["cancelled"]) == ("cancelled", 2)
+    for _ in range(2):  # the second, because the answer to the first was lost
+        cancelled = client.post(links["cancel"], headers={"Idempotency-Key": "once"}).get_json()
+        assert (cancelled["status"], cancelled["counts"]["cancelled"]) == ("cancelled", 2)
     for name in ("pause", "resume", "cancel"):
         refused(client.post(links[name]), 409, "conflict")
 
