@@ -24,6 +24,7 @@ class AsyncPathlight:
     ) -> None:
         self.address = address.rstrip("/")
         self._attempts = attempts
+        self._timeout = timeout
         headers = {"X-API-Key": api_key} if api_key else {}
         self._http = httpx.AsyncClient(base_url=self.address, headers=headers, timeout=timeout)
 
@@ -36,8 +37,9 @@ class AsyncPathlight:
     async def close(self) -> None:
         await self._http.aclose()
 
-    async def submit(self, picture: Picture, **options: Unpack[Options]) -> Job:
-        """Submit a picture: a file's path or its bytes. Returns the job as accepted."""
+    async def submit(self, picture: Picture | None = None, **options: Unpack[Options]) -> Job:
+        """Submit a picture: a file's path or its bytes; without one, `image_url` or `parent` says which is meant.
+        Returns the job as accepted."""
         return contract.document(await self._send(contract.submission(picture, **options)))
 
     async def get(self, job_id: str) -> Job:
@@ -48,27 +50,25 @@ class AsyncPathlight:
         """Wait until the job has ended: by its event stream, or by polling where that is not to be had. Raises
         TimeoutError after `seconds`."""
         until = None if seconds is None else time.monotonic() + seconds
-        for source in (self.follow(job_id, until=until), self._polled(job_id)):
+        for source in (self.follow(job_id, until=until), self._polled(job_id, until)):
             async for job in source:
                 if job["status"] in contract.TERMINAL:
                     return job
-                if until is not None and time.monotonic() > until:
-                    raise TimeoutError(f"job {job_id} is {job['status']} after {seconds:g} s")
-        raise AssertionError("polling ends with the job")
+        raise TimeoutError(f"job {job_id} has not ended within {seconds:g} s")
 
     async def follow(self, job_id: str, *, until: float | None = None) -> AsyncIterator[Job]:
         """The job at every change, as its event stream tells; ends early where the stream is refused or cut, or at
         `until` on the monotonic clock."""
         events, path = Events(), f"{contract.API}/jobs/{job_id}/events"
-        with suppress(httpx.HTTPError):
-            async with self._http.stream("GET", path) as stream:
+        timeout = contract.patience(self._timeout, until)
+        with suppress(httpx.HTTPError, ValueError, TimeoutError):
+            async with self._http.stream("GET", path, timeout=timeout) as stream:
                 if not stream.is_success:
                     return
-                async for line in stream.aiter_lines():
+                lines = stream.aiter_lines()
+                while (line := await _next(lines, until)) is not None:
                     if (job := events.feed(line)) is not None:
                         yield job
-                    if until is not None and time.monotonic() > until:
-                        return
 
     async def cancel(self, job_id: str) -> Job:
         """Cancel a job. Raises Refused (409) where it has ended already."""
@@ -81,7 +81,7 @@ class AsyncPathlight:
             page = contract.document(await self._send(call))
             for job in page["jobs"]:
                 yield job
-            call = Call("GET", page["next"]) if page["next"] else None
+            call = contract.following(page["next"]) if page["next"] else None
 
     async def submit_batch(self, pictures: Sequence[Picture | Named], **options: Unpack[BatchOptions]) -> Batch:
         """Submit many pictures under one set of options, or one archive of pictures. Returns the batch as accepted."""
@@ -99,7 +99,7 @@ class AsyncPathlight:
             page = contract.document(await self._send(call))
             for member in page["members"]:
                 yield member
-            call = Call("GET", page["next"]) if page["next"] else None
+            call = contract.following(page["next"]) if page["next"] else None
 
     async def cancel_batch(self, batch_id: str) -> Batch:
         """Cancel what of a batch has not ended. Raises Refused (409) where all has."""
@@ -115,23 +115,33 @@ class AsyncPathlight:
         found: list[dict[str, Any]] = answer["models"]
         return found
 
-    async def _polled(self, job_id: str) -> AsyncIterator[Job]:
+    async def _polled(self, job_id: str, until: float | None) -> AsyncIterator[Job]:
+        """The job now and then; ends at `until`."""
         pauses = contract.pauses()
         for pause in itertools.chain(pauses, itertools.repeat(pauses[-1])):
-            yield await self.get(job_id)
-            await asyncio.sleep(pause)
+            yield contract.document(await self._send(contract.job_call(job_id), until=until))
+            if not (left := contract.left(until)):
+                return
+            await asyncio.sleep(min(pause, left))
 
-    async def _send(self, call: Call) -> httpx.Response:
-        """Send a request, again where the service could not take it just then."""
+    async def _send(self, call: Call, *, until: float | None = None) -> httpx.Response:
+        """Send a request, again where the service could not take it just then. Raises TimeoutError where it cannot be
+        sent again before `until`."""
         for attempt in itertools.count(1):
-            response = None
+            response, timeout = None, contract.patience(self._timeout, until)
             try:
-                response = await self._http.request(call.method, call.path, **call.arguments)
+                response = await self._http.request(call.method, call.path, timeout=timeout, **call.arguments)
             except httpx.TransportError as error:
                 if contract.pause_before_retry(None, attempt, attempts=self._attempts) is None:
                     raise Unreachable(f"{self.address} does not answer: {error}; is it running?") from error
             pause = contract.pause_before_retry(response, attempt, attempts=self._attempts)
             if response is not None and pause is None:
                 return response
-            await asyncio.sleep(pause or 0.0)
+            await asyncio.sleep(contract.affordable(pause or 0.0, until))
         raise AssertionError("the attempts are bounded")
+
+
+async def _next(lines: AsyncIterator[str], until: float | None) -> str | None:
+    """The next line of a stream; None at its end. Raises TimeoutError at `until`."""
+    async with asyncio.timeout(None if until is None else contract.left(until)):
+        return await anext(lines, None)

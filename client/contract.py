@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import math
 import secrets
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +32,7 @@ ATTEMPTS = 6  # at one request that the service could not take just then, where 
 PASSING = (429, 502, 503, 504)  # statuses of a service, or of a proxy before it, that is busy or comes again soon
 LONGEST_PAUSE_SECONDS = 2.0  # between two polls
 LONGEST_RETRY_SECONDS = 30.0  # whatever the service asks for
+LEAST_SECONDS = 1.0  # that a request is given, however late it is
 
 
 class Refused(Exception):
@@ -56,8 +60,9 @@ class Call:
 
 
 def submission(
-    picture: Picture,
+    picture: Picture | None = None,
     *,
+    image_url: str | None = None,
     models: Sequence[str] = (),
     methods: Sequence[str] = (),
     target: str | int | None = None,
@@ -67,12 +72,20 @@ def submission(
     mask: Picture | None = None,
     fill: str | None = None,
     parent: str | None = None,
+    webhook: str | None = None,
     idempotency_key: str | None = None,
 ) -> Call:
-    """The submitting of a picture. What is left out is as the service has it by default. Without a key of your own, a
-    new one makes sure that sending the request again does not make a second job."""
-    words = {"target": target, "contrast": contrast, "tree": tree, "trust": trust, "fill": fill, "parent": parent}
-    data = _fields(models, methods, words)
+    """The submitting of a picture, or of its address, or of neither, where the picture of `parent` is meant. What is
+    left out is as the service has it by default. Without a key of your own, a new one makes sure that sending the
+    request again does not make a second job."""
+    words = {"target": target, "contrast": contrast, "tree": tree, "trust": trust}
+    data = _fields(models, methods, words | {"fill": fill, "parent": parent, "webhook": webhook})
+    if picture is None:
+        body = data | ({} if image_url is None else {"image_url": image_url})
+        body |= {} if mask is None else {"mask_base64": base64.b64encode(_file(mask)[1]).decode()}
+        return Call("POST", f"{API}/jobs", {"json": body, "headers": _once(idempotency_key)})
+    if image_url is not None:
+        raise ValueError("give a picture or image_url, not both")
     files = {"image": _file(picture)} | ({"mask": _file(mask)} if mask is not None else {})
     return Call("POST", f"{API}/jobs", {"data": data, "files": files, "headers": _once(idempotency_key)})
 
@@ -122,6 +135,11 @@ def listing(*, status: str | None, limit: int) -> Call:
     return Call("GET", f"{API}/jobs", {"params": {"limit": limit} | ({"status": status} if status else {})})
 
 
+def following(link: str) -> Call:
+    """The page of a list that a link of the service leads to, whatever path the service believes to be reached at."""
+    return Call("GET", API + link.rpartition(API)[2])
+
+
 def file_call(job_id: str, name: str) -> Call:
     """An artifact by its name, or `bundle.zip`."""
     place = name if name == "bundle.zip" else f"artifacts/{name}"
@@ -166,6 +184,23 @@ def pause_before_retry(response: httpx.Response | None, attempt: int, *, attempt
     return asked if asked is not None else min(0.1 * 2.0 ** min(attempt, 10), LONGEST_PAUSE_SECONDS)
 
 
+def left(until: float | None) -> float:
+    """Seconds until a moment of the monotonic clock."""
+    return math.inf if until is None else max(0.0, until - time.monotonic())
+
+
+def patience(timeout: float, until: float | None) -> float:
+    """Seconds that a request may take: some, even where none are left."""
+    return min(timeout, max(left(until), LEAST_SECONDS))
+
+
+def affordable(pause: float, until: float | None) -> float:
+    """The pause, where there is time for it. Raises TimeoutError where there is none."""
+    if left(until) <= pause:
+        raise TimeoutError("the service could not answer in time")
+    return pause
+
+
 def pauses() -> list[float]:
     """Seconds between the first polls; the last goes on for ever."""
     return [0.05 * 1.5**n for n in range(10)] + [LONGEST_PAUSE_SECONDS]
@@ -178,14 +213,16 @@ class Events:
         self._data: list[str] = []
 
     def feed(self, line: str) -> Job | None:
-        """The job, where the line ends an event."""
+        """The job, where the line ends an event. Raises ValueError for an event that holds none."""
         if line.startswith("data:"):
             self._data.append(line[5:].strip())
             return None
         if line or not self._data:
             return None
-        job: Job = json.loads("\n".join(self._data))
+        job = json.loads("\n".join(self._data))
         self._data.clear()
+        if not isinstance(job, dict) or "status" not in job:
+            raise ValueError("an event holds no job")
         return job
 
 

@@ -20,6 +20,8 @@ class Options(TypedDict, total=False):
     mask: Picture | None  # what-if: white where the picture is to be hidden
     fill: str | None
     parent: str | None
+    image_url: str | None  # instead of a picture, where the service fetches
+    webhook: str | None  # the address to which the ended job is posted, where the service sends
     idempotency_key: str | None
 
 

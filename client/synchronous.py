@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import socket
+import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import Any, Unpack
 
 import httpx
@@ -24,6 +26,7 @@ class Pathlight:
     ) -> None:
         self.address = address.rstrip("/")
         self._attempts = attempts
+        self._timeout = timeout
         headers = {"X-API-Key": api_key} if api_key else {}
         self._http = httpx.Client(base_url=self.address, headers=headers, timeout=timeout)
 
@@ -36,8 +39,9 @@ class Pathlight:
     def close(self) -> None:
         self._http.close()
 
-    def submit(self, picture: Picture, **options: Unpack[Options]) -> Job:
-        """Submit a picture: a file's path or its bytes. Returns the job as accepted."""
+    def submit(self, picture: Picture | None = None, **options: Unpack[Options]) -> Job:
+        """Submit a picture: a file's path or its bytes; without one, `image_url` or `parent` says which is meant.
+        Returns the job as accepted."""
         return contract.document(self._send(contract.submission(picture, **options)))
 
     def get(self, job_id: str) -> Job:
@@ -48,25 +52,23 @@ class Pathlight:
         """Wait until the job has ended: by its event stream, or by polling where that is not to be had. Raises
         TimeoutError after `seconds`."""
         until = None if seconds is None else time.monotonic() + seconds
-        for job in itertools.chain(self.follow(job_id, until=until), self._polled(job_id)):
+        for job in itertools.chain(self.follow(job_id, until=until), self._polled(job_id, until)):
             if job["status"] in contract.TERMINAL:
                 return job
-            if until is not None and time.monotonic() > until:
-                raise TimeoutError(f"job {job_id} is {job['status']} after {seconds:g} s")
-        raise AssertionError("polling ends with the job")
+        raise TimeoutError(f"job {job_id} has not ended within {seconds:g} s")
 
     def follow(self, job_id: str, *, until: float | None = None) -> Iterator[Job]:
         """The job at every change, as its event stream tells; ends early where the stream is refused or cut, or at
         `until` on the monotonic clock."""
-        events = Events()
-        with suppress(httpx.HTTPError), self._http.stream("GET", f"{contract.API}/jobs/{job_id}/events") as stream:
+        events, path = Events(), f"{contract.API}/jobs/{job_id}/events"
+        timeout = contract.patience(self._timeout, until)
+        with suppress(httpx.HTTPError, ValueError), self._http.stream("GET", path, timeout=timeout) as stream:
             if not stream.is_success:
                 return
-            for line in stream.iter_lines():
-                if (job := events.feed(line)) is not None:
-                    yield job
-                if until is not None and time.monotonic() > until:
-                    return
+            with _cut(stream, until):
+                for line in stream.iter_lines():
+                    if (job := events.feed(line)) is not None:
+                        yield job
 
     def cancel(self, job_id: str) -> Job:
         """Cancel a job. Raises Refused (409) where it has ended already."""
@@ -78,7 +80,7 @@ class Pathlight:
         while call is not None:
             page = contract.document(self._send(call))
             yield from page["jobs"]
-            call = Call("GET", page["next"]) if page["next"] else None
+            call = contract.following(page["next"]) if page["next"] else None
 
     def submit_batch(self, pictures: Sequence[Picture | Named], **options: Unpack[BatchOptions]) -> Batch:
         """Submit many pictures under one set of options, or one archive of pictures. Returns the batch as accepted."""
@@ -95,7 +97,7 @@ class Pathlight:
         while call is not None:
             page = contract.document(self._send(call))
             yield from page["members"]
-            call = Call("GET", page["next"]) if page["next"] else None
+            call = contract.following(page["next"]) if page["next"] else None
 
     def cancel_batch(self, batch_id: str) -> Batch:
         """Cancel what of a batch has not ended. Raises Refused (409) where all has."""
@@ -110,23 +112,48 @@ class Pathlight:
         found: list[dict[str, Any]] = contract.document(self._send(Call("GET", f"{contract.API}/models")))["models"]
         return found
 
-    def _polled(self, job_id: str) -> Iterator[Job]:
+    def _polled(self, job_id: str, until: float | None) -> Iterator[Job]:
+        """The job now and then; ends at `until`."""
         pauses = contract.pauses()
         for pause in itertools.chain(pauses, itertools.repeat(pauses[-1])):
-            yield self.get(job_id)
-            time.sleep(pause)
+            yield contract.document(self._send(contract.job_call(job_id), until=until))
+            if not (left := contract.left(until)):
+                return
+            time.sleep(min(pause, left))
 
-    def _send(self, call: Call) -> httpx.Response:
-        """Send a request, again where the service could not take it just then."""
+    def _send(self, call: Call, *, until: float | None = None) -> httpx.Response:
+        """Send a request, again where the service could not take it just then. Raises TimeoutError where it cannot be
+        sent again before `until`."""
         for attempt in itertools.count(1):
-            response = None
+            response, timeout = None, contract.patience(self._timeout, until)
             try:
-                response = self._http.request(call.method, call.path, **call.arguments)
+                response = self._http.request(call.method, call.path, timeout=timeout, **call.arguments)
             except httpx.TransportError as error:
                 if contract.pause_before_retry(None, attempt, attempts=self._attempts) is None:
                     raise Unreachable(f"{self.address} does not answer: {error}; is it running?") from error
             pause = contract.pause_before_retry(response, attempt, attempts=self._attempts)
             if response is not None and pause is None:
                 return response
-            time.sleep(pause or 0.0)
+            time.sleep(contract.affordable(pause or 0.0, until))
         raise AssertionError("the attempts are bounded")
+
+
+@contextmanager
+def _cut(stream: httpx.Response, until: float | None) -> Iterator[None]:
+    """Cut the line of a stream at `until`, whoever waits for its next word then."""
+    if until is None:
+        yield
+        return
+    line = stream.extensions["network_stream"].get_extra_info("socket")
+
+    def cut() -> None:
+        with suppress(OSError):
+            socket.socket.shutdown(line, socket.SHUT_RDWR)  # also of a line with TLS, whose own would be a last word
+
+    timer = threading.Timer(contract.left(until), cut)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
