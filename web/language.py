@@ -32,11 +32,12 @@ class Catalogue:
     pages: Mapping[str, str]  # by English sentence, of templates and of this package
     scripts: Mapping[str, str]  # by English sentence, of ES modules
     codes: Mapping[str, str]  # by code, of warnings, errors and whatever else arrives with one
+    cards: Mapping[str, str]  # by English text, of the cards of shipped models
 
     @classmethod
     def load(cls, language: str) -> Catalogue:
         if language == ENGLISH:
-            return cls({}, {}, {})
+            return cls({}, {}, {}, {})
         return cls(**json.loads((_LOCALES / f"{language}.json").read_text("utf-8")))
 
 
@@ -70,6 +71,11 @@ def told(code: str, text: str, params: Mapping[str, Any] | None = None) -> str:
         return text
 
 
+def of_card(text: str) -> str:
+    """A text of a model's card in the reader's language; as it stands where the catalogue lacks it."""
+    return _CATALOGUES[current()].cards.get(text, text)
+
+
 def gap() -> str:
     """What stands between two sentences: a space, which Japanese does without."""
     return "" if current() == "ja" else " "
@@ -90,6 +96,7 @@ def register(pages: Blueprint) -> None:
         "languages": _choices,
         "script_words": script_words,
         "gap": gap,
+        "of_card": of_card,
     }
     for name, word in words.items():
         pages.add_app_template_global(word, name)

@@ -14,7 +14,7 @@ from jinja2 import Environment, nodes
 
 from shared.blobs import BlobStore
 from shared.broker import Bell, make_celery
-from shared.cards import Registry
+from shared.cards import ModelCard, Registry
 from shared.settings import REPOSITORY, Settings
 from shared.store import JobStore
 from web import language
@@ -109,6 +109,25 @@ def test_every_code_and_every_shipped_model_is_translated_and_none_is_left_over(
     written = sources()
     left_over = [code for code in set(catalogue.codes) - wanted if not re.search(f"""["']{code}["']""", written)]
     assert left_over == []
+
+
+def test_every_text_of_the_shipped_cards_is_translated_and_none_is_left_over(
+    catalogue: Catalogue, registry: Registry
+) -> None:
+    texts = {text for card in registry.cards.values() for text in texts_of(card)}
+    assert set(catalogue.cards) == {text for text in texts if not text.startswith("https://")}
+
+
+def texts_of(card: ModelCard) -> Iterator[str]:
+    """What the page of the models shows of a card as it stands in it."""
+    facts = card.facts
+    found = [facts["accuracy"].get(key) for key in ("split", "data", "source")]
+    found += [facts.get(key) for key in ("data", "source", "recipe", "hash", "licence")]
+    if card.reliability:
+        found += [card.reliability.data, *card.reliability.familiarity.detection]
+    if card.hierarchy:
+        found.append(card.hierarchy.origin)
+    return filter(None, found)
 
 
 def test_a_sentence_in_two_places_is_translated_alike(catalogue: Catalogue) -> None:

@@ -599,7 +599,7 @@ def test_an_answer_says_how_it_was_made(house: House) -> None:
     seen = words(house.client.get(f"/jobs/{house.answered(document())}"))
     assert f"weights {'ab' * 32} ; shorter side to 32, centre 32, network input 32 pixels; tree: a small tree" in seen
     assert "models: animals; methods: cam; target: predicted; tree: auto; trust: basic; seed: 0" in seen
-    assert "torch 2.13.0" in seen and "compute 31 ms" in seen
+    assert "torch 2.13.0" in seen and "computing 31 ms" in seen
 
 
 def test_pictures_and_downloads_of_an_answer_are_there(house: House) -> None:
