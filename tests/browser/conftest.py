@@ -5,7 +5,11 @@ from __future__ import annotations
 import io
 import os
 import shutil
+import subprocess
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 from urllib.parse import urlsplit
@@ -14,22 +18,40 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, FilePayload, Page, sync_playwright
+from werkzeug.serving import WSGIRequestHandler, make_server
 
+from cli import embedded
+from shared.blobs import BlobStore
+from shared.broker import Bell, make_celery
+from shared.cards import Registry
+from shared.settings import Settings
+from shared.store import JobStore
 from tests.conftest import encoded, wait_for
 from tests.flow.conftest import Service, start
+from web.app import create_app
 
 OUT = Path(__file__).parent / "out"  # screenshots, for a person to look at
 THEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 LANGUAGES = ("en", "ja")
 PATIENCE_MS = 60_000  # of a job, which may be the first of its worker
-NARROW = 360  # pixels, of a small telephone
+WIDE, NARROW = 1280, 360  # pixels: of a desk, and of a small telephone
+CONTRAST = "color-contrast"  # axe's slowest rule, and the only one that looks at colours
+QUALITY = 85  # of JPEGs, which a tall page's picture is in a fraction of the time that a PNG takes
 AXE = Axe()
 
 
 class Open(Protocol):
     def __call__(
-        self, path: str = "/", *, language: str = "en", dark: bool = False, width: int = 1280, scripts: bool = True
+        self, path: str = "/", *, language: str = "en", width: int = WIDE, scripts: bool = True, base: str = ""
     ) -> Page: ...
+
+
+@dataclass(frozen=True)
+class Front:
+    """A web server of this very process over a store: `address` without a slash at its end."""
+
+    address: str
+    store: JobStore
 
 
 @pytest.fixture(scope="session")
@@ -55,28 +77,76 @@ def browser(chromium: str) -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="package")
-def service(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("service")
+
+
+@pytest.fixture(scope="package")
+def service(chromium: str, home: Path) -> Iterator[Service]:
     """One service for all tests of a browser; their jobs stay, and do not disturb each other."""
-    folder = tmp_path_factory.mktemp("service")
-    running = start(folder / "home", folder / "log")
+    running = start(home, home / "log")
     yield running
     running.stop()
+
+
+@pytest.fixture(scope="package")
+def guarded(service: Service, home: Path) -> Iterator[Front]:
+    """The same service behind a front where keys are required."""
+    with front(Settings(home=home, keys="required")) as running:
+        yield running
+
+
+@pytest.fixture(scope="package")
+def idle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
+    """A front without any worker: its jobs stay as a test leaves them."""
+    settings = Settings(home=tmp_path_factory.mktemp("idle"))
+    redis = subprocess.Popen(embedded.prepare(settings), stdout=subprocess.DEVNULL)
+    try:
+        wait_for(settings.redis_socket.exists, seconds=10)
+        with front(settings) as running:
+            yield running
+    finally:
+        redis.kill()
+        redis.wait()
+
+
+@contextmanager
+def front(settings: Settings) -> Iterator[Front]:
+    store, blobs = JobStore.connect(settings), BlobStore(settings.blobs)
+    bell = Bell(make_celery(settings))
+    app = create_app(settings, store=store, blobs=blobs, bell=bell, registry=Registry.load(settings))
+    server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=Silent)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield Front(f"http://127.0.0.1:{server.port}", store)
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+class Silent(WSGIRequestHandler):
+    """Writes no line for every request."""
+
+    def log(self, type: str, message: str, *args: object) -> None:
+        """Nothing: the browser sees what fails."""
 
 
 @pytest.fixture
 def open_page(browser: Browser, service: Service) -> Iterator[Open]:
     """Opens a page as a new reader. Fails the test where a page asks another host, breaks its policy or throws."""
-    base = str(service.client.base_url)
+    ours = str(service.client.base_url)
     contexts: list[BrowserContext] = []
     faults: list[str] = []
 
     def open_one(
-        path: str = "/", *, language: str = "en", dark: bool = False, width: int = 1280, scripts: bool = True
+        path: str = "/", *, language: str = "en", width: int = WIDE, scripts: bool = True, base: str = ""
     ) -> Page:
+        base = base or ours
         context = browser.new_context(
             base_url=base,
             locale=language,
-            color_scheme="dark" if dark else "light",
             viewport={"width": width, "height": 800},
             java_script_enabled=scripts,
             reduced_motion="reduce",
@@ -129,9 +199,9 @@ def foreign(address: str, base: str) -> list[str]:
     return [] if parts.scheme in ("blob", "data") or parts.netloc == urlsplit(base).netloc else [address]
 
 
-def violations(page: Page) -> list[str]:
-    """What axe finds wrong with a page, serious or critical, one line each."""
-    found = AXE.run(page).response["violations"]
+def violations(page: Page, **options: object) -> list[str]:
+    """What axe finds wrong with a page, serious or critical, one line each. `options` choose among its rules."""
+    found = AXE.run(page, options={"resultTypes": ["violations"], **options}).response["violations"]
     grave = [one for one in found if one["impact"] in ("serious", "critical")]
     return [f"{one['id']}: {one['help']}: {node['html'][:200]}" for one in grave for node in one["nodes"]]
 
@@ -146,4 +216,4 @@ def shoot(page: Page, name: str) -> None:
     page.evaluate("for (const image of document.images) image.loading = 'eager'")
     page.evaluate("Promise.allSettled([...document.images].map((image) => image.decode()))")
     OUT.mkdir(exist_ok=True)
-    page.screenshot(path=OUT / f"{name}.png", full_page=True)
+    page.screenshot(path=OUT / f"{name}.jpg", type="jpeg", quality=QUALITY, full_page=True)

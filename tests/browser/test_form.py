@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import FilePayload, Page, expect
 
-from tests.browser.conftest import LANGUAGES, PATIENCE_MS, Open, shoot, violations
+from tests.browser.conftest import PATIENCE_MS, Open, shoot, violations
 from tests.conftest import encoded
 from tests.flow.conftest import Service
 
@@ -98,20 +98,14 @@ def test_a_form_without_a_picture_says_what_is_missing(open_page: Open) -> None:
     expect(page.get_by_role("alert")).to_have_text("Choose a picture first.")
 
 
-@pytest.mark.parametrize("language", LANGUAGES)
 def test_a_running_job_shows_how_far_it_is_and_can_be_stopped(
-    open_page: Open, service: Service, chelsea: FilePayload, language: str
+    open_page: Open, service: Service, chelsea: FilePayload
 ) -> None:
-    page = open_page(long_job(service, chelsea), language=language)
+    page = open_page(long_job(service, chelsea))
     expect(page.locator("#progress[value]")).to_be_visible(timeout=PATIENCE_MS)
     expect(page).to_have_title(re.compile(r"^\d+%"))
-    assert violations(page) == []
-    shoot(page, f"running.{language}")
     page.locator("#follow button").click()
-    stopped = {"en": "This job was cancelled", "ja": "このジョブは取り消されました"}[language]
-    expect(page.get_by_role("heading", level=1)).to_have_text(stopped, timeout=PATIENCE_MS)
-    assert violations(page) == []
-    shoot(page, f"cancelled.{language}")
+    expect(page.get_by_role("heading", level=1)).to_have_text("This job was cancelled", timeout=PATIENCE_MS)
 
 
 def test_where_no_event_stream_can_be_had_the_page_polls(

@@ -1,44 +1,82 @@
-"""Every page and state in both themes and languages: no grave fault by axe, and a picture for a person to look at."""
+"""Every page and state in both themes and languages, wide and narrow: no grave fault by axe, nothing wider than a small
+telephone, dark where the reader wants it dark; and pictures for a person to look at."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from secrets import token_hex
 
+import httpx
 import pytest
 from playwright.sync_api import FilePayload, Page, expect
 
-from tests.browser.conftest import LANGUAGES, PATIENCE_MS, THEMES, Open, finished, shoot, violations
-from tests.flow.conftest import Service
+from shared.jobs import Claim, JobError, JobStatus
+from tests.browser.conftest import (
+    CONTRAST,
+    LANGUAGES,
+    NARROW,
+    PATIENCE_MS,
+    THEMES,
+    WIDE,
+    Front,
+    Open,
+    overflow,
+    shoot,
+    violations,
+)
+
+FAILURES = (
+    "invalid_image",
+    "model_unavailable",
+    "timeout",
+    "out_of_memory",
+    "worker_lost",
+    "storage",
+    "internal",
+)  # as the contract names them
+BRIGHTNESS = "name => Math.max(...getComputedStyle(document.body)[name].match(/\\d+/g).slice(0, 3).map(Number))"
 
 
-def form(page: Page) -> None:
-    page.goto("/")
+def plain(path: str) -> Callable[[Page], object]:
+    return lambda page: page.goto(path)
 
 
 def options(page: Page) -> None:
     page.goto("/")
-    page.evaluate("for (const part of document.querySelectorAll('details')) part.open = true")
+    unfold(page)
 
 
 PLAIN: dict[str, Callable[[Page], object]] = {
-    "form": form,
+    "form": plain("/"),
     "options": options,
-    "missing": lambda page: page.goto("/jobs/nothing"),
-    "models": lambda page: page.goto("/models"),
-    "meaning": lambda page: page.goto("/meaning"),
-    "history-empty": lambda page: page.goto("/history"),
+    "missing": plain("/jobs/nothing"),
+    "models": plain("/models"),
+    "meaning": plain("/meaning"),
+    "history-empty": plain("/history"),
 }
 
 
+def unfold(page: Page) -> None:
+    page.evaluate("for (const part of document.querySelectorAll('details')) part.open = true")
+
+
 def look(page: Page, name: str, language: str) -> None:
-    """Check the page as it is, and keep its pictures in both themes."""
-    found = {}
+    """Check the page as it is, and keep its pictures. Colours are the same in every language, and all but colours in
+    both themes, so that nothing is checked twice."""
+    colours = language == "en"
+    found = violations(page, rules={CONTRAST: {"enabled": colours}})
     for theme in THEMES:
         page.emulate_media(color_scheme=theme)
-        if language == "en" or theme == "light":  # colours are the same in every language
-            found[theme] = violations(page)
+        if theme == "dark" and colours:
+            found += violations(page, runOnly=[CONTRAST])
+        ground, ink = (page.evaluate(BRIGHTNESS, name) for name in ("backgroundColor", "color"))
+        assert ground < 60 < 180 < ink if theme == "dark" else ink < 60 < 180 < ground
         shoot(page, f"{name}.{language}.{theme}")
-    assert not any(found.values()), found
+    page.set_viewport_size({"width": NARROW, "height": 800})
+    assert overflow(page) <= 0
+    shoot(page, f"{name}.{language}.narrow")
+    page.set_viewport_size({"width": WIDE, "height": 800})
+    assert found == []
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -70,13 +108,74 @@ def test_the_history_is_in_order(open_page: Open, chelsea: FilePayload, language
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_an_answer_is_in_order(open_page: Open, answered: str, language: str) -> None:
     page = open_page(answered, language=language)
-    expect(page.locator(".answer").first).to_be_visible(timeout=PATIENCE_MS)
-    page.evaluate("for (const part of document.querySelectorAll('details')) part.open = true")
+    expect(page.locator("[data-part=legend]").first).to_be_visible(timeout=PATIENCE_MS)
+    unfold(page)
     look(page, "answer", language)
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_a_failure_is_in_order(open_page: Open, service: Service, broken: FilePayload, language: str) -> None:
-    files = {"image": (broken["name"], broken["buffer"], broken["mimeType"])}
-    job = service.client.post("/api/v1/jobs", files=files).json()
-    look(open_page(finished(service, job["links"]["self"]), language=language), "failed", language)
+def test_signing_in_is_in_order(open_page: Open, guarded: Front, language: str) -> None:
+    look(open_page(language=language, base=guarded.address), "sign-in", language)
+
+
+# -- jobs that no worker ends ------------------------------------------------------------------------------------------
+
+
+class Waiting:
+    """Jobs on a service without a worker, one at a time."""
+
+    def __init__(self, idle: Front, file: FilePayload) -> None:
+        self.store = idle.store
+        self.address = f"{idle.address}/api/v1/jobs"
+        self.files = {"image": (file["name"], file["buffer"], file["mimeType"])}
+
+    def submit(self) -> str:
+        """The path of the page of a new job."""
+        return str(httpx.post(self.address, files=self.files).json()["links"]["page"])
+
+    def claim(self) -> Claim:
+        """The job, as a worker takes it."""
+        (claim,) = self.store.claim(1, claim_id=token_hex())
+        return claim
+
+
+@pytest.fixture
+def waiting(idle: Front, chelsea: FilePayload) -> Waiting:
+    return Waiting(idle, chelsea)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_job_on_its_way_is_in_order(open_page: Open, idle: Front, waiting: Waiting, language: str) -> None:
+    page = open_page(waiting.submit(), language=language, base=idle.address)
+    expect(page.locator("#position")).to_have_text("1")
+    look(page, "queued", language)
+    claim = waiting.claim()
+    idle.store.report(claim, done=41, total=257, stage="scorecam")
+    expect(page.locator("#progress")).to_have_attribute("value", "41")
+    look(page, "running", language)
+    idle.store.stop(claim, JobStatus.CANCELLED)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_way_to_end_without_an_answer_is_told(
+    open_page: Open, idle: Front, waiting: Waiting, language: str
+) -> None:
+    page = open_page("/healthz", language=language, base=idle.address)
+    titles = set()
+    for code in FAILURES:
+        path = waiting.submit()
+        idle.store.fail(waiting.claim(), JobError(code, "It went wrong."))
+        titles.add(see(page, path, f"{code}.{language}"))
+    for status in (JobStatus.CANCELLED, JobStatus.EXPIRED):
+        path = waiting.submit()
+        idle.store.stop(waiting.claim(), status)
+        titles.add(see(page, path, f"{status}.{language}"))
+    assert len(titles) == len(FAILURES) + 2
+    look(page, "ended", language)
+
+
+def see(page: Page, path: str, name: str) -> str:
+    """Keep a picture of the page; its title."""
+    page.goto(path)
+    shoot(page, name)
+    return page.locator("h1").inner_text()

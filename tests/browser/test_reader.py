@@ -7,12 +7,11 @@ import re
 import pytest
 from playwright.sync_api import FilePayload, Page, expect
 
-from tests.browser.conftest import NARROW, PATIENCE_MS, Open, overflow, violations
+from tests.browser.conftest import PATIENCE_MS, Open, violations
 
 FIRST_PAINT_MS = 1000
 LOADS = 8  # of which one in time counts: the others may have met a busy machine
 BYTES_BEFORE_PICTURES = 100_000
-PAGES = ("/", "/jobs/nothing", "/models", "/meaning", "/history")
 ANSWER = ".answer"
 
 # Sizes as they came over the wire, headers included, of everything but pictures.
@@ -83,24 +82,6 @@ def test_a_file_that_is_no_picture_is_refused_on_the_form(open_page: Open) -> No
     page = open_page()
     give(page, {"name": "notes.png", "mimeType": "image/png", "buffer": b"no picture at all"})
     expect(page.get_by_role("alert")).to_have_text("The file is not a JPEG, PNG or WebP picture.")
-
-
-def test_dark_readers_get_a_dark_page(open_page: Open, answered: str) -> None:
-    for path in (*PAGES, answered):
-        page = open_page(path, dark=True)
-        ground, ink = (page.evaluate(BRIGHTNESS, name) for name in ("backgroundColor", "color"))
-        assert ground < 60 < 180 < ink
-
-
-BRIGHTNESS = "name => Math.max(...getComputedStyle(document.body)[name].match(/\\d+/g).slice(0, 3).map(Number))"
-
-
-def test_no_page_is_wider_than_a_small_telephone(open_page: Open, answered: str) -> None:
-    for language in ("en", "ja"):
-        for path in (*PAGES, answered):
-            page = open_page(path, width=NARROW, language=language)
-            page.evaluate("for (const part of document.querySelectorAll('details')) part.open = true")
-            assert overflow(page) <= 0, path
 
 
 def test_the_documentation_of_the_api_is_drawn_from_our_own_files(open_page: Open) -> None:
