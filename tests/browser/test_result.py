@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from playwright.sync_api import Locator, Page, expect
 
-from tests.browser.conftest import NARROW, PATIENCE_MS, THEMES, Open, overflow, shoot, violations
+from tests.browser.conftest import PATIENCE_MS, Open, shoot, violations
 from tests.flow.conftest import Service
 
 # What a canvas shows, told apart by the sum of its opacities and some of its pixels.
@@ -151,27 +151,55 @@ def test_another_class_is_explained_in_place_and_the_first_answer_comes_back(pag
     expect(answer.get_by_text("asked for; not the prediction")).to_be_visible()
     expect(answer.locator("h2")).to_be_focused()
     expect(legend(answer).first).to_be_visible()
-    address = answer.get_by_role("link", name="This answer’s own page").get_attribute("href")
     answer.get_by_role("button", name="Back to the answer before").click()
     expect(answer.locator(".evidence h3")).to_have_text("Which pixels: the evidence for cat")
-    page.goto(str(address))
+
+
+def test_what_is_answered_in_place_is_in_the_history_of_the_browser(page: Page, answered: str) -> None:
+    heading = tree_answer(page).locator(".evidence h3")
+    tree_answer(page).get_by_role("button", name="Explain dog").click()
+    expect(heading).to_have_text("Which pixels: the evidence for dog", timeout=PATIENCE_MS)
+    assert not page.url.endswith(answered)
+    page.go_back()
+    expect(heading).to_have_text("Which pixels: the evidence for cat")
+    assert page.url.endswith(answered)
+    page.go_forward()
+    expect(heading).to_have_text("Which pixels: the evidence for dog")
+    page.reload()
     expect(page.locator(".answer")).to_have_count(1)
     expect(page.locator(".evidence h3")).to_have_text("Which pixels: the evidence for dog")
 
 
+def test_a_question_in_place_can_be_stopped(page: Page) -> None:
+    answer = tree_answer(page)
+    answer.locator("form.ranking").evaluate(ASK_BY_RISE)  # which takes a while
+    answer.get_by_role("button", name="Explain dog").click()
+    asking = page.locator("#asking")
+    asking.get_by_role("button", name="Cancel").click()
+    expect(asking).to_be_hidden(timeout=PATIENCE_MS)
+    expect(answer.locator(".evidence h3")).to_have_text("Which pixels: the evidence for cat")
+
+
+ASK_BY_RISE = """form => {
+    const field = document.createElement("input");
+    Object.assign(field, { type: "hidden", name: "methods", value: "rise" });
+    form.append(field);
+}"""
+
+
 def test_two_classes_are_compared_side_by_side_on_one_scale(page: Page) -> None:
     answer = tree_answer(page)
-    answer.get_by_label("Rather than", exact=True).fill("dog")
+    answer.get_by_label("Rather than", exact=True).fill("runner-up")
     answer.get_by_role("button", name="Compare the two").click()
     figures = answer.locator(".comparison figure")
     expect(figures.locator("figcaption")).to_have_text(["cat", "dog", "cat rather than dog"], timeout=PATIENCE_MS)
     expect(figures.nth(0).locator("[data-part=high]")).not_to_be_empty()
     tops = figures.locator("[data-part=high]").all_inner_texts()
     assert tops[0] == tops[1]
-    for theme in THEMES:
-        page.emulate_media(color_scheme=theme)
-        shoot(page, f"comparison.en.{theme}")
     assert violations(page) == []
+    shoot(page, "comparison.en")
+    page.go_back()
+    expect(answer.locator(".comparison")).to_have_count(0)
 
 
 def test_a_class_that_the_model_does_not_know_is_said_to_be_unknown(page: Page) -> None:
@@ -237,10 +265,3 @@ def test_the_commands_and_files_to_take_along_are_there(page: Page, service: Ser
     expect(page.locator("#with-curl")).to_contain_text(f"{str(service.client.base_url).rstrip('/')}/api/v1/jobs")
     for link in page.get_by_role("list", name="Downloads").get_by_role("link").all():
         assert service.client.get(str(link.get_attribute("href"))).status_code == 200
-
-
-def test_on_a_small_telephone_an_answer_is_whole(open_page: Open, answered: str) -> None:
-    page = open_page(answered, width=NARROW)
-    expect(legend(page).first).to_be_visible()
-    assert overflow(page) <= 0
-    shoot(page, "answer.narrow")
