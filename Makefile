@@ -7,10 +7,10 @@ FITS := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))
 PYTHON ?= $(shell for p in python3.12 python3.11 python3; do $$p -c '$(FITS)' 2>/dev/null && echo $$p && break; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format quality bench faults audit
+.PHONY: help run test check format quality bench faults bulk-faults bulk-latency audit
 
 help:  ## Say what the targets do
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: $(VENV)/.run  ## Start Pathlight on 127.0.0.1:8000 (PORT= for another port); Ctrl-C ends it
 	@exec $(BIN)/pathlight run
@@ -32,6 +32,12 @@ bench: $(VENV)/.test  ## Measure speed and cost; writes docs/performance.md and 
 
 faults: $(VENV)/.test  ## Strike a real service with every fault (20 minutes); writes docs/reliability.md
 	$(BIN)/python -m tests.faults
+
+bulk-faults: $(VENV)/.test  ## Kill client and worker of a bulk run of 10,000 pictures (10 minutes); writes docs/bulk.md
+	$(BIN)/python -m bench.bulk_faults
+
+bulk-latency: $(VENV)/.test  ## Measure interactive work beside bulk work (5 minutes); writes docs/bulk.md
+	$(BIN)/python -m bench.bulk_latency
 
 audit: $(VENV)/.test  ## Ask the advisory database about the installed packages; needs the network
 	$(BIN)/pip-audit --skip-editable

@@ -147,7 +147,7 @@ def write_pictures(folder: Path, count: int) -> None:
 def trial(count: int, folder: Path, *, watch: Watch = lambda stage, done: None) -> Verdict:
     """One whole trial with `count` pictures in an empty folder."""
     write_pictures(folder / "pictures", count)
-    place = Place(folder, _free_port())
+    place = Place(folder, free_port())
     with _service(place) as service:
         began, strikes = time.monotonic(), 0
         for share in STRIKES:
@@ -238,7 +238,7 @@ def _kill_worker(service: subprocess.Popen[bytes]) -> None:
             os.killpg(int(pid), signal.SIGKILL)
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

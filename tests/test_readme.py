@@ -46,7 +46,7 @@ def test_the_japanese_readme_gives_the_same_commands_folders_and_settings() -> N
     assert inline_code(JAPANESE) == inline_code(README)
 
 
-@pytest.mark.parametrize("name", ["explain", "submit", "models", "doctor"])
+@pytest.mark.parametrize("name", ["explain", "submit", "bulk", "models", "doctor"])
 def test_the_command_line_teaches_itself(name: str) -> None:
     command = [sys.executable, "-m", "cli", name, "--help"]
     shown = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
@@ -57,7 +57,7 @@ def test_the_readme_names_no_command_that_is_not_tested() -> None:
     known = {"make", "curl", ".venv/bin/pathlight"}
     assert {shlex.split(command)[0] for command in commands()} == known
     subcommands = {shlex.split(c)[1] for c in commands() if "pathlight" in shlex.split(c)[0]}
-    assert subcommands == {"explain", "submit", "models", "doctor"}
+    assert subcommands == {"explain", "submit", "bulk", "models", "doctor"}
 
 
 def run_explain(command: str, photo: Image.Image, folder: Path) -> str:
