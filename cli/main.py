@@ -541,6 +541,19 @@ def gc(dry_run: bool) -> None:
 
 @main.command()
 @sentences
+def pools() -> None:
+    """Show which workers are here, by pool: what they take, and what waits for them.
+
+    A pool is made of workers with PATHLIGHT_POOL=NAME, which take the jobs of PATHLIGHT_POOL_MODELS and
+    PATHLIGHT_POOL_LANES alone and hear the Celery queue drain.NAME (docs/scaling.md).
+    """
+    from cli.pools import print_pools
+
+    print_pools(JobStore.connect(Settings.load()).pools.staff(), console)
+
+
+@main.command()
+@sentences
 def doctor() -> None:
     """Check this machine and the running service, and say what to mend.
 

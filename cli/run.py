@@ -17,7 +17,7 @@ import httpx
 
 from cli import embedded
 from cli.processes import Child, stop_all
-from shared.broker import DELIVER_QUEUE, DRAIN_QUEUE, KEEP_QUEUE
+from shared.broker import DELIVER_QUEUE, KEEP_QUEUE, drain_queue
 from shared.errors import AlreadyRunning, PathlightError, StoreUnavailable
 from shared.settings import LOOPBACK, REPOSITORY, Settings
 from shared.store import JobStore
@@ -115,8 +115,9 @@ def _launch(child: Child, children: list[Child]) -> None:
 
 def worker_command(settings: Settings) -> list[str]:
     """Celery with the keeper's clock inside; compose runs the keeper as a service of its own."""
+    queues = f"{drain_queue(settings.pool)},{KEEP_QUEUE}"
     clock = ["--beat", "--schedule", str(settings.home / "beat")]
-    return [*_celery("worker", queues=f"{DRAIN_QUEUE},{KEEP_QUEUE}", concurrency=settings.concurrency), *clock]
+    return [*_celery("worker", queues=queues, concurrency=settings.concurrency), *clock]
 
 
 def sender_command() -> list[str]:

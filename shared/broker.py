@@ -7,12 +7,16 @@ costs time and one that comes twice costs one empty claim.
 from __future__ import annotations
 
 import logging
+import math
+import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from celery import Celery
 from kombu.exceptions import OperationalError
 from redis import RedisError
 
+from shared.errors import StoreUnavailable
 from shared.settings import Settings
 from shared.store import PREFIX
 
@@ -22,9 +26,15 @@ DELIVER = "pathlight.deliver"
 DRAIN_QUEUE = "drain"
 KEEP_QUEUE = "keep"
 DELIVER_QUEUE = "deliver"
+LOOK_SECONDS = 5.0  # between two looks at which pools there are
 RING_SECONDS = 60  # a ring that nobody heard for so long is forgotten
 
 log = logging.getLogger(__name__)
+
+
+def drain_queue(pool: str) -> str:
+    """The queue of the doorbells of a pool's workers."""
+    return f"{DRAIN_QUEUE}.{pool}" if pool else DRAIN_QUEUE
 
 
 def make_celery(settings: Settings) -> Celery:
@@ -40,7 +50,7 @@ def make_celery(settings: Settings) -> Celery:
         task_reject_on_worker_lost=False,
         task_default_queue=DRAIN_QUEUE,
         task_routes={
-            DRAIN: {"queue": DRAIN_QUEUE},
+            DRAIN: {"queue": drain_queue(settings.pool)},
             KEEP: {"queue": KEEP_QUEUE},
             DELIVER: {"queue": DELIVER_QUEUE},
         },
@@ -87,21 +97,35 @@ def _clock(settings: Settings) -> dict[str, dict[str, Any]]:
 
 
 class Bell:
-    """Rings for one worker; the store has it ring for the next where more waits than it takes. A ring that fails is no
-    error: the keeper rings again for whatever still waits."""
+    """Rings for one worker of each of the `pools` (without them: of the one that has no name); the store has it ring
+    for the next where more waits than it takes. A ring that fails is no error: the keeper rings again for it."""
 
-    def __init__(self, app: Celery) -> None:
+    def __init__(self, app: Celery, *, pools: Callable[[], Sequence[str]] = lambda: ("",)) -> None:
         self._app = app
+        self._pools = pools
+        self._known: Sequence[str] = ()
+        self._looked = -math.inf
 
     def ring(self) -> None:
-        self._send(DRAIN)
+        try:
+            for pool in self._heard():
+                self._send(DRAIN, queue=drain_queue(pool))
+        except StoreUnavailable as error:
+            log.warning("the doorbell did not ring: %s", error)
 
     def ring_sender(self) -> None:
         """Ring for whoever sends webhooks."""
-        self._send(DELIVER)
+        self._send(DELIVER, queue=DELIVER_QUEUE)
 
-    def _send(self, task: str) -> None:
+    def _send(self, task: str, *, queue: str) -> None:
         try:
-            self._app.send_task(task, retry=False, expires=RING_SECONDS)
+            self._app.send_task(task, queue=queue, retry=False, expires=RING_SECONDS)
         except (OperationalError, RedisError, OSError) as error:
             log.warning("the doorbell did not ring: %s", error)
+
+    def _heard(self) -> Sequence[str]:
+        """The pools, looked up now and then: a worker that has just come looks by itself for what waits."""
+        if time.monotonic() - self._looked > LOOK_SECONDS:
+            self._known = self._pools()
+            self._looked = time.monotonic()
+        return self._known

@@ -25,7 +25,7 @@ def job_summary(job: Job, *, base: str = "") -> dict[str, Any]:
         "created_at": rfc3339(job.created_ms),
         "started_at": rfc3339(job.started_ms),
         "finished_at": rfc3339(job.finished_ms),
-        "queue": None if job.position is None else {"position": job.position, "eta_seconds": job.eta_seconds},
+        "queue": _queue(job),
         "progress": job.progress,
         "attempts": job.attempts,
         "cached": job.cached,
@@ -69,3 +69,10 @@ def _with_addresses(explanation: Mapping[str, Any], artifacts: str) -> dict[str,
         steps = [{**step, "map": addressed(step["map"])} for step in path["steps"]]
         out["decision_path"] = addressed({**path, "steps": steps})
     return out
+
+
+def _queue(job: Job) -> dict[str, Any] | None:
+    if job.position is None:
+        return None
+    reason = None if job.served else f"no worker is here that serves {', '.join(job.options.models)}; the job waits"
+    return {"position": job.position, "eta_seconds": job.eta_seconds, "reason": reason}

@@ -103,6 +103,7 @@ class Job:
     error: JobError | None = None
     position: int | None = None
     eta_seconds: float | None = None
+    served: bool = True  # False while it waits and no worker is here that takes it
     progress: Mapping[str, Any] | None = None
 
     @classmethod

@@ -22,6 +22,7 @@ _LIMITS = ("queue_limit_per_key", "writes_per_minute", "reads_per_minute", "sign
 WEBHOOK_PREFIX = "whsec_"
 SHORTEST_WEBHOOK_KEY = 24  # bytes, as Standard Webhooks asks
 SHORTEST_SIGNING_KEY = 32  # characters
+_POOL = re.compile(r"[a-z0-9-]{0,32}")
 LONGEST_SOCKET_PATH = 100  # bytes; Linux allows 107 and some clients append to it
 
 
@@ -65,6 +66,9 @@ class Settings:
     blob_grace_seconds: float = 3600.0  # a file that no job names is left alone for so long: its job may be coming
     disk_reserve_bytes: int = 256 * 1024 * 1024  # free room below which nothing new is accepted
 
+    pool: str = ""  # of this worker; its Celery queue is drain.NAME, and drain without a name
+    pool_models: str = ""  # that it serves, by comma; empty: all
+    pool_lanes: str = ""  # that it serves: interactive or bulk; empty: both
     batch_size: int = 8
     concurrency: int = 1
     lease_seconds: float = 30.0
@@ -130,6 +134,7 @@ class Settings:
             raise InvalidSetting(f"PATHLIGHT_OUTBOUND_PORTS={self.outbound_ports!r} must be port numbers, as in 80,443")
         _check_webhook_secret(self.webhook_secret)
         _check_public_url(self.public_url)
+        self._check_pool()
         for name in (
             "batch_size",
             "concurrency",
@@ -152,6 +157,17 @@ class Settings:
                 f"PATHLIGHT_WEB_THREADS={self.web_threads} to other requests"
             )
 
+    def _check_pool(self) -> None:
+        if not _POOL.fullmatch(self.pool):
+            raise InvalidSetting(f"PATHLIGHT_POOL={self.pool!r} must be up to 32 small letters, digits and hyphens")
+        if not self.pool and (self.pool_models or self.pool_lanes):
+            raise InvalidSetting(
+                "PATHLIGHT_POOL_MODELS and PATHLIGHT_POOL_LANES say what a pool takes; name it: PATHLIGHT_POOL=gpu"
+            )
+        for lane in self.served_lanes:
+            if lane not in ("interactive", "bulk"):
+                raise InvalidSetting(f"PATHLIGHT_POOL_LANES={self.pool_lanes!r} must be interactive or bulk")
+
     def to_environment(self) -> dict[str, str]:
         """The variables from which `load` rebuilds this record, for child processes."""
         return {_key(f.name): str(getattr(self, f.name)) for f in fields(self) if str(getattr(self, f.name))}
@@ -173,7 +189,7 @@ class Settings:
 
     @property
     def _named_hosts(self) -> list[str]:
-        return [name.strip() for name in self.trusted_hosts.split(",") if name.strip()]
+        return list(_listed(self.trusted_hosts))
 
     @property
     def embedded(self) -> bool:
@@ -217,6 +233,16 @@ class Settings:
         return _key_of(self.webhook_secret)
 
     @property
+    def served_models(self) -> tuple[str, ...]:
+        """Those whose jobs this worker takes; empty: every model's."""
+        return _listed(self.pool_models)
+
+    @property
+    def served_lanes(self) -> tuple[str, ...]:
+        """Those whose jobs this worker takes; empty: of both."""
+        return _listed(self.pool_lanes)
+
+    @property
     def blobs(self) -> Path:
         return self.home / "blobs"
 
@@ -238,6 +264,10 @@ class Settings:
     @property
     def default_models(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(name for name in (self.classifier, self.tree_model) if name))
+
+
+def _listed(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
 def _key(name: str) -> str:

@@ -21,6 +21,7 @@ from shared.errors import JobConflict, QueueFull, StoreUnavailable, TooManyReque
 from shared.jobs import Claim, ImageRecord, Job, JobError, JobOptions, JobStatus, Lane
 from shared.keys import KeyRing
 from shared.overview import Overview
+from shared.pools import Pool, PoolStore
 from shared.settings import Settings
 from shared.webhooks import WebhookSchedule
 
@@ -80,6 +81,8 @@ class JobStore:
         self._ring_ms = _ms(settings.reap_seconds)  # the keeper then rings himself
         self.keys = KeyRing(client, settings)
         self.batches = BatchStore(client, settings)
+        self.pools = PoolStore(client, settings)
+        self._pool = Pool.of(settings).to_json()
         self.webhooks = WebhookSchedule(client, settings)
         self._scripts = Scripts(client, (*_NAMES, *_FIGURES))
 
@@ -131,9 +134,9 @@ class JobStore:
         return str(job_id)
 
     def claim(self, most: int, *, claim_id: str, woken: bool = False, ring: Ring | None = None) -> list[Claim]:
-        """Take up to `most` waiting jobs under a lease. The same `claim_id` returns the same jobs. `woken` says that
-        this answers a doorbell, so that the next job may ring again; `ring` is called where more waits than was taken
-        and no doorbell is on its way for it."""
+        """Take up to `most` waiting jobs that this worker's pool takes, under a lease. The same `claim_id` returns the
+        same jobs. `woken` says that this answers a doorbell, so that the next job may ring again; `ring` is called
+        where more waits than was taken and no doorbell is on its way for it."""
         to_ring, texts = self._call(
             "claim",
             most,
@@ -143,6 +146,7 @@ class JobStore:
             _ms(self._settings.retention_seconds),
             int(woken),
             self._ring_ms if ring else 0,
+            self._pool,
         )
         if ring and to_ring:
             ring()
@@ -226,15 +230,16 @@ class JobStore:
 
     def get(self, job_id: str, *, viewer: str | None = None) -> Job:
         """The job as it stands. Raises UnknownJob, also where `viewer` is not its owner; None sees every job."""
-        found = self._call("look", job_id, int(viewer is not None), viewer or "")
+        heard_ms = _ms(self._settings.heartbeat_seconds)
+        found = self._call("look", job_id, int(viewer is not None), viewer or "", heard_ms)
         if not found:
             raise UnknownJob("there is no job with this id")
-        ahead, pace_ms, fields = found
+        ahead, pace_ms, fields, served = found
         job = Job.from_hash(job_id, dict(zip(fields[::2], fields[1::2], strict=True)))
         if ahead is None:
             return job
         eta_seconds = (ahead + 1) * float(pace_ms or PACE_MS) / 1000
-        return replace(job, position=ahead + 1, eta_seconds=round(eta_seconds, 3))
+        return replace(job, position=ahead + 1, eta_seconds=round(eta_seconds, 3), served=served == 1)
 
     def newest(
         self, *, viewer: str | None = None, status: JobStatus | None = None, before: int | None = None, most: int = 20

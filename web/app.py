@@ -100,11 +100,12 @@ def from_environment() -> OpenAPI:
     """The application for a WSGI server: `gunicorn 'web.app:from_environment()'`."""
     settings = Settings.load()
     logs.configure(settings)
+    store = JobStore.connect(settings)
     return create_app(
         settings,
-        store=JobStore.connect(settings),
+        store=store,
         blobs=BlobStore(settings.blobs, durable=settings.durability == "always"),
-        bell=Bell(make_celery(settings)),
+        bell=Bell(make_celery(settings), pools=store.pools.names),
         registry=Registry.load(settings),
     )
 

@@ -75,6 +75,7 @@ class Problem(BaseModel):
 class Queue(BaseModel):
     position: int
     eta_seconds: float
+    reason: str | None = Field(description="Why nobody is about to take the job; null where somebody is.")
 
 
 class Progress(BaseModel):

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection
 from typing import Any
 
 from celery import bootsteps, signals
 from celery.beat import EmbeddedService
 
 from shared import logs
-from shared.broker import DELIVER, DRAIN, DRAIN_QUEUE, KEEP, make_celery
-from shared.errors import StoreUnavailable
+from shared.broker import DELIVER, DRAIN, DRAIN_QUEUE, KEEP, drain_queue, make_celery
+from shared.errors import InvalidSetting, StoreUnavailable
+from shared.pools import Pool
 from shared.settings import Settings
 from shared.store import JobStore
 from worker.receipts import keep_receipts
@@ -37,7 +39,7 @@ class Heartbeat(bootsteps.StartStopStep):  # type: ignore[misc]
         self._new_clock: Any = None
 
     def start(self, parent: Any) -> None:
-        drains = DRAIN_QUEUE in parent.app.amqp.queues.consume_from
+        drains = _drains(parent.app.amqp.queues.consume_from)
         self._beat(parent, drains)
         self._timer = parent.timer.call_repeatedly(HEARTBEAT_SECONDS, self._beat, (parent, drains))
 
@@ -58,6 +60,8 @@ class Heartbeat(bootsteps.StartStopStep):  # type: ignore[misc]
         self._keep_clock(parent)
         try:
             self._store.heartbeat(parent.hostname, drains=drains)
+            if drains:
+                self._store.pools.announce(parent.hostname, Pool.of(settings))
         except StoreUnavailable as error:
             log.warning("the store does not hear this worker: %s", error)
 
@@ -71,6 +75,15 @@ class Heartbeat(bootsteps.StartStopStep):  # type: ignore[misc]
             parent.app, schedule_filename=parent.schedule_filename, scheduler_cls=parent.scheduler
         )
         self._new_clock.start()
+
+
+def _drains(queues: Collection[str]) -> bool:
+    """Whether this process takes jobs. Raises InvalidSetting where it would hear the doorbells of another pool."""
+    own = drain_queue(settings.pool)
+    others = [name for name in queues if name.partition(".")[0] == DRAIN_QUEUE and name != own]
+    if others:
+        raise InvalidSetting(f"PATHLIGHT_POOL={settings.pool!r} goes with --queues {own}, not with {', '.join(others)}")
+    return own in queues
 
 
 app.steps["worker"].add(Heartbeat)

@@ -27,6 +27,7 @@ class Keeper:
         self._ring = ring
         self._clocks: tuple[float, float] | None = None  # Redis time and monotonic time of the last pass
         self._swept = time.monotonic()
+        self._unserved: tuple[str, ...] = ()  # what the log said last of jobs that nobody takes
 
     def run(self) -> None:
         if self._clocks_agree():
@@ -35,6 +36,7 @@ class Keeper:
         if time.monotonic() - self._swept > SWEEP_SECONDS:
             self._swept = time.monotonic()
             self.sweep(older_than=self._settings.blob_grace_seconds)
+        self._report_unserved()
         if any(self._store.waiting(lane) for lane in Lane):
             self._ring()
 
@@ -45,6 +47,14 @@ class Keeper:
         except AlreadyRunning as error:
             log.info("%s", error)
             return Swept()
+
+    def _report_unserved(self) -> None:
+        """Say once of which models jobs wait that no worker takes; they wait on, and keep nobody else waiting."""
+        lacking = tuple(sorted({", ".join(one.models) for one in self._store.pools.staff().unserved}))
+        if lacking != self._unserved:
+            for models in lacking:
+                log.warning("jobs wait for a worker that serves %s; none is here", models)
+            self._unserved = lacking
 
     def _clocks_agree(self) -> bool:
         """Whether Redis's clock ran like ours since the last pass: a clock that was set must cost nobody a lease."""

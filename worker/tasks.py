@@ -29,11 +29,12 @@ log = logging.getLogger(__name__)
 
 def register(app: Celery, settings: Settings) -> None:
     """Register all tasks on the application."""
-    bell = Bell(app)
 
     @cache
     def store() -> JobStore:
         return JobStore.connect(settings)
+
+    bell = Bell(app, pools=store().pools.names)
 
     @cache
     def keeper() -> Keeper:
@@ -69,7 +70,7 @@ def build_drain(settings: Settings, bell: Bell) -> Drain:
     from worker.shelf import Shelf
 
     shelf = Shelf(Registry.load(settings), share_of_cores=settings.concurrency)
-    for name in settings.default_models:
+    for name in settings.served_models or settings.default_models:
         try:
             shelf.get(name)
         except PathlightError as error:

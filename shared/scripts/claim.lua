@@ -1,6 +1,6 @@
 -- ARGV: most, claim id, lease ms, max attempts, retention ms, whether this answers a doorbell (1: the next job may ring
--- again), for how long a ring is remembered (ms; 0: do not ring). Returns whether to ring for one more worker, and the
--- claimed jobs as JSON texts.
+-- again), for how long a ring is remembered (ms; 0: do not ring), what the worker takes as JSON. Returns whether to ring
+-- for one more worker, and the claimed jobs as JSON texts.
 local most, lease, max_attempts, retention = tonumber(ARGV[1]), tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local receipt = key('claim', ARGV[2])
 local again = redis.call('GET', receipt)
@@ -15,6 +15,7 @@ local BULK_SHARE = 8
 local passed = tonumber(redis.call('GET', key('passed_over')) or 0)
 local lanes = passed >= BULK_SHARE - 1 and {'bulk', 'interactive'} or {'interactive', 'bulk'}
 local claimed, closed = {}, false
+local pool = pool_of(ARGV[8])
 
 local function take(id)
   local attempt = redis.call('HINCRBY', job(id), 'attempts', 1)
@@ -31,8 +32,24 @@ local function take(id)
     created = tonumber(data[3]), solo = data[4] == '1', request = data[7] or ''}))
 end
 
+-- The first that wait in a lane and that this worker takes. Jobs for others cost it nothing, however many they are.
+local function first(lane, count)
+  if pool.lanes and not pool.lanes[lane] then return {} end
+  if not pool.models then return redis.call('ZRANGE', key('lane', lane), 0, count) end
+  local found, ids = {}, {}
+  for _, needs in ipairs(redis.call('SMEMBERS', key('needs', lane))) do
+    if pool.takes(lane, needs) then
+      local pairs_of = redis.call('ZRANGE', own_lane(lane, needs), 0, count, 'WITHSCORES')
+      for i = 1, #pairs_of, 2 do table.insert(found, {pairs_of[i], tonumber(pairs_of[i + 1])}) end
+    end
+  end
+  table.sort(found, function(a, b) return a[2] < b[2] end)
+  for place = 1, math.min(#found, count + 1) do ids[place] = found[place][1] end
+  return ids
+end
+
 local function take_from(lane)
-  for _, id in ipairs(redis.call('ZRANGE', key('lane', lane), 0, most * 2)) do
+  for _, id in ipairs(first(lane, most * 2)) do
     local state = redis.call('HMGET', job(id), 'attempts', 'deadline', 'solo')
     if #claimed >= most or closed then break end
     if tonumber(state[2]) < now then
@@ -52,7 +69,7 @@ for _, lane in ipairs(lanes) do
   take_from(lane)
   if #claimed > 0 then
     local passes = lane == 'interactive' and redis.call('ZCARD', key('lane', 'bulk')) > 0
-    redis.call('SET', key('passed_over'), passes and passed + 1 or 0)
+    if not pool.lanes then redis.call('SET', key('passed_over'), passes and passed + 1 or 0) end
     observe('batch:' .. lane, #claimed)
     break
   end

@@ -1,8 +1,39 @@
--- ARGV: id, whether the viewer is bound to its own jobs (1), viewer. Returns how many wait before the job (nothing where it
--- does not wait in a lane), the pace of the workers in ms a job, and all fields of the job; none where there is no such
--- job or the viewer may not see it, after the same steps.
-local state = redis.call('HMGET', job(ARGV[1]), 'owner', 'lane')
+-- ARGV: id, whether the viewer is bound to its own jobs (1), viewer, how old the last heartbeat of a worker may be (ms).
+-- Returns how many are claimed before the job (nothing where it does not wait in a lane), the pace of the workers in ms a
+-- job, all fields of the job, and whether a worker takes it (1); none where there is no such job or the viewer may not see
+-- it, after the same steps.
+local id = ARGV[1]
+local state = redis.call('HMGET', job(id), 'owner', 'lane', 'seq', 'needs')
 if not state[1] or (ARGV[2] == '1' and state[1] ~= ARGV[3]) then return {} end
-local ahead = redis.call('ZRANK', key('lane', state[2]), ARGV[1])
-if ahead and state[2] == 'bulk' then ahead = ahead + redis.call('ZCARD', key('lane', 'interactive')) end
-return {ahead, redis.call('GET', key('pace')), redis.call('HGETALL', job(ARGV[1]))}
+local lane, needs = state[2], state[4] or ''
+local ahead, served = redis.call('ZRANK', key('lane', lane), id), 1
+if ahead and lane == 'bulk' then ahead = ahead + redis.call('ZCARD', key('lane', 'interactive')) end
+
+-- Where workers choose, jobs that wait for others only do not stand before it.
+local function among(takers)
+  local function shared(of, kind)
+    for _, pool in ipairs(takers) do
+      if pool.takes(of, kind) then return true end
+    end
+    return false
+  end
+  local count = 0
+  for _, kind in ipairs(redis.call('SMEMBERS', key('needs', lane))) do
+    if shared(lane, kind) then count = count + redis.call('ZCOUNT', own_lane(lane, kind), '-inf', '(' .. state[3]) end
+  end
+  for _, kind in ipairs(lane == 'bulk' and redis.call('SMEMBERS', key('needs', 'interactive')) or {}) do
+    if shared('interactive', kind) then count = count + redis.call('ZCARD', own_lane('interactive', kind)) end
+  end
+  return count
+end
+
+if ahead then
+  local takers, choosy = {}, false
+  for _, text in ipairs(announced(tonumber(ARGV[4]))) do
+    local pool = pool_of(text)
+    choosy = choosy or pool.models or pool.lanes
+    if pool.takes(lane, needs) then table.insert(takers, pool) end
+  end
+  if #takers == 0 then served = 0 elseif choosy then ahead = among(takers) end
+end
+return {ahead, redis.call('GET', key('pace')), redis.call('HGETALL', job(id)), served}

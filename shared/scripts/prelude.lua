@@ -59,22 +59,74 @@ local function move(id, from, to)
   redis.call('PUBLISH', key('events', id), to)
 end
 
+-- The models that a job needs, as one word: a pool of workers takes jobs by them. Names hold no comma.
+local function needs_of(options)
+  local models = cjson.decode(options).models
+  table.sort(models)
+  return table.concat(models, ',')
+end
+
+-- Within a lane, the jobs of each need, in the same order; `needs` lists the needs of whatever waits.
+local function own_lane(lane, needs) return key('lane', lane .. ':' .. (needs or '')) end
+
+local function forget_needs(lane, needs)
+  if redis.call('EXISTS', own_lane(lane, needs)) == 0 then redis.call('SREM', key('needs', lane), needs or '') end
+end
+
+-- What the workers heard within so many ms take, one text each; whoever announced nothing takes everything.
+local function announced(heard_ms)
+  local texts = {}
+  for _, worker in ipairs(redis.call('ZRANGEBYSCORE', key('workers'), (now - heard_ms) / 1000, '+inf')) do
+    table.insert(texts, redis.call('HGET', key('announced'), worker) or '{"pool":"","models":[],"lanes":[]}')
+  end
+  return texts
+end
+
+-- What somebody takes who serves these lists of models and of lanes; an empty one stands for all.
+local function serving(models, lanes)
+  local function set(list)
+    local found = {}
+    for _, name in ipairs(list) do found[name] = true end
+    return #list > 0 and found or nil
+  end
+  local pool = {models = set(models), lanes = set(lanes)}
+  function pool.takes(lane, needs)
+    if pool.lanes and not pool.lanes[lane] then return false end
+    for model in needs:gmatch('[^,]+') do
+      if pool.models and not pool.models[model] then return false end
+    end
+    return true
+  end
+  return pool
+end
+
+local function pool_of(text)
+  local data = cjson.decode(text)
+  return serving(data.models, data.lanes)
+end
+
 -- Let a job wait in its lane, where its sequence number says. A member waits in the queue of its batch as well, and
 -- there alone while the batch is held: nobody claims it, and passing it over costs nothing. A lane says that places in
 -- it have changed, so that whoever follows a waiting job looks at its place again.
 local function enter_lane(id)
-  local state = redis.call('HMGET', job(id), 'lane', 'seq', 'batch')
+  local state = redis.call('HMGET', job(id), 'lane', 'seq', 'batch', 'needs')
   if state[3] then
     redis.call('ZADD', key('queue', state[3]), state[2], id)
     if redis.call('HGET', batch(state[3]), 'status') ~= 'running' then return end
   end
   redis.call('ZADD', key('lane', state[1]), state[2], id)
+  redis.call('ZADD', own_lane(state[1], state[4]), state[2], id)
+  redis.call('SADD', key('needs', state[1]), state[4] or '')
   redis.call('PUBLISH', key('moves', state[1]), id)
 end
 
 local function leave_lane(id)
-  local state = redis.call('HMGET', job(id), 'lane', 'batch', 'follows')
-  if redis.call('ZREM', key('lane', state[1]), id) == 1 then redis.call('PUBLISH', key('moves', state[1]), id) end
+  local state = redis.call('HMGET', job(id), 'lane', 'batch', 'follows', 'needs')
+  if redis.call('ZREM', key('lane', state[1]), id) == 1 then
+    redis.call('ZREM', own_lane(state[1], state[4]), id)
+    forget_needs(state[1], state[4])
+    redis.call('PUBLISH', key('moves', state[1]), id)
+  end
   if state[2] then redis.call('ZREM', key('queue', state[2]), id) end
   if state[3] then redis.call('ZREM', key('followers', state[3]), id) end
 end
@@ -145,7 +197,8 @@ local function admit(new, leader)
   local seq = redis.call('INCR', key('sequence'))
   redis.call('HSET', job(new.id), 'lane', new.lane, 'seq', seq, 'options', new.options, 'image', new.image,
     'image_ref', new.image_ref, 'owner', new.owner, 'idempotency', new.idempotency or '', 'answer', new.answer,
-    'created', now, 'attempts', 0, 'fence', 0, 'deadline', now + new.deadline, 'mask_ref', new.mask_ref or '', 'request', new.request or '')
+    'created', now, 'attempts', 0, 'fence', 0, 'deadline', now + new.deadline, 'mask_ref', new.mask_ref or '',
+    'request', new.request or '', 'needs', needs_of(new.options))
   if new.solo then redis.call('HSET', job(new.id), 'solo', '1') end
   if new.batch then redis.call('HSET', job(new.id), 'batch', new.batch) end
   if new.webhook and new.webhook ~= '' then redis.call('HSET', job(new.id), 'webhook', new.webhook) end

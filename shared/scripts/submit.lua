@@ -12,8 +12,16 @@ if idem ~= '' then
   if known[1] then return {known[2] == body and 'accepted' or 'conflict', known[1], 1} end
 end
 
+-- A full lane still takes jobs for models that hold less than their share of it: those that wait for a worker who serves
+-- theirs keep nobody else out.
+local function full()
+  if redis.call('ZCARD', key('lane', lane)) < limit then return false end
+  local needs = needs_of(ARGV[4])
+  local kinds = redis.call('SCARD', key('needs', lane)) + 1 - redis.call('SISMEMBER', key('needs', lane), needs)
+  return redis.call('ZCARD', own_lane(lane, needs)) >= limit / kinds
+end
 local answered = answer ~= '' and redis.call('EXISTS', key('answer', owner .. ':' .. answer)) == 1
-if not answered and redis.call('ZCARD', key('lane', lane)) >= limit then return {'full', id, 0} end
+if not answered and full() then return {'full', id, 0} end
 
 local MEMORY_SHARE = 0.9  -- the rest is left to what was accepted: its doorbells, its end
 if beyond(MEMORY_SHARE, 0) then return {'no memory', id, 0} end

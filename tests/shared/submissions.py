@@ -22,9 +22,10 @@ def submission(
     answer: str = "",
     image: str = IMAGE,
     filename: str = "cat.png",
+    models: tuple[str, ...] = ("m",),
 ) -> Submission:
     return Submission(
-        options=JobOptions(models=("m",)),
+        options=JobOptions(models=models),
         image=ImageRecord(image, 8, 6, "PNG", filename),
         lane=lane,
         owner=owner,

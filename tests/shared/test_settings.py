@@ -17,6 +17,9 @@ HOME = Path("/somewhere/state")
 
 
 OTHERS = {
+    "pool": "gpu",
+    "pool_models": "one,two",
+    "pool_lanes": "bulk",
     "redis_url": "redis://elsewhere:7777/3",
     "durability": "always",
     "log_format": "json",
@@ -61,11 +64,12 @@ def test_every_setting_survives_the_way_through_an_environment() -> None:
 
 def test_each_setting_has_its_own_variable() -> None:
     for field in fields(Settings):
-        changed = replace(Settings(), **{field.name: other_value(field.name, getattr(Settings(), field.name))})
-        difference = dict(changed.to_environment().items() - Settings().to_environment().items())
+        before = Settings(pool="cpu") if field.name.startswith("pool_") else Settings()
+        changed = replace(before, **{field.name: other_value(field.name, getattr(before, field.name))})
+        difference = dict(changed.to_environment().items() - before.to_environment().items())
         (key,) = difference
         assert key == {"redis_url": "REDIS_URL", "port": "PORT"}.get(field.name, f"PATHLIGHT_{field.name.upper()}")
-        assert Settings.load(difference) == changed
+        assert Settings.load(before.to_environment() | difference) == changed
 
 
 def test_the_process_environment_is_the_default_and_strangers_in_it_are_no_matter(
@@ -247,3 +251,16 @@ def test_the_default_models_are_the_configured_ones_each_once() -> None:
     assert Settings(classifier="a", tree_model="b").default_models == ("a", "b")
     assert Settings(classifier="a", tree_model="a").default_models == ("a",)
     assert Settings(classifier="a", tree_model="").default_models == ("a",)
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ({"PATHLIGHT_POOL": "GPU!"}, "PATHLIGHT_POOL='GPU!'"),
+        ({"PATHLIGHT_POOL_MODELS": "a"}, "name it: PATHLIGHT_POOL=gpu"),
+        ({"PATHLIGHT_POOL": "gpu", "PATHLIGHT_POOL_LANES": "slow"}, "PATHLIGHT_POOL_LANES='slow'"),
+    ],
+)
+def test_a_pool_is_named_and_takes_from_lanes_that_there_are(given: dict[str, str], named: str) -> None:
+    with pytest.raises(InvalidSetting, match=re.escape(named)):
+        Settings.load(given)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 import redis
@@ -26,11 +26,14 @@ from hypothesis.stateful import (
 
 from shared.errors import JobConflict, QueueFull, UnknownJob
 from shared.jobs import Claim, JobError, JobStatus, Lane
+from shared.pools import Pool
 from shared.settings import Settings
 from shared.store import PREFIX, JobStore, Lease
 from tests.shared.submissions import RESULT, TERMINAL, lose_lease, pass_deadline, raw_client, submission
 
 ATTEMPTS, LIMIT = 2, 4
+POOLS = [Pool(), Pool("m", ("m",)), Pool("bulk", (), (Lane.BULK,)), Pool("quick", ("n", "o"), (Lane.INTERACTIVE,))]
+MODELS = [("m",), ("m",), ("n",), ("n", "m")]
 
 
 @dataclass
@@ -40,6 +43,7 @@ class Record:
     lane: Lane
     number: int
     answer: str
+    models: tuple[str, ...]
     status: JobStatus = JobStatus.QUEUED
     attempts: int = 0
     solo: bool = False
@@ -71,20 +75,28 @@ class Model:
         found = [(r.number, i) for i, r in self.jobs.items() if r.lane is lane and r.status is JobStatus.QUEUED]
         return [job_id for _, job_id in sorted(found)]
 
-    def claim(self, most: int) -> list[str]:
-        lanes = [Lane.BULK, Lane.INTERACTIVE] if self.passed == 7 else [Lane.INTERACTIVE, Lane.BULK]
+    def is_full(self, lane: Lane, models: tuple[str, ...]) -> bool:
+        waiting = [sorted(self.jobs[job_id].models) for job_id in self.waiting(lane)]
+        kinds = {tuple(kind) for kind in [*waiting, sorted(models)]}
+        return len(waiting) >= LIMIT and waiting.count(sorted(models)) >= LIMIT / len(kinds)
+
+    def claim(self, pool: Pool, most: int) -> list[str]:
+        lanes = [Lane.BULK, Lane.INTERACTIVE] if self.passed >= 7 else [Lane.INTERACTIVE, Lane.BULK]
         for lane in lanes:
-            if taken := self.claim_from(lane, most):
+            if taken := self.claim_from(lane, pool, most):
                 passes = lane is Lane.INTERACTIVE and self.waiting(Lane.BULK)
-                self.passed = self.passed + 1 if passes else 0
+                if not pool.lanes:
+                    self.passed = self.passed + 1 if passes else 0
                 return taken
         return []
 
-    def claim_from(self, lane: Lane, most: int) -> list[str]:
+    def claim_from(self, lane: Lane, pool: Pool, most: int) -> list[str]:
         taken: list[str] = []
         alone = False
         for job_id in self.waiting(lane):
             job = self.jobs[job_id]
+            if not pool.takes(job.models, lane):
+                continue
             if len(taken) == most or alone:
                 break
             if job.late:
@@ -111,6 +123,12 @@ class Held:
     number: int
 
 
+def of_pool(store: JobStore, pool: Pool) -> JobStore:
+    """The store as a worker of this pool has it."""
+    lanes, models = ",".join(pool.lanes), ",".join(pool.models)
+    return JobStore(store._redis, replace(store._settings, pool=pool.name, pool_lanes=lanes, pool_models=models))
+
+
 class StoreMachine(RuleBasedStateMachine):
     jobs: Bundle[str] = Bundle("jobs")
     held: Bundle[Held] = Bundle("held")
@@ -118,6 +136,7 @@ class StoreMachine(RuleBasedStateMachine):
     def __init__(self, store: JobStore, raw: redis.Redis) -> None:
         super().__init__()
         self.store = store
+        self.stores = {pool: of_pool(store, pool) for pool in POOLS}
         self.raw = raw
         self.model = Model()
 
@@ -134,10 +153,13 @@ class StoreMachine(RuleBasedStateMachine):
         key=st.sampled_from(["", "", "k", "l"]),
         body=st.sampled_from("xy"),
         answer=st.sampled_from(["", "", "q"]),
+        models=st.sampled_from(MODELS),
     )
-    def submit(self, lane: Lane, key: str, body: str, answer: str) -> str | MultipleResults[str]:
+    def submit(
+        self, lane: Lane, key: str, body: str, answer: str, models: tuple[str, ...]
+    ) -> str | MultipleResults[str]:
         model = self.model
-        wanted = submission(lane=lane, key=key, body=body, answer=answer)
+        wanted = submission(lane=lane, key=key, body=body, answer=answer, models=models)
         if key in model.keys:
             known, known_body = model.keys[key]
             if body != known_body:
@@ -147,14 +169,14 @@ class StoreMachine(RuleBasedStateMachine):
             assert self.store.submit(wanted) == known
             return known
         answered = model.known.get(answer, 0) > 0
-        if not answered and len(model.waiting(lane)) >= LIMIT:
+        if not answered and model.is_full(lane, models):
             with pytest.raises(QueueFull):
                 self.store.submit(wanted)
             return multiple()
         job_id = self.store.submit(wanted)
         assert job_id not in model.jobs
         model.accepted += 1
-        model.jobs[job_id] = job = Record(lane, model.accepted, answer)
+        model.jobs[job_id] = job = Record(lane, model.accepted, answer, models)
         if answered:
             job.end(JobStatus.SUCCEEDED)
             model.known[answer] += 1
@@ -162,13 +184,13 @@ class StoreMachine(RuleBasedStateMachine):
             model.keys[key] = (job_id, body)
         return job_id
 
-    @rule(target=held, most=st.integers(1, 3), again=st.booleans())
-    def claim(self, most: int, again: bool) -> MultipleResults[Held]:
+    @rule(target=held, pool=st.sampled_from([Pool(), *POOLS]), most=st.integers(1, 3), again=st.booleans())
+    def claim(self, pool: Pool, most: int, again: bool) -> MultipleResults[Held]:
         claim_id = secrets.token_hex(8)
-        claims = self.store.claim(most, claim_id=claim_id)
-        assert [claim.id for claim in claims] == self.model.claim(most)
+        claims = self.stores[pool].claim(most, claim_id=claim_id)
+        assert [claim.id for claim in claims] == self.model.claim(pool, most)
         if again and claims:  # the answer was lost and the same call is sent once more
-            assert self.store.claim(most, claim_id=claim_id) == claims
+            assert self.stores[pool].claim(most, claim_id=claim_id) == claims
         number = self.model.claims - len(claims)
         for claim in claims:
             assert claim.attempt == self.model.jobs[claim.id].attempts
@@ -298,6 +320,12 @@ class StoreMachine(RuleBasedStateMachine):
         for lane in Lane:
             waiting = self.model.waiting(lane)
             assert self.raw.zrange(f"{PREFIX}lane:{lane}", 0, -1) == waiting
+            kinds: dict[str, list[str]] = {}
+            for job_id in waiting:
+                kinds.setdefault(",".join(sorted(self.model.jobs[job_id].models)), []).append(job_id)
+            assert self.raw.smembers(f"{PREFIX}needs:{lane}") == kinds.keys()
+            for needs, own in kinds.items():
+                assert self.raw.zrange(f"{PREFIX}lane:{lane}:{needs}", 0, -1) == own
             assert self.store.waiting(lane) == len(waiting)
 
     @invariant()

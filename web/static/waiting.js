@@ -19,6 +19,7 @@ function write(id, words) {
 function show(job) {
   trouble.hidden = true;
   for (const part of panel.querySelectorAll("[data-when]")) part.hidden = part.dataset.when !== job.status;
+  panel.querySelector("[data-unserved]").hidden = !job.queue?.reason;
   if (job.queue) {
     write("position", String(job.queue.position));
     write("eta", duration(job.queue.eta_seconds));

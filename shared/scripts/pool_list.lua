@@ -1,0 +1,14 @@
+-- ARGV: how old the last heartbeat of a worker may be, ms. Returns what each worker heard lately takes, and what waits by
+-- lane and models, both as JSON texts.
+local waiting = {}
+for _, lane in ipairs({'interactive', 'bulk'}) do
+  for _, needs in ipairs(redis.call('SMEMBERS', key('needs', lane))) do
+    local own = own_lane(lane, needs)
+    local first = redis.call('ZRANGE', own, 0, 0)[1]
+    if first then
+      table.insert(waiting, cjson.encode({lane = lane, needs = needs, count = redis.call('ZCARD', own),
+        oldest_ms = math.max(0, now - tonumber(get(first, 'created')))}))
+    end
+  end
+end
+return {announced(tonumber(ARGV[1])), waiting}
