@@ -28,8 +28,10 @@ COPY shared shared
 COPY training training
 COPY web web
 COPY worker worker
+# Such as s3, for PATHLIGHT_BLOBS in a bucket.
+ARG EXTRAS=
 # Editable: the code stays in /app, where it finds models/ beside it. Readable: a checkout's modes may be strict.
-RUN pip install --no-cache-dir --no-deps --editable . \
+RUN pip install --no-cache-dir --editable ".${EXTRAS:+[$EXTRAS]}" \
     && chmod -R a+rX,go-w /app
 
 

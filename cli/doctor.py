@@ -12,6 +12,7 @@ from typing import Any
 
 from cli.embedded import OLDEST_SYSTEM_VERSION, find_server
 from shared.blobs import BlobStore
+from shared.bucket import blob_store
 from shared.cards import Registry
 from shared.errors import PathlightError
 from shared.overview import Overview
@@ -44,6 +45,8 @@ def check(settings: Settings) -> Iterator[Finding]:
     yield from _versions()
     yield from _models(settings)
     yield _disk(settings)
+    if settings.blobs_url:
+        yield _bucket(settings)
     if settings.embedded:
         yield _own_server()
     store = JobStore.connect(settings)
@@ -98,6 +101,14 @@ def _disk(settings: Settings) -> Finding:
         f"{free / 1e9:.1f} GB free in {settings.home} (at least {settings.disk_reserve_bytes / 1e9:.1f} GB are needed)",
         "make room there, or set PATHLIGHT_RETENTION_SECONDS lower",
     )
+
+
+def _bucket(settings: Settings) -> Finding:
+    try:
+        blob_store(settings).free_bytes()
+    except PathlightError as error:
+        return Finding(False, f"{settings.blobs_url}: {error}", "look at PATHLIGHT_BLOBS and the AWS_* variables")
+    return Finding(True, f"{settings.blobs_url} answers")
 
 
 def _own_server() -> Finding:

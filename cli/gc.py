@@ -7,7 +7,8 @@ the grace, is abandoned; why no job can lose its picture to that stands at `shar
 
 from __future__ import annotations
 
-from shared.blobs import BlobStore, Swept
+from shared.blobs import Swept
+from shared.bucket import blob_store
 from shared.errors import PathlightError
 from shared.settings import Settings
 from shared.store import JobStore
@@ -16,7 +17,7 @@ from shared.store import JobStore
 def collect_garbage(settings: Settings, *, dry_run: bool) -> Swept:
     """What was removed, or would be. Raises StoreUnavailable where Redis does not answer, AlreadyRunning beside another
     sweep, and PathlightError where the job store never had a job: it is not the one that these files belong to."""
-    store, blobs = JobStore.connect(settings), BlobStore(settings.blobs)
+    store, blobs = JobStore.connect(settings), blob_store(settings)
     grace = settings.blob_grace_seconds
     if store.counts().get("accepted", 0) == 0 and blobs.sweep(store.referenced, older_than=grace, dry_run=True).files:
         raise PathlightError(

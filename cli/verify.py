@@ -23,6 +23,7 @@ from PIL import Image
 from shared import options as job_options
 from shared.archives import Measured
 from shared.blobs import BlobStore
+from shared.bucket import blob_store
 from shared.cards import Registry
 from shared.errors import InvalidBundle, InvalidImage, InvalidOption, ModelUnavailable, PathlightError, StorageFailed
 from shared.images import Limits, decode
@@ -193,7 +194,7 @@ def _options(claims: Claims) -> JobOptions:
 def _picture(claims: Claims, options: JobOptions, settings: Settings, path: Path | None) -> Image.Image:
     """The picture as it was explained, less what a what-if hides."""
     limits = Limits.of(settings)
-    blobs = BlobStore(settings.blobs)
+    blobs = blob_store(settings)
     picture = decode(_original(claims.manifest.original_sha256, blobs, path), limits)
     if options.mask is None:
         return picture

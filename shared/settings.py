@@ -22,6 +22,7 @@ _LIMITS = ("queue_limit_per_key", "writes_per_minute", "reads_per_minute", "sign
 WEBHOOK_PREFIX = "whsec_"
 SHORTEST_WEBHOOK_KEY = 24  # bytes, as Standard Webhooks asks
 SHORTEST_SIGNING_KEY = 32  # characters
+_BUCKET = re.compile(r"(s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9_-][A-Za-z0-9._-]*)*/?)?")
 _POOL = re.compile(r"[a-z0-9-]{0,32}")
 LONGEST_SOCKET_PATH = 100  # bytes; Linux allows 107 and some clients append to it
 
@@ -32,6 +33,7 @@ class Settings:
 
     home: Path = Path(".pathlight")
     redis_url: str = field(default="", repr=False)  # may hold a password; empty: the embedded server's socket in `home`
+    blobs_url: str = ""  # PATHLIGHT_BLOBS, as s3://bucket/prefix; empty: a folder in `home`
     host: str = "127.0.0.1"
     port: int = 8000
     keys: str = "auto"  # API keys are "required", "off", or required as soon as others can reach the server
@@ -134,6 +136,8 @@ class Settings:
             raise InvalidSetting(f"PATHLIGHT_OUTBOUND_PORTS={self.outbound_ports!r} must be port numbers, as in 80,443")
         _check_webhook_secret(self.webhook_secret)
         _check_public_url(self.public_url)
+        if not _BUCKET.fullmatch(self.blobs_url):
+            raise InvalidSetting(f"PATHLIGHT_BLOBS={self.blobs_url!r} must be s3://bucket or s3://bucket/prefix")
         self._check_pool()
         for name in (
             "batch_size",
@@ -271,7 +275,8 @@ def _listed(text: str) -> tuple[str, ...]:
 
 
 def _key(name: str) -> str:
-    return {"redis_url": "REDIS_URL", "port": "PORT"}.get(name, f"PATHLIGHT_{name.upper()}")
+    usual = {"redis_url": "REDIS_URL", "port": "PORT", "blobs_url": "PATHLIGHT_BLOBS"}
+    return usual.get(name, f"PATHLIGHT_{name.upper()}")
 
 
 def _check_redis_url(url: str) -> None:

@@ -13,6 +13,7 @@ from werkzeug.wrappers import Response as WerkzeugResponse
 from shared import logs
 from shared.blobs import BlobStore
 from shared.broker import Bell, make_celery
+from shared.bucket import blob_store
 from shared.cards import Registry
 from shared.settings import Settings
 from shared.store import JobStore
@@ -104,7 +105,7 @@ def from_environment() -> OpenAPI:
     return create_app(
         settings,
         store=store,
-        blobs=BlobStore(settings.blobs, durable=settings.durability == "always"),
+        blobs=blob_store(settings),
         bell=Bell(make_celery(settings), pools=store.pools.names),
         registry=Registry.load(settings),
     )

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from celery import Celery
 
-from shared.blobs import BlobStore
 from shared.broker import DELIVER, DRAIN, KEEP, Bell
+from shared.bucket import blob_store
 from shared.cards import Registry
 from shared.errors import PathlightError
 from shared.settings import Settings
@@ -38,7 +38,7 @@ def register(app: Celery, settings: Settings) -> None:
 
     @cache
     def keeper() -> Keeper:
-        return Keeper(store(), _blobs(settings), settings, ring=bell.ring)
+        return Keeper(store(), blob_store(settings), settings, ring=bell.ring)
 
     @cache
     def drainer() -> Drain:
@@ -77,7 +77,7 @@ def build_drain(settings: Settings, bell: Bell) -> Drain:
             log.warning("%s", error)  # jobs that name it fail with this sentence, others run
     return Drain(
         JobStore.connect(settings),
-        _blobs(settings),
+        blob_store(settings),
         settings,
         answer=lambda batch, progress: answer(
             shelf, [Asked(picture, options) for picture, options in batch], progress=progress
@@ -95,12 +95,8 @@ def build_sender(settings: Settings, bell: Bell) -> Sender:
 
     return Sender(
         JobStore.connect(settings),
-        _blobs(settings),
+        blob_store(settings),
         settings,
         outbound=Outbound(Rules.of(settings)),
         ring=bell.ring_sender,
     )
-
-
-def _blobs(settings: Settings) -> BlobStore:
-    return BlobStore(settings.blobs, durable=settings.durability == "always")

@@ -16,7 +16,9 @@ from shared.settings import LONGEST_SOCKET_PATH, Settings
 HOME = Path("/somewhere/state")
 
 
+KEYS = {"redis_url": "REDIS_URL", "port": "PORT", "blobs_url": "PATHLIGHT_BLOBS"}
 OTHERS = {
+    "blobs_url": "s3://bucket/prefix",
     "pool": "gpu",
     "pool_models": "one,two",
     "pool_lanes": "bulk",
@@ -68,7 +70,7 @@ def test_each_setting_has_its_own_variable() -> None:
         changed = replace(before, **{field.name: other_value(field.name, getattr(before, field.name))})
         difference = dict(changed.to_environment().items() - before.to_environment().items())
         (key,) = difference
-        assert key == {"redis_url": "REDIS_URL", "port": "PORT"}.get(field.name, f"PATHLIGHT_{field.name.upper()}")
+        assert key == KEYS.get(field.name, f"PATHLIGHT_{field.name.upper()}")
         assert Settings.load(before.to_environment() | difference) == changed
 
 
@@ -251,6 +253,12 @@ def test_the_default_models_are_the_configured_ones_each_once() -> None:
     assert Settings(classifier="a", tree_model="b").default_models == ("a", "b")
     assert Settings(classifier="a", tree_model="a").default_models == ("a",)
     assert Settings(classifier="a", tree_model="").default_models == ("a",)
+
+
+@pytest.mark.parametrize("url", ["bucket", "https://bucket", "s3://", "s3://B", "s3://bucket/../other", "s3://b/x?y"])
+def test_an_address_of_blobs_that_is_none_is_named(url: str) -> None:
+    with pytest.raises(InvalidSetting, match="^PATHLIGHT_BLOBS=.* must be s3://bucket or s3://bucket/prefix$"):
+        Settings.load({"PATHLIGHT_BLOBS": url})
 
 
 @pytest.mark.parametrize(
