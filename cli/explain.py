@@ -18,14 +18,21 @@ from shared.drawing import Style, heatmap, overlay, png_bytes
 from shared.errors import FetchFailed, ImageTooLarge, InvalidImage
 from shared.images import Limits, decode
 from shared.jobs import JobOptions
+from shared.masking import hide, read_mask
 from shared.results import Result, npy_bytes
 from shared.settings import Settings
 
 
 def explain_source(
-    source: str, options: JobOptions, settings: Settings, *, progress: Callable[[str, int, int], None]
+    source: str,
+    options: JobOptions,
+    settings: Settings,
+    *,
+    mask: Path | None = None,
+    progress: Callable[[str, int, int], None],
 ) -> tuple[Image.Image, Result]:
-    """Read a file or http(s) address, explain it, and return the picture with the result."""
+    """Read a file or http(s) address, explain it, and return the picture with the result. Where a mask is given, the
+    picture is the one without what the mask hides."""
     from worker.answers import Asked, answer
     from worker.shelf import Shelf
 
@@ -35,7 +42,10 @@ def explain_source(
         registry.ready(name)
     job_options.plan(options, registry)
     data = download(source, settings) if urlsplit(source).scheme in ("http", "https") else read_file(Path(source))
-    picture = decode(data, Limits.of(settings))
+    limits = Limits.of(settings)
+    picture = decode(data, limits)
+    if mask is not None:
+        picture = hide(picture, read_mask(read_file(mask), limits), fill=options.fill)
     return picture, answer(Shelf(registry), [Asked(picture, options)], progress=progress)[0]
 
 

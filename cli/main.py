@@ -20,7 +20,7 @@ from shared.errors import InvalidBundle, PathlightError
 from shared.jobs import rfc3339
 from shared.keys import Scope
 from shared.methods import METHODS
-from shared.options import TREES, TRUSTS
+from shared.options import FILLS, TREES, TRUSTS
 from shared.settings import Settings
 from shared.store import JobStore
 
@@ -87,6 +87,12 @@ def run() -> None:
 )
 @click.option("--tree", type=click.Choice(TREES), default="auto", show_default=True, help="How the tree decides.")
 @click.option("--trust", type=click.Choice(TRUSTS), default="basic", show_default=True, help="How much proof to add.")
+@click.option(
+    "--mask",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="What if: a PNG of the picture's size, white where the picture is to be hidden.",
+)
+@click.option("--fill", type=click.Choice(FILLS), default=FILLS[0], show_default=True, help="What hidden parts become.")
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Write maps and pictures here.")
 @sentences
 def explain(
@@ -97,6 +103,8 @@ def explain(
     methods: tuple[str, ...],
     tree: str,
     trust: str,
+    mask: Path | None,
+    fill: str,
     out: Path | None,
 ) -> None:
     """Explain one picture in this process, without Redis or a server.
@@ -109,10 +117,14 @@ def explain(
     from shared.jobs import JobOptions
 
     settings = Settings.load()
-    options = JobOptions(models or settings.default_models, methods, target, contrast, tree, trust)
+    options = JobOptions(models or settings.default_models, methods, target, contrast, tree, trust, fill=fill)
     with console.status("loading…") as status:  # shows nothing where nobody watches
         picture, result = explain_source(
-            source, options, settings, progress=lambda stage, done, total: status.update(f"{stage} {done}/{total}")
+            source,
+            options,
+            settings,
+            mask=mask,
+            progress=lambda stage, done, total: status.update(f"{stage} {done}/{total}"),
         )
     print_result(result, console, Registry.load(settings))
     if out is not None:

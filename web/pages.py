@@ -283,7 +283,7 @@ def _kept_until(found: Job, settings: Settings) -> str | None:
     return moment[:10] if moment else None
 
 
-def _commands(found: Job) -> dict[str, str | None]:
+def _commands(found: Job) -> dict[str, str]:
     address = url_for("api.submit_job", _external=True)
     return {"cli": reproduce.cli_command(found), "curl": reproduce.curl_command(found, address=address)}
 

@@ -9,13 +9,13 @@ from shared.jobs import Job, JobOptions
 _DEFAULTS = JobOptions(models=())
 
 
-def cli_command(job: Job) -> str | None:
-    """The `pathlight explain` that answers here and now, without a server. None for a what-if, which it cannot ask."""
-    if job.options.mask is not None:
-        return None
+def cli_command(job: Job) -> str:
+    """The `pathlight explain` that answers here and now, without a server. It compares with no other job."""
     words = ["pathlight", "explain", job.image.filename]
     for name, value in _said(job.options):
         words += [f"--{name.removesuffix('s') if name in ('models', 'methods') else name}", value]
+    if job.options.mask is not None:
+        words += ["--mask", "mask.png", "--fill", job.options.fill]
     return _line(words)
 
 

@@ -109,6 +109,21 @@ def test_doctor_finds_a_service_that_does_not_run_and_says_how_to_start_it(runne
     assert "start it with: pathlight run" in " ".join(done.output.split())
 
 
+def test_explain_hides_what_a_mask_says(runner: CliRunner, chelsea: Path, tmp_path: Path) -> None:
+    mask, grey = tmp_path / "mask.png", tmp_path / "grey.png"
+    with Image.open(chelsea) as picture:
+        mask.write_bytes(encoded(Image.new("L", picture.size, 255)))
+        grey.write_bytes(encoded(Image.new("RGB", picture.size, (128, 128, 128))))
+    hidden = ["explain", str(chelsea), *TREE, "--fill", "grey", "--mask", str(mask), "--out", str(tmp_path / "hidden")]
+    for asked in (hidden, ["explain", str(grey), *TREE, "--out", str(tmp_path / "plain")]):
+        done = runner.invoke(main, asked)
+        assert done.exit_code == 0, done.output
+    for name in ("cam.npy", "overlay.png"):
+        assert (tmp_path / "hidden" / name).read_bytes() == (tmp_path / "plain" / name).read_bytes()
+    mask.write_bytes(encoded(Image.new("L", (3, 3), 255)))
+    assert "mask: it has not the size of the picture" in runner.invoke(main, hidden).output
+
+
 def test_a_tree_that_only_retells_the_network_has_a_line_of_its_own(runner: CliRunner, chelsea: Path) -> None:
     retold = runner.invoke(main, ["explain", str(chelsea), *TREE, "--tree", "marginal"]).output.splitlines()
     assert retold[1] == "Prediction: cat"

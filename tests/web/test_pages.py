@@ -808,7 +808,8 @@ def test_a_what_if_says_what_changed_beside_the_answer_before(house: House) -> N
     assert "0.25 The rank correlation of the map with the one before" in seen
     assert "2 The first step at which the path takes another way: dog instead of tabby." in seen
     assert "Class Before Now tabby 81.2% 40.0%" in seen
-    assert f'href="/jobs/{parent}"' in page.text and "with-cli" not in page.text
+    assert f'href="/jobs/{parent}"' in page.text
+    assert "--mask mask.png --fill blur" in seen
     assert f"-F mask=@mask.png -F fill=blur -F parent={parent}" in seen
 
 
