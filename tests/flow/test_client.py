@@ -134,8 +134,10 @@ def test_an_address_where_nobody_answers_is_named() -> None:
 
 def test_an_event_may_come_in_several_lines() -> None:
     events = Events()
-    fed = [events.feed(line) for line in (": on", "", "event: job", 'data: {"id":', 'data: "x"}', "")]
-    assert fed[:-1] == [None] * 5 and fed[-1] == {"id": "x"}
+    fed = [
+        events.feed(line) for line in (": on", "", "event: job", 'data: {"id": "x",', 'data: "status": "queued"}', "")
+    ]
+    assert fed[:-1] == [None] * 5 and fed[-1] == {"id": "x", "status": "queued"}
 
 
 def test_the_example_of_the_documentation_runs(
