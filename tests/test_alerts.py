@@ -12,6 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from shared.blobs import BlobStore
 from shared.cards import Registry
+from shared.overview import observed
 from shared.settings import REPOSITORY, Settings
 from shared.store import JobStore
 from tests.shared.submissions import submission
@@ -35,6 +36,7 @@ def told(settings: Settings, store: JobStore, blobs: BlobStore, registry: Regist
     store.submit(submission())
     (claim,) = store.claim(1, claim_id="a")
     store.succeed(claim, "b" * 64, compute_ms=1.0)
+    store.add(observed("stage:decode", 3.0), operation="a")  # as a worker does
     for method, path in (("GET", "/api/v1/jobs/x"), ("POST", "/api/v1/jobs"), ("GET", "/metrics")):
         client.open(path, method=method)
     found: dict[str, Labels] = {"up": {"job": {"pathlight"}}}

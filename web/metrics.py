@@ -126,6 +126,8 @@ def _jobs(told: Overview) -> Iterator[Metric]:
     yield _histogram("job_wait_seconds", "From acceptance to a worker", ["lane"], waits)
     yield _histogram("job_stay_seconds", "From acceptance to the end", ["lane"], stays)
     yield _histogram("job_compute_seconds", "Of the batch of each succeeded job", [], runs)
+    stages = told.distributions("stage")
+    yield _histogram("batch_stage_seconds", "Of each batch: decode, explain, store", ["stage"], stages)
     sizes = told.distributions("batch")
     yield _histogram("batch_jobs", "Jobs that ran together", ["lane"], sizes, per=1, largest=_LARGEST_BATCH)
 

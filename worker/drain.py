@@ -10,8 +10,9 @@ import logging
 import secrets
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from types import TracebackType
 from typing import TypeVar
@@ -21,9 +22,11 @@ from PIL import Image
 
 from shared.blobs import BlobStore
 from shared.errors import InvalidImage, PathlightError, StorageFailed, StoreUnavailable, UnknownJob
+from shared.figures import Figures
 from shared.images import Limits
 from shared.jobs import Claim, JobError, JobOptions, JobStatus
 from shared.masking import explained_picture
+from shared.overview import observed
 from shared.results import Result
 from shared.settings import Settings
 from shared.store import End, JobStore, Lease
@@ -69,9 +72,16 @@ class Drain:
         self._answer = answer
         self._ring = ring
         self._readers = ThreadPoolExecutor(readers, thread_name_prefix="reader")  # decoding leaves the interpreter free
+        self._figures = Figures(store)
 
     def run(self) -> int:
         """Claim and finish batches until nothing waits or it is time to hand over; how many jobs were claimed."""
+        total = self._claim_and_finish()
+        if total:
+            self._figures.try_to_flush()
+        return total
+
+    def _claim_and_finish(self) -> int:
         until = time.monotonic() + _turn_seconds(self._settings)
         total, woken = 0, True
         while time.monotonic() < until:
@@ -95,7 +105,9 @@ class Drain:
         try:
             with Leases(self._store, claims, seconds=self._settings.lease_seconds) as leases:
                 try:
-                    self._finish(self._answer_all(claims, open_claims, leases.report), leases)
+                    answered = self._answer_all(claims, open_claims, leases.report)
+                    with self._timed("store"):
+                        self._finish(answered, leases)
                 except Stopped:
                     ends = [end for claim in open_claims.values() for end in _unwanted(claim, leases.state(claim))]
                     self._persist(lambda: self._store.finish(ends))
@@ -111,6 +123,16 @@ class Drain:
     def _answer_all(
         self, claims: list[Claim], open_claims: dict[str, Claim], progress: Progress
     ) -> list[tuple[Claim, Result]]:
+        with self._timed("decode"):
+            batch = self._decode(claims, open_claims)
+        if not batch:
+            return []
+        with self._timed("explain"):
+            results = self._answer([(picture, claim.options) for claim, picture in batch], progress)
+        return [(claim, self._compared(claim, result)) for (claim, _), result in zip(batch, results, strict=True)]
+
+    def _decode(self, claims: list[Claim], open_claims: dict[str, Claim]) -> list[tuple[Claim, Image.Image]]:
+        """The pictures of the batch. A job whose picture cannot be decoded fails here, and leaves the open claims."""
         limits = Limits.of(self._settings)
         batch: list[tuple[Claim, Image.Image]] = []
         read = partial(explained_picture, self._blobs, limits=limits)
@@ -121,10 +143,7 @@ class Drain:
             except PathlightError as error:
                 self._fail(claim, error)
                 open_claims.pop(claim.id)
-        if not batch:
-            return []
-        results = self._answer([(picture, claim.options) for claim, picture in batch], progress)
-        return [(claim, self._compared(claim, result)) for (claim, _), result in zip(batch, results, strict=True)]
+        return batch
 
     def _compared(self, claim: Claim, result: Result) -> Result:
         """The result, with its differences from the parent's where the job names one."""
@@ -152,6 +171,13 @@ class Drain:
             if applies and end.status is JobStatus.SUCCEEDED:
                 with tracing(_trace([end.claim])):
                     log.info("job %s succeeded, its batch took %.0f ms", end.claim.id, end.compute_ms)
+
+    @contextmanager
+    def _timed(self, stage: str) -> Iterator[None]:
+        """How long a stage of a batch takes is told to operators, where it comes to its end."""
+        began = time.perf_counter()
+        yield
+        self._figures.count(observed(f"stage:{stage}", 1000 * (time.perf_counter() - began)))
 
     def _settle(self, claims: list[Claim], error: BaseException) -> None:
         """End or give back the jobs of a batch that broke."""

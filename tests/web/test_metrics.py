@@ -20,6 +20,7 @@ from shared.blobs import BlobStore
 from shared.cards import Registry
 from shared.jobs import ERROR_CODES, JobError, JobStatus, Lane
 from shared.keys import Scope
+from shared.overview import observed
 from shared.settings import Settings
 from shared.store import JobStore
 from tests.conftest import encoded, wait_for
@@ -151,10 +152,12 @@ def test_labels_take_few_values(client: FlaskClient, store: JobStore) -> None:
         "method": {*traffic.METHODS, "other"},
         "route": {"none", *client.application.view_functions},
         "attempt": set("123"),
+        "stage": {"decode", "explain", "store"},
         "model": set(Registry.load(Settings()).cards),
     }
     store.submit(submission())
     store.claim(1, claim_id="a")
+    store.add(observed("stage:decode", 3.0), operation="a")
     client.get("/nothing")
     client.get("/metrics")
     families = text_string_to_metric_families(client.get("/metrics").text)

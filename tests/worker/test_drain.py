@@ -141,6 +141,23 @@ def test_as_many_pictures_are_read_at_a_time_as_there_are_readers(
         assert result_of(store.get(job_id), blobs).document["shade"] == [shade, 0, 0]
 
 
+def test_operators_are_told_how_long_each_stage_of_a_batch_took(
+    store: JobStore, blobs: BlobStore, make_drain: Callable[..., Drain]
+) -> None:
+    def slow(batch: Asked, progress: Progress) -> list[Result]:
+        time.sleep(0.04)
+        return describe(batch, progress)
+
+    for shade in range(3):
+        submit(store, blobs, colour(shade))
+    make_drain(slow, batch_size=2).run()
+    told = store.overview().distributions("stage")
+    assert {stage: sum(took.counts.values()) for (stage,), took in told.items()} == dict.fromkeys(
+        ("decode", "explain", "store"), 2
+    )
+    assert told[("explain",)].total >= 80
+
+
 def test_a_broken_picture_fails_alone(store: JobStore, blobs: BlobStore, make_drain: Callable[..., Drain]) -> None:
     good, bad = submit(store, blobs, colour(1)), submit(store, blobs, colour(2)[:40])
     make_drain(describe).run()
