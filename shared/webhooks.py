@@ -24,6 +24,7 @@ class Delivery:
     job_id: str
     attempt: int
     address: str = field(repr=False)  # it may hold a secret of its receiver
+    request_id: str = ""  # of the request that brought the job
 
 
 class WebhookSchedule:

@@ -24,6 +24,7 @@ from shared.outbound import Outbound
 from shared.results import Result
 from shared.settings import Settings
 from shared.store import JobStore
+from shared.tracing import Trace, tracing
 from shared.webhooks import Delivery
 
 log = logging.getLogger(__name__)
@@ -75,7 +76,8 @@ class Sender:
             deliveries = self._store.webhooks.claim(1, claim_id=secrets.token_hex(8))
             if not deliveries:
                 break
-            self._deliver(deliveries[0])
+            with tracing(Trace(deliveries[0].request_id, deliveries[0].job_id)):
+                self._deliver(deliveries[0])
             made += 1
         return made
 

@@ -8,13 +8,14 @@ go_on_when_full()
 
 local claimed = {}
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', key('webhooks'), '-inf', now, 'LIMIT', 0, tonumber(ARGV[1]))) do
-  local state = redis.call('HMGET', job(id), 'webhook', 'webhook_attempts')
+  local state = redis.call('HMGET', job(id), 'webhook', 'webhook_attempts', 'request')
   if not state[1] or tonumber(state[2] or 0) >= max_attempts then
     redis.call('ZREM', key('webhooks'), id)
   else
     local attempt = redis.call('HINCRBY', job(id), 'webhook_attempts', 1)
     redis.call('ZADD', key('webhooks'), now + lease, id)
-    table.insert(claimed, cjson.encode({job_id = id, attempt = attempt, address = state[1]}))
+    table.insert(claimed, cjson.encode({job_id = id, attempt = attempt, address = state[1],
+      request_id = state[3] or ''}))
   end
 end
 if #claimed > 0 then redis.call('SET', receipt, cjson.encode(claimed), 'PX', lease) end

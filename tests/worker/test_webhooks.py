@@ -30,6 +30,7 @@ from shared.outbound import Outbound
 from shared.results import Result
 from shared.settings import REPOSITORY, Settings
 from shared.store import PREFIX, JobStore
+from shared.tracing import Trace, current
 from tests.conftest import wait_for
 from tests.shared.servers import Heard, Reply, answer, serving
 from tests.shared.submissions import raw_client, submission
@@ -104,6 +105,21 @@ def test_the_check_of_the_documentation_believes_what_is_signed_and_nothing_else
     assert not is_genuine(f"whsec_{base64.b64encode(bytes(24)).decode()}", headers, body)
     assert not is_genuine(SECRET, {**headers, "webhook-id": "y"}, body)
     assert not is_genuine(SECRET, sign(key, message_id="x", timestamp=now - 3600, body=body), body)
+
+
+def test_a_line_about_a_webhook_names_its_job_and_the_request_that_brought_it(store: JobStore, sender: Make) -> None:
+    job_id = store.submit(replace(submission(), webhook="http://127.0.0.1:9/", request_id="r-1"))
+    store.cancel(job_id)
+    heard: list[Trace] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: heard.append(current())  # type: ignore[method-assign]
+    logger = logging.getLogger("worker.webhooks")
+    logger.addHandler(handler)
+    try:
+        sender(9, webhook_attempts=1).run()  # nobody listens there
+    finally:
+        logger.removeHandler(handler)
+    assert heard == [Trace("r-1", job_id)]
 
 
 def test_pauses_grow_to_some_hours_and_no_further() -> None:
