@@ -223,8 +223,9 @@ def test_what_a_sweep_that_died_left_aside_comes_back(blobs: BlobStore, monkeypa
         blobs.sweep(nobody, older_than=500)
     assert not (blobs.folder / ref[:2] / ref).exists()
     assert blobs.get(ref) == b"one"
-    assert blobs.sweep(nobody, older_than=500) == Swept()
-    assert (blobs.folder / ref[:2] / ref).exists()
+    for _ in range(2):  # and counts as wanted from then on
+        assert blobs.sweep(nobody, older_than=500) == Swept()
+        assert (blobs.folder / ref[:2] / ref).exists()
     make_old(path_of(blobs, ref))
     assert blobs.sweep(nobody, older_than=500).files == 1
 
