@@ -58,7 +58,8 @@ def versus(target: Json, other: Json | None) -> str:
 def unit(entry: Json) -> str:
     """The unit of a map's values, as it stands behind a number."""
     name = entry.get("unit", "logit")
-    return _("logit units").striptags() if name == "logit" else f"({name})"
+    words = {"logit": _("logit units"), "probability": _("(probability)"), "arbitrary": _("(arbitrary)")}
+    return words[name].striptags() if name in words else f"({name})"
 
 
 def place(raw: NDArray[Any]) -> str:

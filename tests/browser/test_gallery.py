@@ -150,7 +150,7 @@ def test_a_job_on_its_way_is_in_order(open_page: Open, idle: Front, waiting: Wai
     expect(page.locator("#position")).to_have_text("1")
     look(page, "queued", language)
     claim = waiting.claim()
-    idle.store.report(claim, done=41, total=257, stage="scorecam")
+    idle.store.report([claim], done=41, total=257, stage="scorecam")
     expect(page.locator("#progress")).to_have_attribute("value", "41")
     look(page, "running", language)
     idle.store.stop(claim, JobStatus.CANCELLED)

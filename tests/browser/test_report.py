@@ -18,7 +18,7 @@ from shared.report.evidence import ClassMaps
 from shared.report.outcome import Outcome
 from shared.report.page import Report, render
 from shared.report.rows import known_models, to_row
-from tests.browser.conftest import AXE, OUT, QUALITY
+from tests.browser.conftest import AXE, NARROW, OUT, QUALITY, overflow
 from tests.conftest import wait_for
 from worker.answers import Asked, answer
 from worker.shelf import Shelf
@@ -118,3 +118,6 @@ def test_the_report_is_accessible_in_both_themes(page: Page, report: Path) -> No
         found = AXE.run(page)
         assert found.violations_count == 0, found.generate_report()
         page.screenshot(path=OUT / f"report.{theme}.jpg", type="jpeg", quality=QUALITY, full_page=True)
+    page.set_viewport_size({"width": NARROW, "height": 800})
+    assert overflow(page) <= 0
+    page.screenshot(path=OUT / "report.narrow.jpg", type="jpeg", quality=QUALITY)
