@@ -230,7 +230,8 @@ def test_only_redis_is_reached_by_ours_and_only_the_web_server_by_others() -> No
 
 def chosen(pod: Manifest, selector: Manifest) -> bool:
     wanted: dict[str, str] = selector["matchLabels"]
-    return wanted.items() <= pod["metadata"]["labels"].items()
+    labels: dict[str, str] = pod["metadata"]["labels"]
+    return wanted.items() <= labels.items()
 
 
 # -- with a bucket -----------------------------------------------------------------------------------------------------
