@@ -6,7 +6,7 @@ import errno
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.util import find_spec
@@ -46,16 +46,14 @@ class BucketStore(BlobStore):
 
     def keep(self, ref: str) -> bool:
         """As in a folder; an object's age says when it was wanted last, so one that is not fresh is copied onto
-        itself. Raises OSError where the service does not answer."""
+        itself. Raises StorageFailed where the service does not answer."""
         bucket, key = self._place(self._path(ref).name)
-        try:
-            with _answering():
-                if time.time() - self._age_of(ref) > FRESH_SECONDS:
-                    source = {"Bucket": bucket, "Key": key}
-                    self._ask("copy_object", ref, CopySource=source, MetadataDirective="REPLACE")
-        except FileNotFoundError:
-            return False
-        return True
+        with _saying("a file could not be stored"), _answering(), suppress(FileNotFoundError):
+            if time.time() - self._age_of(ref) > FRESH_SECONDS:
+                source = {"Bucket": bucket, "Key": key}
+                self._ask("copy_object", ref, CopySource=source, MetadataDirective="REPLACE")
+            return True
+        return False
 
     def sweep(self, named: Named, *, older_than: float, dry_run: bool = False) -> Swept:
         """As in a folder, but one who wants a blob again in the very moment between the last look at its age and its

@@ -14,7 +14,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 
 from shared.blobs import BlobStore
 from shared.cards import Registry
-from shared.errors import StoreUnavailable
+from shared.errors import StorageFailed, StoreUnavailable
 from shared.jobs import ERROR_CODES, JobStatus, Lane
 from shared.overview import Distribution, Overview
 from shared.settings import Settings
@@ -76,7 +76,7 @@ class Metrics:
     def _disk(self) -> Iterator[Metric]:
         try:
             yield _gauge("disk_free_bytes", "Room on the disk of pictures and results", self._blobs.free_bytes())
-        except OSError:
+        except (OSError, StorageFailed):
             yield _gauge("disk_free_bytes", "Room on the disk of pictures and results", 0)
         reserve = self._settings.disk_reserve_bytes
         yield _gauge("disk_reserve_bytes", "Room below which nothing new is accepted", reserve)

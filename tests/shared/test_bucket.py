@@ -150,8 +150,11 @@ def test_a_service_that_does_not_answer_is_a_storage_failure(
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     blobs = blob_store(Settings(blobs_url="s3://bucket"))
-    with pytest.raises(StorageFailed, match="^a file could not be stored: the bucket does not answer$"):
-        blobs.put(b"one")
+    for use in (lambda: blobs.put(b"one"), lambda: blobs.keep("0" * 64)):
+        with pytest.raises(StorageFailed, match="^a file could not be stored: the bucket does not answer$"):
+            use()
+    with pytest.raises(StorageFailed, match="^no file can be stored: the bucket does not answer$"):
+        blobs.free_bytes()
 
 
 def test_a_bucket_without_s3fs_names_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
