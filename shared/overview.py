@@ -36,6 +36,7 @@ class Overview:
     oldest_ms: Mapping[Lane, int]  # how long the first in each lane has waited; 0 where none does
     workers: int  # heard lately
     keepers: int  # heard lately, that do nothing but keep house
+    senders: int  # heard lately, of webhooks
     webhooks: int  # still to be sent
     webhooks_overdue_ms: int  # how long the first of them should have been sent
     blobs: int  # files that a job names
@@ -54,6 +55,7 @@ class Overview:
             oldest_ms={lane: int(data["lanes"][lane]["oldest_ms"]) for lane in Lane},
             workers=int(data["workers"]),
             keepers=int(data["keepers"]),
+            senders=int(data["senders"]),
             webhooks=int(data["webhooks"]),
             webhooks_overdue_ms=int(data["webhooks_overdue_ms"]),
             blobs=int(data["blobs"]),

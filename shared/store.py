@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from enum import IntEnum
+from enum import IntEnum, StrEnum
 from typing import Any, cast
 
 import redis
@@ -33,6 +33,14 @@ PACE_MS = 100.0  # of a job, before any was measured
 
 Ring = Callable[[], None]
 """Rings for a worker, as `broker.Bell.ring` does."""
+
+
+class Role(StrEnum):
+    """What a Celery process does: a worker drains, and may do all the rest as well."""
+
+    WORKER = "worker"
+    KEEPER = "keeper"
+    SENDER = "sender"
 
 
 class Lease(IntEnum):
@@ -301,20 +309,20 @@ class JobStore:
 
     # -- workers ---------------------------------------------------------------------------------------------------
 
-    def heartbeat(self, name: str, *, drains: bool = True) -> None:
-        """Say that a process is here: a worker that drains, or one that only keeps house."""
-        self._call("heartbeat", "workers" if drains else "keepers", name)
+    def heartbeat(self, name: str, *, role: Role = Role.WORKER) -> None:
+        """Say that a process is here."""
+        self._call("heartbeat", f"{role}s", name)
 
     def leave(self, name: str) -> None:
         with _answering():
-            self._redis.zrem(f"{PREFIX}workers", name)
-            self._redis.zrem(f"{PREFIX}keepers", name)
+            for role in Role:
+                self._redis.zrem(f"{PREFIX}{role}s", name)
 
     def heard(self, name: str) -> bool:
-        """Whether this worker or keeper was heard lately."""
+        """Whether this process was heard lately."""
         oldest = self._oldest_heartbeat()
         with _answering():
-            scores = [self._redis.zscore(f"{PREFIX}{kind}", name) for kind in ("workers", "keepers")]
+            scores = [self._redis.zscore(f"{PREFIX}{role}s", name) for role in Role]
         return any(score is not None and float(score) >= oldest for score in scores)
 
     def workers_heard(self) -> int:

@@ -31,7 +31,7 @@ from shared.broker import DELIVER_QUEUE, DRAIN_QUEUE, KEEP_QUEUE, Bell, make_cel
 from shared.cards import Registry
 from shared.jobs import ImageRecord, JobOptions, JobStatus
 from shared.settings import REPOSITORY, Settings
-from shared.store import JobStore, Submission
+from shared.store import JobStore, Role, Submission
 from tests.conftest import wait_for
 from web.app import create_app
 
@@ -301,7 +301,7 @@ def test_the_check_of_the_web_server_asks_for_a_route_that_answers(services: dic
 def test_the_check_of_a_worker_hears_that_very_worker_and_only_lately(house: House, store: JobStore) -> None:
     here = {"REDIS_URL": Settings.load({"PATHLIGHT_HOME": str(house.folder / "home")}).store_url}
     store.heartbeat("worker@elsewhere")
-    store.heartbeat(f"keeper@{socket.gethostname()}", drains=False)
+    store.heartbeat(f"keeper@{socket.gethostname()}", role=Role.KEEPER)
     assert store.workers_heard() == 1 and not house.healthy("worker", **here)
     store.heartbeat(f"worker@{socket.gethostname()}")
     assert house.healthy("worker", **here)

@@ -10,11 +10,11 @@ from celery import bootsteps, signals
 from celery.beat import EmbeddedService
 
 from shared import logs
-from shared.broker import DELIVER, DRAIN, DRAIN_QUEUE, KEEP, drain_queue, make_celery
+from shared.broker import DELIVER, DELIVER_QUEUE, DRAIN, DRAIN_QUEUE, KEEP, drain_queue, make_celery
 from shared.errors import InvalidSetting, StoreUnavailable
 from shared.pools import Pool
 from shared.settings import Settings
-from shared.store import JobStore
+from shared.store import JobStore, Role
 from worker.receipts import keep_receipts
 from worker.tasks import register
 
@@ -39,9 +39,9 @@ class Heartbeat(bootsteps.StartStopStep):  # type: ignore[misc]
         self._new_clock: Any = None
 
     def start(self, parent: Any) -> None:
-        drains = _drains(parent.app.amqp.queues.consume_from)
-        self._beat(parent, drains)
-        self._timer = parent.timer.call_repeatedly(HEARTBEAT_SECONDS, self._beat, (parent, drains))
+        role = _role(parent.app.amqp.queues.consume_from)
+        self._beat(parent, role)
+        self._timer = parent.timer.call_repeatedly(HEARTBEAT_SECONDS, self._beat, (parent, role))
 
     def terminate(self, parent: Any) -> None:
         self.stop(parent)
@@ -56,11 +56,11 @@ class Heartbeat(bootsteps.StartStopStep):  # type: ignore[misc]
         except StoreUnavailable as error:
             log.warning("could not say good-bye to the store: %s", error)
 
-    def _beat(self, parent: Any, drains: bool) -> None:
+    def _beat(self, parent: Any, role: Role) -> None:
         self._keep_clock(parent)
         try:
-            self._store.heartbeat(parent.hostname, drains=drains)
-            if drains:
+            self._store.heartbeat(parent.hostname, role=role)
+            if role is Role.WORKER:
                 self._store.pools.announce(parent.hostname, Pool.of(settings))
         except StoreUnavailable as error:
             log.warning("the store does not hear this worker: %s", error)
@@ -77,13 +77,15 @@ class Heartbeat(bootsteps.StartStopStep):  # type: ignore[misc]
         self._new_clock.start()
 
 
-def _drains(queues: Collection[str]) -> bool:
-    """Whether this process takes jobs. Raises InvalidSetting where it would hear the doorbells of another pool."""
+def _role(queues: Collection[str]) -> Role:
+    """What a process with these queues does. Raises InvalidSetting where it would hear another pool's doorbells."""
     own = drain_queue(settings.pool)
     others = [name for name in queues if name.partition(".")[0] == DRAIN_QUEUE and name != own]
     if others:
         raise InvalidSetting(f"PATHLIGHT_POOL={settings.pool!r} goes with --queues {own}, not with {', '.join(others)}")
-    return own in queues
+    if own in queues:
+        return Role.WORKER
+    return Role.SENDER if DELIVER_QUEUE in queues else Role.KEEPER
 
 
 app.steps["worker"].add(Heartbeat)

@@ -25,6 +25,7 @@ return cjson.encode({
   lanes = {interactive = lane('interactive'), bulk = lane('bulk')},
   workers = redis.call('ZCOUNT', key('workers'), heard, '+inf'),
   keepers = redis.call('ZCOUNT', key('keepers'), heard, '+inf'),
+  senders = redis.call('ZCOUNT', key('senders'), heard, '+inf'),
   webhooks = redis.call('ZCARD', key('webhooks')),
   webhooks_overdue_ms = math.max(0, now - tonumber(due)),
   blobs = redis.call('HLEN', key('blobs')),

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from shared.jobs import Claim, JobError, Lane
 from shared.overview import Distribution, observed
 from shared.settings import Settings
-from shared.store import PREFIX, JobStore
+from shared.store import PREFIX, JobStore, Role
 from tests.shared.submissions import RESULT, lose_lease, raw_client, submission
 
 
@@ -87,11 +87,14 @@ def test_lost_leases_and_jobs_given_back_are_told(store: JobStore, raw: redis.Re
     assert told.reaped_ms is not None and before <= told.reaped_ms <= told.now_ms
 
 
-def test_workers_and_keepers_are_told_apart(store: JobStore) -> None:
+def test_workers_keepers_and_senders_are_told_apart(store: JobStore) -> None:
     store.heartbeat("worker@a")
     store.heartbeat("worker@b")
-    store.heartbeat("keeper@a", drains=False)
-    assert (store.overview().workers, store.overview().keepers) == (2, 1)
+    store.heartbeat("keeper@a", role=Role.KEEPER)
+    for name in ("a", "b", "c"):
+        store.heartbeat(f"sender@{name}", role=Role.SENDER)
+    told = store.overview()
+    assert (told.workers, told.keepers, told.senders) == (2, 1, 3)
 
 
 def test_webhooks_that_nobody_sends_are_told(store: JobStore, raw: redis.Redis) -> None:

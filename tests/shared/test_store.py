@@ -22,7 +22,7 @@ from shared.broker import make_celery
 from shared.errors import JobConflict, QueueFull, StoreUnavailable, UnknownJob
 from shared.jobs import Claim, ImageRecord, Job, JobError, JobOptions, JobStatus, Lane
 from shared.settings import Settings
-from shared.store import PREFIX, End, JobStore, Lease, Submission
+from shared.store import PREFIX, End, JobStore, Lease, Role, Submission
 from tests.conftest import wait_for
 from tests.shared.submissions import (
     IMAGE,
@@ -763,7 +763,7 @@ def test_workers_are_heard_until_they_leave_or_fall_silent(make_store: MakeStore
 def test_a_keeper_is_heard_but_counts_for_no_worker(make_store: MakeStore) -> None:
     store = make_store(heartbeat_seconds=30)
     assert not store.heard("keeper") and not store.heard("worker")
-    store.heartbeat("keeper", drains=False)
+    store.heartbeat("keeper", role=Role.KEEPER)
     store.heartbeat("worker")
     assert store.heard("keeper") and store.heard("worker")
     assert not store.heard("stranger")

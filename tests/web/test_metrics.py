@@ -146,7 +146,7 @@ def test_labels_take_few_values(client: FlaskClient, store: JobStore) -> None:
         "lane": set(Lane),
         "status": {*JobStatus, *map(str, range(200, 600))},
         "code": {"", *ERROR_CODES},
-        "role": {"worker", "keeper"},
+        "role": {"worker", "keeper", "sender"},
         "reason": {"shutdown", "trouble"},
         "default": {"yes", "no"},
         "method": {*traffic.METHODS, "other"},
