@@ -46,7 +46,8 @@ def explain_source(
     picture = decode(data, limits)
     if mask is not None:
         picture = hide(picture, read_mask(read_file(mask), limits), fill=options.fill)
-    return picture, answer(Shelf(registry), [Asked(picture, options)], progress=progress)[0]
+    shelf = Shelf(registry, precision=settings.precision)
+    return picture, answer(shelf, [Asked(picture, options)], progress=progress)[0]
 
 
 def read_file(path: Path) -> bytes:

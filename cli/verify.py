@@ -77,7 +77,7 @@ def recompute(path: Path, claims: Claims, settings: Settings, *, picture: Path |
     from worker.shelf import Shelf
 
     options = _options(claims)
-    shelf = Shelf(Registry.load(settings))
+    shelf = Shelf(Registry.load(settings), precision=settings.precision)
     asked = Asked(_picture(claims, options, settings, picture), options)
     _check_models(claims.job["result"]["provenance"], provenance(shelf, options))
     result = answer(shelf, [asked])[0]

@@ -48,6 +48,28 @@ class WeightsSpec:
 
 
 @dataclass(frozen=True)
+class Bf16Gate:
+    """How a model's answers in bf16 differ from those in fp32 on held-out pictures, and whether that is little."""
+
+    pictures: int
+    accuracy_change: float  # in points, bf16 less fp32
+    flips: int  # predictions that are another class
+    widest_flip: float  # the largest lead in probability, in fp32, of a class that lost it
+    rank_correlation: float  # median over the pictures, of the raw maps of the predicted class
+
+    @property
+    def passed(self) -> bool:
+        return abs(self.accuracy_change) <= 0.1 and self.widest_flip < 0.05 and self.rank_correlation >= 0.99
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "passed": self.passed}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Bf16Gate:
+        return cls(**{key: value for key, value in data.items() if key != "passed"})
+
+
+@dataclass(frozen=True)
 class ModelCard:
     """One model of the registry. `classes` is empty for an upstream model whose names arrive with its weights; `head`
     is what follows the feature map, which decides what can be explained exactly."""
@@ -67,6 +89,7 @@ class ModelCard:
     head: str = POOLED_LINEAR
     facts: Mapping[str, Any] = field(default_factory=dict)  # data, recipe, seed, accuracy, licence: shown, not used
     reliability: Reliability | None = None  # None where it was not measured, as for upstream models
+    bf16: Bf16Gate | None = None  # None where it was not measured: the model then runs in fp32 unless told otherwise
     declared: Mapping[str, Any] | None = None  # the entry of models.toml that it was made from, if any
 
     @classmethod
@@ -95,6 +118,7 @@ class ModelCard:
                 head=data.get("head", POOLED_LINEAR),
                 facts=data.get("facts", {}),
                 reliability=None if reliability is None else Reliability.from_dict(reliability),
+                bf16=Bf16Gate.from_dict(data["bf16"]) if "bf16" in data else None,
                 declared=data.get("declared"),
             )
         except (OSError, ValueError, KeyError, TypeError) as error:

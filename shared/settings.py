@@ -45,6 +45,7 @@ class Settings:
     tree_model: str = "nbdt-cifar10"
     models_file: str = ""  # declares models of one's own; empty: models.toml in `home`
     log_format: str = "text"  # for people, or "json" for programs
+    precision: str = "auto"  # of the networks: bf16 where hardware and card allow it; or "fp32", or "bf16"
     durability: str = "everysec"  # or "always": fsync before anything is acknowledged
 
     image_bytes: int = 10 * 1024 * 1024
@@ -111,6 +112,8 @@ class Settings:
         object.__setattr__(self, "home", self.home.absolute())
         if self.durability not in ("everysec", "always"):
             raise InvalidSetting(f"PATHLIGHT_DURABILITY={self.durability!r} must be everysec or always")
+        if self.precision not in ("auto", "fp32", "bf16"):
+            raise InvalidSetting(f"PATHLIGHT_PRECISION={self.precision!r} must be auto, fp32 or bf16")
         if self.log_format not in ("text", "json"):
             raise InvalidSetting(f"PATHLIGHT_LOG_FORMAT={self.log_format!r} must be text or json")
         if not 0 <= self.port <= 65535:

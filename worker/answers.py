@@ -67,26 +67,29 @@ def _result(shelf: Shelf, asked: Asked, explanations: dict[str, Explanation], co
 
 def provenance(shelf: Shelf, options: JobOptions) -> dict[str, Any]:
     """All that is needed to get the same result again."""
-    cards = [shelf.get(name).card for name in options.models]
     return {
-        "models": {
-            card.name: {
-                "weights_sha256": card.weights.sha256,
-                "input": {
-                    "resize": card.input.resize,
-                    "crop": card.input.crop,
-                    "size": card.input.size,
-                    "mean": list(card.input.mean),
-                    "std": list(card.input.std),
-                    "interpolation": card.input.interpolation,
-                },
-                "hierarchy": card.hierarchy.origin if card.hierarchy else None,
-            }
-            for card in cards
-        },
+        "models": {name: _identity(shelf.get(name)) for name in options.models},
         "options": options.to_dict(),
         "seed": SEED,
         "versions": versions(),
+    }
+
+
+def _identity(model: Model) -> dict[str, Any]:
+    """What a model's answers depend on."""
+    card, spec = model.card, model.card.input
+    return {
+        "weights_sha256": card.weights.sha256,
+        "input": {
+            "resize": spec.resize,
+            "crop": spec.crop,
+            "size": spec.size,
+            "mean": list(spec.mean),
+            "std": list(spec.std),
+            "interpolation": spec.interpolation,
+        },
+        "hierarchy": card.hierarchy.origin if card.hierarchy else None,
+        "precision": model.precision,
     }
 
 

@@ -13,6 +13,7 @@ from shared.errors import ModelUnavailable
 from worker.anatomy import PooledLinear, dissect
 from worker.architectures import build
 from worker.folding import fold_batch_norms
+from worker.precision import InBf16
 from worker.tree import TreeMatrices
 from worker.weights import load_weights
 
@@ -26,14 +27,17 @@ class Model:
     head: nn.Module  # N x D x h x w -> N x K
 
     @classmethod
-    def load(cls, card: ModelCard, *, device: torch.device | None = None) -> Model:
-        """Build the network and load its checked weights. Raises ModelUnavailable."""
+    def load(cls, card: ModelCard, *, device: torch.device | None = None, bf16: bool = False) -> Model:
+        """Build the network and load its checked weights; `bf16` is the precision of its trunk, fp32 otherwise. Raises
+        ModelUnavailable."""
         network = build(card.architecture, card.class_count)
         load_weights(network, card)
-        return cls.of(network, card, device=device)
+        return cls.of(network, card, device=device, bf16=bf16)
 
     @classmethod
-    def of(cls, network: nn.Module, card: ModelCard, *, device: torch.device | None = None) -> Model:
+    def of(
+        cls, network: nn.Module, card: ModelCard, *, device: torch.device | None = None, bf16: bool = False
+    ) -> Model:
         """Split a network that has its weights, and that is changed to run faster. Raises ModelUnavailable where it has
         not the head that the card names, or where trunk and head do not give the whole network's logits."""
         network = network.eval().requires_grad_(False).to(device)
@@ -43,7 +47,12 @@ class Model:
             parts = dissect(network, size=card.input.size, kind=card.head)
         except ModelUnavailable as error:
             raise ModelUnavailable(f"{card.name}: {error}") from error
-        return cls(card, parts.trunk, parts.head)
+        return cls(card, InBf16(parts.trunk) if bf16 else parts.trunk, parts.head)
+
+    @property
+    def precision(self) -> str:
+        """Of the trunk: fp32 or bf16. The head is always in fp32."""
+        return "bf16" if isinstance(self.trunk, InBf16) else "fp32"
 
     @property
     def linear(self) -> PooledLinear | None:

@@ -9,6 +9,7 @@ import torch
 
 from shared.cards import Registry
 from worker.models import Model
+from worker.precision import chooses_bf16
 
 CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
@@ -26,8 +27,9 @@ def usable_cores(quota: Path = CPU_QUOTA) -> int:
 class Shelf:
     """Loaded models by name. Threads are set from the cores this process may really use, before any torch work."""
 
-    def __init__(self, registry: Registry, *, share_of_cores: int = 1) -> None:
+    def __init__(self, registry: Registry, *, share_of_cores: int = 1, precision: str = "auto") -> None:
         self._registry = registry
+        self._precision = precision
         self._models: dict[str, Model] = {}
         self.threads = max(1, usable_cores() // share_of_cores)
         torch.set_num_threads(self.threads)
@@ -40,5 +42,7 @@ class Shelf:
         """The loaded model. Raises ModelUnavailable naming the remedy where it cannot be loaded."""
         if name not in self._models:
             device = torch.device("cuda") if torch.cuda.is_available() else torch.device("cpu")
-            self._models[name] = Model.load(self._registry.ready(name), device=device)
+            card = self._registry.ready(name)
+            bf16 = chooses_bf16(card, asked=self._precision, device=device)
+            self._models[name] = Model.load(card, device=device, bf16=bf16)
         return self._models[name]

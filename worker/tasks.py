@@ -69,7 +69,7 @@ def build_drain(settings: Settings, bell: Bell) -> Drain:
     from worker.drain import Drain
     from worker.shelf import Shelf
 
-    shelf = Shelf(Registry.load(settings), share_of_cores=settings.concurrency)
+    shelf = Shelf(Registry.load(settings), share_of_cores=settings.concurrency, precision=settings.precision)
     for name in settings.served_models or settings.default_models:
         try:
             shelf.get(name)

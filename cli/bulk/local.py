@@ -115,7 +115,7 @@ def _start(options: JobOptions, recorder: Recorder, settings: Settings, cores: i
     from worker.shelf import Shelf
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears Ctrl-C and ends the pool in order
-    shelf = Shelf(Registry.load(settings), share_of_cores=cores)
+    shelf = Shelf(Registry.load(settings), share_of_cores=cores, precision=settings.precision)
     _worker = Worker(shelf, options, settings.batch_size, recorder)
 
 

@@ -29,6 +29,7 @@ OTHERS = {
     "outbound_ports": "80,443,8080",
     "webhook_secret": "whsec_" + "A" * 32,
     "signing_key": "k" * 32,
+    "precision": "bf16",
     "public_url": "https://example.org/pathlight",
 }
 
