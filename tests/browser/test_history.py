@@ -7,7 +7,7 @@ import json
 from playwright.sync_api import FilePayload, expect
 
 from tests.browser.conftest import PATIENCE_MS, Open
-from tests.browser.test_reader import give, see_answer
+from tests.browser.test_reader import give
 
 
 def test_what_was_given_in_this_browser_is_listed_with_its_picture_and_answer(
@@ -15,13 +15,13 @@ def test_what_was_given_in_this_browser_is_listed_with_its_picture_and_answer(
 ) -> None:
     page = open_page()
     give(page, chelsea)
-    see_answer(page)
+    page.wait_for_url("**/jobs/*")
     address = page.url
     page.goto("/history")
     entry = page.locator("#history a")
     expect(entry).to_have_count(1)
     expect(entry).to_contain_text("chelsea.png")
-    expect(entry.locator(".entry-answer")).to_contain_text("cat")
+    expect(entry.locator(".entry-answer")).to_contain_text("cat", timeout=PATIENCE_MS)
     assert entry.locator("img").evaluate("image => image.decode().then(() => image.naturalWidth)") == 192
     entry.click()
     expect(page).to_have_url(address)

@@ -1,5 +1,6 @@
 // Draws this browser's history: every job that the server still has, with its picture and what came of it.
 
+import { follow } from "./events.js";
 import { forget, remembered } from "./history.js";
 import { say } from "./say.js";
 
@@ -35,6 +36,13 @@ function outcome(job) {
   }
 }
 
+// Says what came of a job, and goes on saying so until it has ended. By polling: a list would take too many streams.
+function watch(job, answer) {
+  answer.textContent = outcome(job);
+  if (job.status !== "queued" && job.status !== "running") return;
+  follow({ self: job.links.self }, { onJob: (now) => (answer.textContent = outcome(now)) });
+}
+
 // The job; null where the server has it no more.
 async function look(id) {
   const response = await fetch(`${list.dataset.jobs}/${id}`, { cache: "no-store" });
@@ -49,7 +57,7 @@ async function fill() {
   show("#forget", items.length);
   for (const { id, item } of items) {
     const job = await look(id);
-    if (job) item.querySelector(".entry-answer").textContent = outcome(job);
+    if (job) watch(job, item.querySelector(".entry-answer"));
     else item.remove();
     if (!job) gone.push(id);
   }
