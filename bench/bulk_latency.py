@@ -196,7 +196,7 @@ def _rate(settings: Settings, pathlight: Pathlight, several: int, pictures: int)
             time.sleep(0.1)
         _ended(pathlight, pathlight.submit_batch(_photographs(several * 32)))
         batch = _ended(pathlight, pathlight.submit_batch(_photographs(pictures)))
-        members = list(pathlight.members(batch["id"], limit=200))
+        members = list(pathlight.members(batch["id"], limit=100))
         seconds = max(_moment(one["finished_at"]) for one in members) - min(_moment(m["started_at"]) for m in members)
         return pictures / seconds
     finally:
