@@ -10,8 +10,13 @@ if idem ~= '' then
   if known[1] then return {known[2] == body and 'created' or 'conflict', known[1]} end
 end
 
+-- What batches that are being filled have still to bring takes no memory yet, and has its room already.
+local coming = tonumber(total)
+for _, other in ipairs(redis.call('ZRANGE', key('filling'), 0, -1)) do
+  coming = coming + tonumber(redis.call('HGET', batch(other), 'total')) - redis.call('LLEN', key('members', other))
+end
 local MEMORY_SHARE = 0.75  -- the rest is left to interactive jobs, and to every job's end
-if beyond(MEMORY_SHARE, tonumber(total) * tonumber(ARGV[8])) then return {'full', id} end
+if beyond(MEMORY_SHARE, coming * tonumber(ARGV[8])) then return {'full', id} end
 
 redis.call('HSET', batch(id), 'owner', owner, 'name', ARGV[3], 'options', ARGV[4], 'total', total,
   'idempotency', idem, 'created', now, 'status', 'filling', 'queued', 0, 'running', 0,

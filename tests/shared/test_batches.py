@@ -351,6 +351,15 @@ def test_a_batch_that_would_fill_the_memory_is_refused(make_store: Callable[...,
     assert store.counts() == {}
 
 
+def test_batches_that_are_filled_at_the_same_time_share_the_memory(batches: BatchStore, raw: redis.Redis) -> None:
+    used, allowed = (int(raw.info("memory")[name]) for name in ("used_memory", "maxmemory"))
+    room = int((0.75 * allowed - used) // 2500)
+    create = Scripts(raw, ["batch_create"])
+    assert create.call("batch_create", "first", "", "", "{}", room - 100, "", "", 2500, "")[0] == "created"
+    with pytest.raises(QueueFull, match="memory for waiting jobs"):
+        batches.submit(some(200), OPTIONS)
+
+
 def test_members_that_are_not_run_in_time_expire(batches: BatchStore, store: JobStore, raw: redis.Redis) -> None:
     batch_id = batches.submit([member("a", answer="q"), member("b", answer="q"), member("c")], OPTIONS)
     for _, job in batches.members(batch_id).members:
