@@ -30,7 +30,7 @@ from web import submission as submissions
 from web.api import REFUSALS, SECURITY, problems_of
 from web.batch_upload import Reader
 from web.jobs import Jobs
-from web.problems import Gone
+from web.problems import RETRY_AFTER_SECONDS, Gone, ReportUnderWay, problem, status_of
 from web.reports import Reports
 from web.schemas import BatchOptions, BatchOut, BatchPath, MemberPageOut, MemberQuery, ReportPath
 
@@ -154,7 +154,12 @@ def blueprint(
     def get_report(path: ReportPath) -> Response:
         batch = found(path.batch_id)
         if path.kind == "html":
-            response = Response(reports.page(batch))
+            try:
+                response = Response(reports.page(batch))
+            except ReportUnderWay as error:  # somebody looks at it: a browser asks again by itself
+                response = problem(status_of(error), code=error.code, detail=str(error))
+                response.headers["Refresh"] = str(RETRY_AFTER_SECONDS)
+                return response
             response.headers["Content-Security-Policy"] = content_security_policy()
         else:
             response = Response(reports.table(batch) if path.kind == "csv" else reports.archive(batch))

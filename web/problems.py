@@ -63,6 +63,12 @@ class TooManyStreams(PathlightError):
     code = "too_many_streams"
 
 
+class ReportUnderWay(PathlightError):
+    """The report on a batch is being put together; says how far it is."""
+
+    code = "report_under_way"
+
+
 _STATUS: tuple[tuple[type[PathlightError], HTTPStatus], ...] = (
     (UnsupportedImage, HTTPStatus.UNSUPPORTED_MEDIA_TYPE),
     (ImageTooLarge, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
@@ -78,6 +84,7 @@ _STATUS: tuple[tuple[type[PathlightError], HTTPStatus], ...] = (
     (StoreUnavailable, HTTPStatus.SERVICE_UNAVAILABLE),
     (StorageFailed, HTTPStatus.SERVICE_UNAVAILABLE),
     (TooManyStreams, HTTPStatus.SERVICE_UNAVAILABLE),
+    (ReportUnderWay, HTTPStatus.SERVICE_UNAVAILABLE),
     (Gone, HTTPStatus.GONE),
     (KeyRequired, HTTPStatus.UNAUTHORIZED),
     (NotAllowed, HTTPStatus.FORBIDDEN),

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 import tempfile
+import threading
 import zipfile
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from flask import url_for
@@ -26,35 +28,56 @@ from shared.report.rows import Row, known_models, to_row
 from shared.report.tables import csv_lines
 from shared.results import Result
 from shared.settings import Settings
+from web.problems import ReportUnderWay
 
+PATIENCE_SECONDS = 5.0  # that a request waits for a report to be put together
 THUMB_WIDTH = 144
 _PAGE = 500
 _KEPT = 2  # reports held for whoever reads page and table of the same batch
 
 
+Content = tuple[list[Row], ClassMaps, list[Job]]
+
+
+@dataclass
+class _Build:
+    """A report that is being put together, or is. `done` members have been read."""
+
+    done: int = 0
+    content: Future[Content] = field(default_factory=Future)
+
+    @property
+    def failed(self) -> bool:
+        return self.content.cancelled() or (self.content.done() and self.content.exception() is not None)
+
+
 class Reports:
-    """Reports on batches. An ended batch never changes, so that the newest few are kept at hand."""
+    """Reports on batches. An ended batch never changes, so that the newest few are kept at hand. They are put together
+    one at a time, in a thread of their own, so that no request is held up for long by thousands of members."""
 
     def __init__(self, batches: BatchStore, blobs: BlobStore, registry: Registry, settings: Settings) -> None:
         self._batches = batches
         self._blobs = blobs
         self._registry = registry
         self._limits = Limits.of(settings)
-        self._kept = lru_cache(maxsize=_KEPT)(self._read)
+        self._thread = ThreadPoolExecutor(1, "report")
+        self._lock = threading.Lock()
+        self._builds: dict[tuple[str, int], _Build] = {}  # the one asked for last comes last
 
     def page(self, batch: Batch) -> str:
-        """The page, its pictures drawn when they are looked at. Raises JobConflict where the batch has not ended."""
+        """The page, its pictures drawn when they are looked at. Raises JobConflict where the batch has not ended,
+        ReportUnderWay where its report takes its time."""
         rows, maps, jobs = self._of(batch)
         thumbs = [_addresses(job, batch) for job in jobs]
         return render(Report(_title(batch), batch.options.models, rows, maps, thumbs))
 
     def table(self, batch: Batch) -> Iterator[str]:
-        """The lines of a CSV file. Raises JobConflict."""
+        """The lines of a CSV file. Raises as `page`."""
         rows, _, _ = self._of(batch)
         return csv_lines(rows)
 
     def archive(self, batch: Batch) -> Iterator[bytes]:
-        """A .zip with page, table, figures and thumbnails, piece by piece. Raises JobConflict."""
+        """A .zip with page, table, figures and thumbnails, piece by piece. Raises as `page`."""
         rows, maps, jobs = self._of(batch)
         models = batch.options.models
         thumbs = [[f"report/thumbs/{i:06d}-{n}.jpg" for n in range(len(models))] for i in range(len(jobs))]
@@ -76,12 +99,31 @@ class Reports:
                 yield pipe.take()
         yield pipe.take()
 
-    def _of(self, batch: Batch) -> tuple[list[Row], ClassMaps, list[Job]]:
+    def _of(self, batch: Batch) -> Content:
         if batch.finished_ms is None:
             raise JobConflict(f"the batch has not ended: {batch.ended} of {batch.total} members have; ask again then")
-        return self._kept(batch.id, batch.finished_ms, batch.options.models)
+        build = self._build(batch, batch.finished_ms)
+        try:
+            return build.content.result(PATIENCE_SECONDS)
+        except (TimeoutError, CancelledError):
+            raise ReportUnderWay(
+                f"the report is being put together: {build.done} of {batch.total} pictures are read; ask again shortly"
+            ) from None
 
-    def _read(self, batch_id: str, finished_ms: int, models: tuple[str, ...]) -> tuple[list[Row], ClassMaps, list[Job]]:
+    def _build(self, batch: Batch, finished_ms: int) -> _Build:
+        """The build of a report, begun where nobody has asked for it lately, or where it failed."""
+        key = (batch.id, finished_ms)
+        with self._lock:
+            build = self._builds.pop(key, None)
+            if build is None or build.failed:
+                build = _Build()
+                build.content = self._thread.submit(self._read, batch.id, batch.options.models, build)
+            self._builds[key] = build
+            for old in list(self._builds)[:-_KEPT]:
+                self._builds.pop(old).content.cancel()
+            return build
+
+    def _read(self, batch_id: str, models: tuple[str, ...], build: _Build) -> Content:
         known = known_models(self._registry, models)
         rows: list[Row] = []
         maps = ClassMaps()
@@ -94,6 +136,7 @@ class Reports:
                 rows.append(to_row(outcome, known))
                 maps.add(outcome)
                 jobs.append(job)
+                build.done = len(jobs)
             start = page.next
         return rows, maps, jobs
 

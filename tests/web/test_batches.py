@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import threading
 import zipfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,6 +17,7 @@ from flask.testing import FlaskClient
 from PIL import Image
 from werkzeug.test import TestResponse
 
+from shared.batches import BatchStore, MemberPage
 from shared.blobs import BlobStore
 from shared.broker import Bell, make_celery
 from shared.cards import Registry
@@ -23,9 +25,10 @@ from shared.images import Limits, decode
 from shared.jobs import JobError
 from shared.settings import Settings
 from shared.store import JobStore
-from tests.conftest import encoded
+from tests.conftest import encoded, wait_for
 from tests.shared.test_archives import gzipped, tarred, zipped
 from tests.web.test_api import TREE_MODEL, refused, run_one
+from web import reports
 from web.app import create_app
 from worker.answers import Asked, answer
 from worker.shelf import Shelf
@@ -268,6 +271,34 @@ def test_a_report_comes_as_page_table_and_archive(client: FlaskClient, explained
         thumbs = [name for name in names if name.startswith("report/thumbs/")]
         assert len(thumbs) == 2
         assert all(name in archive.read("report.html").decode() for name in thumbs)
+
+
+def test_a_report_that_takes_its_time_is_put_together_once_while_those_who_ask_are_told_how_far_it_is(
+    client: FlaskClient, explained: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow, pages, get = threading.Event(), [], BlobStore.get
+    members = BatchStore.members
+
+    def read_slowly(blobs: BlobStore, ref: str) -> bytes:
+        assert slow.wait(30)
+        return get(blobs, ref)
+
+    def counted(batches: BatchStore, batch_id: str, *, start: int, most: int) -> MemberPage:
+        pages.append(start)
+        return members(batches, batch_id, start=start, most=most)
+
+    monkeypatch.setattr(reports, "PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr(BlobStore, "get", read_slowly)
+    monkeypatch.setattr(BatchStore, "members", counted)
+    for kind in ("report", "csv"):
+        response = client.get(explained["links"][kind])
+        assert "0 of 3 pictures are read" in refused(response, 503, "report_under_way")
+        assert response.headers["Retry-After"] == "2"
+        assert ("Refresh" in response.headers) == (kind == "report")
+    slow.set()
+    wait_for(lambda: client.get(explained["links"]["csv"]).status_code == 200, seconds=30)
+    assert client.get(explained["links"]["report"]).status_code == 200
+    assert pages == [0]
 
 
 def test_a_report_waits_for_the_end_of_its_batch(client: FlaskClient) -> None:
