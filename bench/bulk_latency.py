@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import os
 import random
+import signal
+import subprocess
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
 from itertools import count, islice
@@ -34,7 +36,6 @@ from bench.speed.race import percentile
 from bench.speed.service import running
 from bench.speed.store import running_redis
 from bench.speed.subjects import photographs
-from cli.processes import Child, stop_all
 from cli.run import web_command
 from client import Batch, Pathlight
 from shared.broker import DRAIN_QUEUE, KEEP_QUEUE
@@ -174,54 +175,66 @@ def _service(home: Path) -> Iterator[Pathlight]:
 def _web(settings: Settings) -> Iterator[Pathlight]:
     """A web server on the store of the settings, and a client of it."""
     served = replace(settings, port=free_port())
-    web = Child("web", web_command(served), _environment(served))
-    web.start()
-    try:
-        with Pathlight(f"http://127.0.0.1:{served.port}", attempts=30) as pathlight:
-            pathlight.models()
-            yield pathlight
-    finally:
-        stop_all([web], seconds=5)
+    with (
+        _process(web_command(served), served),
+        Pathlight(f"http://127.0.0.1:{served.port}", attempts=30) as pathlight,
+    ):
+        pathlight.models()
+        yield pathlight
 
 
 def _rate(settings: Settings, pathlight: Pathlight, several: int, pictures: int) -> float:
     """Images a second of so many workers, which have their models loaded."""
-    children = [_worker(settings, core) for core in sorted(os.sched_getaffinity(0))[:several]]
-    store = JobStore.connect(settings)
-    try:
+    with ExitStack() as started:
+        for core in sorted(os.sched_getaffinity(0))[:several]:
+            started.enter_context(_worker(settings, core))
         until = time.monotonic() + WAIT_SECONDS
-        while store.workers_heard() < several:
+        while JobStore.connect(settings).workers_heard() < several:
             if time.monotonic() > until:
                 raise RuntimeError("the workers did not start")
             time.sleep(0.1)
         _ended(pathlight, pathlight.submit_batch(_photographs(several * 32)))
         batch = _ended(pathlight, pathlight.submit_batch(_photographs(pictures)))
         members = list(pathlight.members(batch["id"], limit=100))
-        seconds = max(_moment(one["finished_at"]) for one in members) - min(_moment(m["started_at"]) for m in members)
-        return pictures / seconds
-    finally:
-        stop_all(children, seconds=10)
-        for core in range(len(children)):
-            store.leave(f"core-{core}")
+    seconds = max(_moment(one["finished_at"]) for one in members) - min(_moment(one["started_at"]) for one in members)
+    return pictures / seconds
 
 
-def _worker(settings: Settings, core: int) -> Child:
+@contextmanager
+def _worker(settings: Settings, core: int) -> Iterator[None]:
     """A worker that may use one core, and so sets itself one thread."""
+    name = f"core-{core}@bench"
     command = [
         *(sys.executable, "-m", "celery", "--quiet", "--app", "worker.app", "worker", "--concurrency", "1"),
-        *("--queues", f"{DRAIN_QUEUE},{KEEP_QUEUE}", "--without-gossip", "--without-mingle"),
-        *("--hostname", f"core-{core}@bench"),
+        *("--queues", f"{DRAIN_QUEUE},{KEEP_QUEUE}", "--without-gossip", "--without-mingle", "--hostname", name),
     ]
-    child = Child(f"worker on core {core}", command, {**_environment(settings), "REMAP_SIGTERM": "SIGQUIT"})
-    child.start()
-    assert child.process is not None
-    os.sched_setaffinity(child.process.pid, {core})  # before it has children, which inherit it
-    return child
+    with _process(command, settings) as process:
+        os.sched_setaffinity(process.pid, {core})  # before it has children, which inherit it
+        yield
+    JobStore.connect(settings).leave(name)
 
 
-def _environment(settings: Settings) -> Mapping[str, str]:
+@contextmanager
+def _process(command: Sequence[str], settings: Settings) -> Iterator[subprocess.Popen[bytes]]:
+    """A process of the service, whose words go to a log; it and its children are ended."""
     settings = replace(settings, soft_shutdown_seconds=1.0)
-    return {**os.environ, **settings.to_environment(), "PYTHONPATH": str(REPOSITORY)}
+    environment = {
+        **os.environ,
+        **settings.to_environment(),
+        "PYTHONPATH": str(REPOSITORY),
+        "REMAP_SIGTERM": "SIGQUIT",
+    }
+    with (settings.home / "log").open("ab") as log:
+        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
+    try:
+        yield process
+    finally:
+        process.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(10)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def _ended(pathlight: Pathlight, batch: Batch) -> Batch:
