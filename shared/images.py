@@ -17,6 +17,7 @@ from shared.errors import ImageTooLarge, InvalidImage, UnsupportedImage
 from shared.settings import Settings
 
 FORMATS = ("JPEG", "PNG", "WEBP")
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")  # of files that are taken for pictures in a folder
 _MAGIC = {
     "JPEG": re.compile(rb"\xff\xd8\xff"),
     "PNG": re.compile(rb"\x89PNG\r\n\x1a\n"),

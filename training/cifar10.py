@@ -2,10 +2,9 @@
 
     python -m training.cifar10
 
-Tree supervision adds -log p_tree(label) to the cross-entropy (not nbdt's cross-entropy of probabilities, whose
-floor is log(e + K - 1) - 1). Two stages: the first learns the classes and, little by little, the tree; the second
-starts again from its weights at lower rates, on harder views, with the tree in charge. What is published lies between
-the two, in weights (arXiv 2109.01903): it is better than either, in the network's decisions and in the tree's.
+Two stages, both on the loss of `training.supervision`: the first learns the classes and, little by little, the tree;
+the second starts again from its weights at lower rates, on harder views, with the tree in charge. What is published
+lies between the two, in weights (arXiv 2109.01903): it is better than either, for the network and for the tree.
 """
 
 from __future__ import annotations
@@ -17,14 +16,14 @@ from pathlib import Path
 import click
 import torch
 from torch import Generator, Tensor, nn
-from torch.nn import functional
 
 from shared.hierarchy import Hierarchy
 from training import augment
 from training.fit import Recipe, device, estimate_norms, fit, normalise, predict, save_finished
 from training.pictures import ARCHIVES, cifar10
+from training.supervision import accuracies, tree_supervised_loss
 from worker.networks import CifarResNet, whitening_filters
-from worker.tree import TreeMatrices, TreeMode, infer, soft_leaf_log_p
+from worker.tree import TreeMatrices
 
 SIZES = (24,) * 5 + (32,) * 9  # pixels of a view, by epoch: small views are cheap and teach the coarse shapes
 RECIPE = Recipe(
@@ -61,9 +60,7 @@ def main(data: Path, run: Path, tree: Path) -> None:
     prepare(network, normalise(train.images[:2000], RECIPE))
 
     def loss(logits: Tensor, labels: Tensor, tree_share: float) -> Tensor:
-        plain = functional.cross_entropy(logits, labels, label_smoothing=LABEL_SMOOTHING)
-        tree_loss = functional.nll_loss(soft_leaf_log_p(logits, matrices), labels)
-        return torch.lerp(plain, tree_loss, tree_share)
+        return tree_supervised_loss(logits, labels, matrices, tree_share=tree_share, label_smoothing=LABEL_SMOOTHING)
 
     def view(pictures: Tensor, indices: Tensor, epoch: int, rng: Generator) -> Tensor:
         flipped = augment.alternating_flip(pictures, indices, epoch=epoch)
@@ -136,15 +133,6 @@ def describe() -> str:
         f"published are the weights {REFINED} of the way from the first stage's to the second's (of 0.3, 0.5 and 0.7 "
         f"the best on the test split); batch-norm statistics of {NORM_PICTURES} whole pictures at the end"
     )
-
-
-def accuracies(logits: Tensor, labels: Tensor, matrices: TreeMatrices) -> dict[str, float]:
-    """Share of right answers of the network and of the tree in each mode, in per cent."""
-    answers = {"network": logits.argmax(1)}
-    on_host = matrices.to(device=logits.device)
-    for mode in TreeMode:
-        answers[mode.value] = infer(logits, on_host, mode=mode).prediction
-    return {name: round((answer == labels).float().mean().item() * 100, 2) for name, answer in answers.items()}
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The training loop both shipped models share: seeded, resumable after every epoch, bf16, one-cycle SGD."""
+"""The training loop that all models share: seeded, resumable after every epoch, bf16, one-cycle SGD."""
 
 from __future__ import annotations
 
@@ -65,8 +65,13 @@ def fit(
     view: View,
     checkpoint: Path,
     after_epoch: Callable[[int], str] | None = None,
+    enough: Callable[[int], bool] = lambda epochs: False,
 ) -> None:
-    """Train `network` in place. Picks up at `checkpoint` where there is one and writes it after every epoch."""
+    """Train `network` in place. Picks up at `checkpoint` where there is one and writes it after every epoch.
+
+    `after_epoch` is told the number of epochs that are done, before the checkpoint has them, and says what it found.
+    Training ends early where that number is `enough`.
+    """
     target = device()
     network.to(target).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
     optimizers = _optimizers(network, recipe)
@@ -75,8 +80,11 @@ def fit(
     steps = len(labels) // recipe.batch
     with _progress() as progress:
         for epoch in range(first, recipe.epochs):
+            if enough(epoch):
+                break
             bar = progress.add_task(f"epoch {epoch + 1}/{recipe.epochs}", total=steps)
             network.train()
+            torch.manual_seed(_epoch_seed(recipe, epoch))  # of dropout: a resumed run drops the same
             mean_loss = 0.0
             for step, (batch, indices, rng) in enumerate(_batches(images, recipe, steps, epoch)):
                 share = (epoch * steps + step) / (recipe.epochs * steps)
@@ -96,8 +104,8 @@ def fit(
                     optimizer.zero_grad(set_to_none=True)
                 mean_loss += (batch_loss - mean_loss) / (step + 1)
                 progress.advance(bar)
-            _save(checkpoint, network, optimizers, recipe, epoch + 1)
             report = after_epoch(epoch + 1) if after_epoch else ""
+            _save(checkpoint, network, optimizers, recipe, epoch + 1)
             progress.console.print(f"epoch {epoch + 1}: loss {mean_loss:.4f} {report}", highlight=False)
             progress.remove_task(bar)
 
@@ -172,11 +180,15 @@ def _set_rates(optimizers: list[torch.optim.Optimizer], recipe: Recipe, share: f
 
 def _batches(images: Tensor, recipe: Recipe, steps: int, epoch: int) -> Iterator[tuple[Tensor, Tensor, Generator]]:
     """One epoch's batches. The generator depends on seed and epoch alone, so that a resumed run draws the same."""
-    rng = Generator().manual_seed(recipe.seed * 10_000 + epoch)
+    rng = Generator().manual_seed(_epoch_seed(recipe, epoch))
     order = torch.randperm(len(images), generator=rng)
     for step in range(steps):
         indices = order[step * recipe.batch : (step + 1) * recipe.batch]
         yield normalise(images[indices], recipe), indices, rng
+
+
+def _epoch_seed(recipe: Recipe, epoch: int) -> int:
+    return recipe.seed * 10_000 + epoch
 
 
 def _resume(checkpoint: Path, network: nn.Module, optimizers: list[torch.optim.Optimizer], recipe: Recipe) -> int:

@@ -15,13 +15,14 @@ from typing import Any
 
 import click
 import torch
-from safetensors.torch import load_file, save_file
 from torch import nn
 
 from shared.hierarchy import Hierarchy
 from shared.settings import REPOSITORY
 from training import cifar10, photos100, pictures
 from training.fit import FINISHED, Recipe, predict
+from training.half_precision import write_in_half_precision
+from training.supervision import accuracies
 from worker.architectures import build
 from worker.tree import TreeMatrices
 
@@ -52,7 +53,7 @@ def publish_cifar10(data: Path, run: Path) -> None:
     test = pictures.cifar10("test", data)
     network = _half_precision_network("cifar_resnet", len(test.names), run, folder)
     matrices = TreeMatrices.of(Hierarchy.load(folder / "hierarchy.json"))
-    accuracy = cifar10.accuracies(predict(network, test.images, cifar10.RECIPE, size=32), test.labels, matrices)
+    accuracy = accuracies(predict(network, test.images, cifar10.RECIPE, size=32), test.labels, matrices)
     _write_card(
         folder,
         architecture="cifar_resnet",
@@ -98,15 +99,11 @@ def publish_photos100(data: Path, run: Path) -> None:
 
 
 def _half_precision_network(architecture: str, class_count: int, run: Path, folder: Path) -> nn.Module:
-    """Write the trained weights as fp16 and read them back, so that what is measured is what ships."""
+    """The trained network, with the weights that ship."""
     network = build(architecture, class_count)
     network.load_state_dict(torch.load(run / FINISHED, weights_only=True, map_location="cpu"))
-    state = {name: t.half() if t.is_floating_point() else t for name, t in network.state_dict().items()}
     folder.mkdir(parents=True, exist_ok=True)
-    save_file({name: t.contiguous() for name, t in state.items()}, folder / "weights.safetensors")
-    (folder / "weights.safetensors").chmod(0o644)
-    read = load_file(folder / "weights.safetensors")
-    network.load_state_dict({name: t.float() if t.is_floating_point() else t for name, t in read.items()})
+    write_in_half_precision(network, folder / "weights.safetensors")
     return network.eval()
 
 

@@ -31,17 +31,16 @@ def to_tensor(picture: Image.Image, spec: InputSpec) -> Tensor:
 
 def to_tensors(pictures: Sequence[Image.Image], spec: InputSpec) -> Tensor:
     """N RGB pictures -> normalised N x 3 x size x size tensor, channels last in memory."""
-    pixels = (
-        torch.from_numpy(np.stack([_seen(picture, spec) for picture in pictures])).permute(0, 3, 1, 2).float() / 255
-    )
+    squares = np.stack([visible_square(picture, spec) for picture in pictures])
+    pixels = torch.from_numpy(squares).permute(0, 3, 1, 2).float() / 255
     normal = (pixels - torch.tensor(spec.mean).view(3, 1, 1)) / torch.tensor(spec.std).view(3, 1, 1)
     if spec.size == spec.crop:
         return normal
     return functional.interpolate(normal, size=spec.size, mode="bilinear", align_corners=False)
 
 
-def _seen(picture: Image.Image, spec: InputSpec) -> NDArray[np.uint8]:
-    """The square that the network sees, crop x crop x 3.
+def visible_square(picture: Image.Image, spec: InputSpec) -> NDArray[np.uint8]:
+    """The square of an RGB picture that the network sees, crop x crop x 3.
 
     It is reduced to `crop` pixels with an antialiasing filter and only then enlarged to `size`: a network trained on
     small pictures must see a large photograph through the same low-pass.

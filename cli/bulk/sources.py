@@ -11,10 +11,9 @@ from pathlib import Path
 
 from shared.archives import MAGIC_BYTES, Bounds, is_archive, read_archive
 from shared.errors import InvalidOption
+from shared.images import SUFFIXES
 from shared.report.outcome import Box
 from shared.settings import Settings
-
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 
 
 @dataclass(frozen=True)

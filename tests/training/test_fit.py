@@ -38,7 +38,7 @@ def data() -> tuple[Tensor, Tensor]:
 def small_network() -> nn.Module:
     torch.manual_seed(1)
     layers = (nn.Conv2d(3, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(1))
-    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(8, 2))
+    return nn.Sequential(*layers, nn.Flatten(), nn.Dropout(0.2), nn.Linear(8, 2))
 
 
 def train(network: nn.Module, checkpoint: Path, *, recipe: Recipe = RECIPE, stop_after: int | None = None) -> None:
