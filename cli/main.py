@@ -429,6 +429,56 @@ def build(model: str, kind: str, normalise: bool | None, dictionary: Path | None
     )
 
 
+@main.command("train-tree")
+@click.argument("model")
+@click.option(
+    "--data",
+    required=True,
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Labelled pictures: one sub-folder for each class, called like it.",
+)
+@click.option("--name", help="What the new model is to be called.  [default: MODEL-tree]")
+@click.option(
+    "--hierarchy",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="The tree, hierarchy.json.  [default: the one that MODEL has; without one, that of its head]",
+)
+@click.option("--epochs", type=click.IntRange(1), default=10, show_default=True, help="At most.")
+@click.option("--patience", type=click.IntRange(1), default=3, show_default=True, help="End after so many for nothing.")
+@click.option("--batch", type=click.IntRange(2), default=32, show_default=True, help="Pictures in one step.")
+@click.option("--rate", type=click.FloatRange(0, min_open=True), default=0.01, show_default=True, help="Peak of SGD.")
+@click.option(
+    "--tree-share", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="The tree's part of the loss."
+)
+@click.option(
+    "--held-out",
+    type=click.FloatRange(0, 0.9, min_open=True),
+    default=0.2,
+    show_default=True,
+    help="Share of the pictures that is not trained on: half to choose the epoch by, half to measure on.",
+)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option("--force", is_flag=True, help="Train the model NAME anew, or with other options.")
+@sentences
+def train_tree(model: str, data: Path, **given: Any) -> None:
+    """Fine-tune MODEL on a tree over its classes: a neural-backed decision tree of your own.
+
+    The network learns to decide rightly at every node of the tree (the loss of arXiv 2004.00221, as a likelihood), so
+    that soft and hard decisions become as good as its own. The result is a new model; MODEL stays as it is. Its card
+    states the accuracies of network, soft, hard and marginal decisions on pictures that were not trained on.
+
+    Ctrl-C or a crash costs the epoch that was under way: the same command goes on, and comes to the same weights.
+
+    \b
+    Try:
+      pathlight train-tree pets --data pictures/
+      pathlight explain photo.jpg --model pets-tree
+    """
+    from cli.train_tree import Asked, train
+
+    train(Asked(model=model, data=data, **given), Settings.load(), console)
+
+
 @main.group()
 def keys() -> None:
     """API keys: who may use the service once others than this machine's people can reach it.

@@ -36,8 +36,10 @@ def add_models(
     console.print(RESTART if wanted else "every model of models.toml is checked", soft_wrap=True)
 
 
-def take_on(declaration: Declaration, settings: Settings, console: Console) -> ModelCard:
-    """Check one model and say what was found."""
+def take_on(
+    declaration: Declaration, settings: Settings, console: Console, *, known: Mapping[str, Any] | None = None
+) -> ModelCard:
+    """Check one model and say what was found; `known` are facts for its card that others found."""
     with console.status(f"adding {declaration.name}…") if console.is_terminal else nullcontext() as status:
         from worker.admission import admit
 
@@ -45,6 +47,7 @@ def take_on(declaration: Declaration, settings: Settings, console: Console) -> M
             declaration,
             settings,
             say=lambda what: status.update(f"{declaration.name}: {what}…") if status else None,
+            known=known,
         )
     for line in describe(card):
         console.print(line, soft_wrap=True, markup=False)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
@@ -42,14 +42,16 @@ Say = Callable[[str], None]
 """Told what is being done, in a few words."""
 
 
-def admit(declaration: Declaration, settings: Settings, *, say: Say) -> ModelCard:
+def admit(
+    declaration: Declaration, settings: Settings, *, say: Say, known: Mapping[str, Any] | None = None
+) -> ModelCard:
     """Check a model and put its card, weights and tree into the registry, and its entry into models.toml.
 
-    Nothing changes where it fails. Raises ModelUnavailable, InvalidHierarchy, InvalidOption or StorageFailed.
+    `known` are facts for the card beside those that are found here, such as accuracies. Nothing changes where it fails.
+    Raises ModelUnavailable, InvalidHierarchy, InvalidOption or StorageFailed.
     """
     name = declaration.name
-    if (REPOSITORY / "models" / name).exists():
-        raise InvalidOption(f"{name} is the name of a model that ships; choose another")
+    check_name(name)
     classes = class_names(declaration)
     say("building the network")
     network = build(declaration.architecture, len(classes)).eval().requires_grad_(False)
@@ -62,6 +64,7 @@ def admit(declaration: Declaration, settings: Settings, *, say: Say) -> ModelCar
     parts = dissect(network, size=spec.size)
     say("measuring")
     facts = {
+        **(known or {}),
         "source": {"file": declaration.weights.name, "sha256": digest},
         "library": _library(declaration.architecture),
         "certificate": _certificate(parts, spec),
@@ -83,6 +86,12 @@ def admit(declaration: Declaration, settings: Settings, *, say: Say) -> ModelCar
     except OSError as error:
         raise StorageFailed(f"{settings.home} cannot be written: {error.strerror}") from error
     return ModelCard.load(settings.registry / name / CARD, cache=settings.cache)
+
+
+def check_name(name: str) -> None:
+    """Raises InvalidOption where a model of one's own cannot be called so."""
+    if (REPOSITORY / "models" / name).exists():
+        raise InvalidOption(f"{name} is the name of a model that ships; choose another")
 
 
 def dismiss(name: str, settings: Settings) -> None:

@@ -5,7 +5,6 @@ A run that is ended in whatever way goes on from these. A picture is done where 
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import secrets
@@ -15,7 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from shared.errors import AlreadyRunning, InvalidOption
+from cli.lock import locked
+from shared.errors import InvalidOption
 from shared.jobs import JobOptions
 from shared.report.evidence import ClassMaps
 from shared.report.rows import Row
@@ -80,13 +80,7 @@ class Journal:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the folder. Raises AlreadyRunning where another run holds it."""
-        with (self.folder / "lock").open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise AlreadyRunning(
-                    f"another bulk run writes to {self.folder.parent}; wait for it or end it"
-                ) from error
+        with locked(self.folder, taken=f"another bulk run writes to {self.folder.parent}; wait for it or end it"):
             yield
 
 

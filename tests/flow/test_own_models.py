@@ -60,6 +60,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory, photos: dict[str, Image.Ima
     (folder / "birds.txt").write_text("\n".join(BIRDS), "utf-8")
     (folder / "birds-tree.json").write_text(json.dumps(TREE), "utf-8")
     (folder / "photo.jpg").write_bytes(encoded(photos["chelsea"], "JPEG"))
+    for name, photo in zip(BIRDS, photos.values(), strict=True):
+        (folder / "bird-pictures" / name).mkdir(parents=True)
+        for side in (64, 96, 128):
+            small = photo.resize((side, side))
+            (folder / "bird-pictures" / name / f"{side}.jpg").write_bytes(encoded(small, "JPEG"))
     return folder
 
 
@@ -84,6 +89,7 @@ def test_every_command_of_the_page_works(printed: dict[str, Result]) -> None:
     assert "pets is ready: torchvision/mobilenet_v3_small, 3 classes, 224 px" in said
     assert "not explained by cam: its last feature map is followed by more than" in said
     assert "birds is ready: timm/test_resnet, 4 classes" in said and "tree: 3 decisions" in said
+    assert "birds-tree is ready" in said and "right of 4 pictures that were not trained on" in said
     assert "maps of features.final_block are exact: all add up to their logits" in said
 
 
