@@ -58,7 +58,8 @@ def train(asked: Asked, settings: Settings, console: Console) -> None:
     Raises InvalidOption, InvalidHierarchy, ModelUnavailable, AlreadyRunning or StorageFailed.
     """
     card = Registry.load(settings).ready(asked.model)
-    declaration = _declaration(asked, card, settings)
+    with console.status("loading…"):
+        declaration = _declaration(asked, card, settings)
     run = declaration.weights.parent
     try:
         run.mkdir(parents=True, exist_ok=True)

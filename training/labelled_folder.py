@@ -94,7 +94,8 @@ def prepare(
 
 
 def _write(part: Sequence[Labelled], spec: InputSpec, folder: Path, limits: Limits) -> None:
-    labels, left_out = [], []
+    labels: list[int] = []
+    left_out: list[str] = []
     shape = (len(part), 3, spec.crop, spec.crop)
     images = np.lib.format.open_memmap(folder / "images.npy", "w+", np.uint8, shape)
     for one in track(part, f"preparing pictures, {folder.stem}"):

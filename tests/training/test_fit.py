@@ -86,6 +86,28 @@ def test_the_loop_learns(recipe: Recipe, tmp_path: Path) -> None:
     assert (predict(network, images, RECIPE, size=8).argmax(1) == labels).all()
 
 
+def test_training_ends_early_where_enough_epochs_are_done(tmp_path: Path) -> None:
+    images, labels = data()
+    seen: list[int] = []
+
+    def after_epoch(epoch: int) -> str:
+        seen.append(epoch)
+        return ""
+
+    fit(
+        small_network(),
+        RECIPE,
+        images,
+        labels,
+        loss=lambda logits, wanted, share: functional.cross_entropy(logits, wanted),
+        view=lambda batch, indices, epoch, rng: batch,
+        checkpoint=tmp_path / "run.pt",
+        after_epoch=after_epoch,
+        enough=lambda epochs: epochs >= 2,
+    )
+    assert seen == [1, 2]
+
+
 def test_a_batch_in_chunks_gives_the_gradient_of_the_whole(tmp_path: Path) -> None:
     weights = []
     for chunk in (None, 5):
