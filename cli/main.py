@@ -443,8 +443,10 @@ def build(model: str, kind: str, normalise: bool | None, dictionary: Path | None
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="The tree, hierarchy.json.  [default: the one that MODEL has; without one, that of its head]",
 )
-@click.option("--epochs", type=click.IntRange(1), default=10, show_default=True, help="At most.")
-@click.option("--patience", type=click.IntRange(1), default=3, show_default=True, help="End after so many for nothing.")
+@click.option("--epochs", type=click.IntRange(1), default=10, show_default=True, help="Epochs at most.")
+@click.option(
+    "--patience", type=click.IntRange(1), default=3, show_default=True, help="End after so many without gain."
+)
 @click.option("--batch", type=click.IntRange(2), default=32, show_default=True, help="Pictures in one step.")
 @click.option("--rate", type=click.FloatRange(0, min_open=True), default=0.01, show_default=True, help="Peak of SGD.")
 @click.option(
@@ -464,8 +466,8 @@ def train_tree(model: str, data: Path, **given: Any) -> None:
     """Fine-tune MODEL on a tree over its classes: a neural-backed decision tree of your own.
 
     The network learns to decide rightly at every node of the tree (the loss of arXiv 2004.00221, as a likelihood), so
-    that soft and hard decisions become as good as its own. The result is a new model; MODEL stays as it is. Its card
-    states the accuracies of network, soft, hard and marginal decisions on pictures that were not trained on.
+    that soft and hard decisions come nearer to its own answers. The result is a new model; MODEL stays as it is. Its
+    card states the accuracies of network, soft, hard and marginal decisions on pictures that were not trained on.
 
     Ctrl-C or a crash costs the epoch that was under way: the same command goes on, and comes to the same weights.
 
