@@ -118,6 +118,7 @@ def poison(rig: Rig, size: Size) -> None:
 
 
 def out_of_memory(rig: Rig, size: Size) -> None:
+    rig.until(lambda: all(map(rig.children, rig.workers())), "every worker has its child again", seconds=30)
     before = [rig.children(name) for name in rig.workers()]
     jobs = [rig.deliver(6, Behaviour.OUT_OF_MEMORY, ends=("out_of_memory",)) for _ in range(size.faults)]
     jobs.append(rig.deliver(6))
