@@ -33,6 +33,7 @@ from rich.progress import Progress
 
 from bench import figures
 from bench.figures import Figure
+from bench.outcome import publish, require_targets
 from bench.page import block, fill
 from shared.settings import REPOSITORY
 
@@ -258,15 +259,12 @@ def main(count: int, strict: bool) -> None:
     for difference in verdict.differences[:20]:
         console.print(difference, style="red", markup=False)
     found, machine = verdict.figures(), figures.machine(seed=0)
-    console.print(figures.table(found, title="Bulk work under fire"))
-    figures.write(found, machine, OUT)
-    console.print(f"written: {OUT}")
+    publish(found, machine, OUT, title="Bulk work under fire", console=console)
     if count == EVERY:
         fill(PAGE, writer="make bulk-faults", text=block(found, machine))
         console.print(f"written: {PAGE}")
-    missed = [figure.name for figure in found if figure.met is False]
-    if strict and missed:
-        raise click.ClickException(f"{len(missed)} targets are missed: {'; '.join(missed)}")
+    if strict:
+        require_targets(found)
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ from rich.console import Console
 from bench import figures
 from bench.bulk_faults import free_port
 from bench.figures import Figure, estimate, median
+from bench.outcome import publish, require_targets
 from bench.page import block, fill
 from bench.quality.context import Sizes, progress
 from bench.speed.race import percentile
@@ -272,15 +273,12 @@ def main(quick: bool, strict: bool, out: Path) -> None:
     console = Console()
     sizes = QUICK if quick else FULL
     found, machine = [*latency(sizes), *workers(sizes)], figures.machine(seed=0)
-    console.print(figures.table(found, title="Interactive beside bulk"))
-    figures.write(found, machine, out)
-    console.print(f"written: {out}")
+    publish(found, machine, out, title="Interactive beside bulk", console=console)
     if not quick:
         fill(PAGE, writer="make bulk-latency", text=block(found, machine))
         console.print(f"written: {PAGE}")
-    missed = [figure.name for figure in found if figure.met is False]
-    if strict and missed:
-        raise click.ClickException(f"{len(missed)} targets are missed: {'; '.join(missed)}")
+    if strict:
+        require_targets(found)
 
 
 if __name__ == "__main__":

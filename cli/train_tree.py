@@ -17,6 +17,7 @@ from cli.own_models import RESTART, take_on
 from shared.cards import ModelCard, Registry
 from shared.declarations import Declaration, declarations
 from shared.errors import InvalidHierarchy, InvalidOption, PathlightError, StorageFailed
+from shared.files import replacing
 from shared.hierarchy import Hierarchy
 from shared.images import Limits
 from shared.methods import POOLED_LINEAR
@@ -159,9 +160,8 @@ def _begin(run: Path, record: Mapping[str, Any], *, force: bool) -> None:
         if not force:
             raise InvalidOption(f"{run} holds a training with other pictures or options; --force starts anew")
     _clear(run)
-    partial = place.with_suffix(".partial")
-    partial.write_text(json.dumps(record), "utf-8")
-    partial.replace(place)
+    with replacing(place) as partial:
+        partial.write_text(json.dumps(record), "utf-8")
 
 
 def _prepared(

@@ -18,7 +18,7 @@ from shared.errors import AlreadyRunning, StorageFailed
 
 _REF = re.compile(r"[0-9a-f]{64}")
 _ASIDE = ".aside-"  # what a sweep is about to remove has this before its name
-_ASKED_AT_ONCE = 500
+ASKED_AT_ONCE = 500  # of the references of old blobs
 
 Named = Callable[[Sequence[str]], set[str]]
 """Those of some references that a job names: `JobStore.referenced`."""
@@ -90,7 +90,7 @@ class BlobStore:
         oldest = time.time() - older_than
         with self.unswept():
             old = self._untouched_since(oldest)
-            while some := list(islice(old, _ASKED_AT_ONCE)):
+            while some := list(islice(old, ASKED_AT_ONCE)):
                 found = named([path.name for path in some if _REF.fullmatch(path.name)])
                 for path in some:
                     if path.name not in found:

@@ -14,13 +14,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from shared.blobs import BlobStore, Named, Swept
+from shared.blobs import ASKED_AT_ONCE, BlobStore, Named, Swept
 from shared.errors import InvalidSetting, StorageFailed
 from shared.settings import Settings
 
 FRESH_SECONDS = 30.0  # a blob written or marked so lately need not be marked again
 _TIMES = {"connect_timeout": 5, "read_timeout": 30, "retries": {"max_attempts": 3}}
-_ASKED_AT_ONCE = 500
 
 
 def blob_store(settings: Settings) -> BlobStore:
@@ -61,7 +60,7 @@ class BucketStore(BlobStore):
         freed, oldest = Swept(), time.time() - older_than
         with self.unswept(), _saying("the stored files cannot be swept"), _answering():
             old = self._untouched_since_in_bucket(oldest)
-            while some := list(islice(old, _ASKED_AT_ONCE)):
+            while some := list(islice(old, ASKED_AT_ONCE)):
                 found = named([swept for swept, _ in some])
                 for ref, size in some:
                     if ref not in found and (dry_run or self._remove_old(ref, oldest)):

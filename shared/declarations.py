@@ -13,7 +13,6 @@ The file is the operator's. It only declares: `pathlight models add` checks what
 from __future__ import annotations
 
 import json
-import os
 import re
 import tomllib
 from collections.abc import Callable, Mapping
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from shared.errors import InvalidSetting, StorageFailed
+from shared.files import replacing
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 INTERPOLATIONS = ("bilinear", "bicubic")
@@ -118,11 +118,10 @@ def withdraw(path: Path, name: str) -> None:
 
 
 def _write(path: Path, text: str) -> None:
-    partial = path.with_suffix(".partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(text, "utf-8")
-        os.replace(partial, path)
+        with replacing(path) as partial:
+            partial.write_text(text, "utf-8")
     except OSError as error:
         raise StorageFailed(f"{path} cannot be written: {error.strerror}") from error
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import Generator, Tensor, nn
 
+from shared.files import replacing
 from training.muon import Muon
 from worker.precision import computes_bf16
 
@@ -207,11 +207,10 @@ def _save(
     checkpoint: Path, network: nn.Module, optimizers: list[torch.optim.Optimizer], recipe: Recipe, epoch: int
 ) -> None:
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
-    partial = checkpoint.with_suffix(".partial")
     states = [optimizer.state_dict() for optimizer in optimizers]
     state = {"network": network.state_dict(), "optimizers": states, "epoch": epoch}
-    torch.save(state | {"recipe": repr(recipe)}, partial)
-    os.replace(partial, checkpoint)
+    with replacing(checkpoint) as partial:
+        torch.save(state | {"recipe": repr(recipe)}, partial)
 
 
 def _progress() -> Progress:

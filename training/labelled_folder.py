@@ -15,6 +15,7 @@ from torch import Generator
 
 from shared.cards import InputSpec, ModelCard
 from shared.errors import InvalidImage, InvalidOption
+from shared.files import replacing
 from shared.images import SUFFIXES, Limits, decode
 from training.pictures import Pictures
 from worker.inputs import visible_square
@@ -83,10 +84,9 @@ def prepare(
     The second value says which were left out, and why.
     """
     if not place.exists():
-        partial = place.with_suffix(".partial")
-        partial.mkdir(parents=True, exist_ok=True)
-        _write(part, spec, partial, limits)
-        partial.rename(place)
+        with replacing(place) as partial:
+            partial.mkdir(parents=True, exist_ok=True)
+            _write(part, spec, partial, limits)
     # Copy on write: torch wants arrays that could be written.
     images, labels = (np.load(place / f"{what}.npy", mmap_mode="c") for what in ("images", "labels"))
     left_out = json.loads((place / "left-out.json").read_text("utf-8"))

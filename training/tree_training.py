@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from torch import Generator, Tensor, nn
 
 from shared.cards import InputSpec
 from shared.errors import InvalidOption
+from shared.files import replacing
 from training import augment
 from training.fit import Recipe, device, fit, predict
 from training.half_precision import write_in_half_precision
@@ -123,9 +123,8 @@ class _Best:
         return cls(**torch.load(path, weights_only=True, map_location=device()))
 
     def save(self, path: Path) -> None:
-        partial = path.with_suffix(".partial")
-        torch.save({"epoch": self.epoch, "loss": self.loss, "state": self.state}, partial)
-        os.replace(partial, path)
+        with replacing(path) as partial:
+            torch.save({"epoch": self.epoch, "loss": self.loss, "state": self.state}, partial)
 
 
 def _accuracies(

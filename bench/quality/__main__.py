@@ -14,6 +14,7 @@ import click
 from rich.console import Console
 
 from bench import figures
+from bench.outcome import require_targets
 from bench.page import page
 from bench.quality.bars import BARS
 from bench.quality.context import Context
@@ -61,9 +62,8 @@ def main(numbers: list[str], quick: bool, strict: bool, fresh: bool, data: Path,
     sections = {f"{number} {BARS[number].title}": bar for number, bar in found.items()}
     (place / "quality.md").write_text(page(INTRODUCTION, sections, machine), "utf-8")
     console.print(f"written: {place / 'quality.md'}, {place / 'quality.json'}")
-    missed = [figure.name for figure in every if figure.met is False]
-    if strict and missed:
-        raise click.ClickException(f"{len(missed)} targets are missed: {'; '.join(missed)}")
+    if strict:
+        require_targets(every)
 
 
 if __name__ == "__main__":

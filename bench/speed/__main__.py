@@ -18,6 +18,7 @@ from rich.console import Console
 
 from bench import figures
 from bench.figures import Figure
+from bench.outcome import require_targets
 from bench.page import page
 from bench.quality.context import Sizes
 from bench.speed.engine import engine
@@ -98,9 +99,8 @@ def main(names: list[str], quick: bool, strict: bool, out: Path, write_page: boo
     console.print(f"written: {out / 'latest.json'}")
     if write_page:
         (REPOSITORY / "docs" / "performance.md").write_text(page(INTRODUCTION, found, machine), "utf-8")
-    missed = [figure.name for figure in every if figure.met is False]
-    if strict and missed:
-        raise click.ClickException(f"{len(missed)} targets are missed: {'; '.join(missed)}")
+    if strict:
+        require_targets(every)
 
 
 if __name__ == "__main__":

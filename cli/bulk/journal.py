@@ -16,6 +16,7 @@ from typing import Any
 
 from cli.lock import locked
 from shared.errors import InvalidOption
+from shared.files import replacing
 from shared.jobs import JobOptions
 from shared.report.evidence import ClassMaps
 from shared.report.rows import Row
@@ -85,6 +86,5 @@ class Journal:
 
 
 def _write(path: Path, data: Mapping[str, Any]) -> None:
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(data), "utf-8")
-    partial.replace(path)
+    with replacing(path) as partial:
+        partial.write_text(json.dumps(data), "utf-8")

@@ -23,6 +23,7 @@ from cli.remote import refusals_told
 from shared import options as job_options
 from shared.cards import Registry
 from shared.errors import PathlightError
+from shared.files import replacing
 from shared.images import Limits
 from shared.jobs import JobOptions
 from shared.report.evidence import ClassMaps
@@ -188,9 +189,8 @@ def write_parquet(rows: Sequence[Row], path: Path) -> None:
     """One row for each picture; a column without any value is one of texts."""
     columns = {name: pa.array([row.get(name) for row in rows]) for name in columns_of(rows)}
     typed = {name: one.cast(pa.string()) if pa.types.is_null(one.type) else one for name, one in columns.items()}
-    partial = path.with_suffix(".partial")
-    pq.write_table(pa.table(typed), partial)
-    partial.replace(path)
+    with replacing(path) as partial:
+        pq.write_table(pa.table(typed), partial)
 
 
 class Bar:

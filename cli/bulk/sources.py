@@ -11,6 +11,7 @@ from pathlib import Path
 
 from shared.archives import MAGIC_BYTES, Bounds, is_archive, read_archive
 from shared.errors import InvalidOption
+from shared.files import replacing
 from shared.images import SUFFIXES
 from shared.report.outcome import Box
 from shared.settings import Settings
@@ -104,9 +105,8 @@ def _unpack(archive: Path, folder: Path, *, folder_labels: bool, settings: Setti
             for number, entry in enumerate(read_archive(file, bounds)):
                 (folder / f"{number:06d}").write_bytes(entry.data)
                 entries.append((entry.name, entry.fault))
-        partial = index.with_suffix(".partial")
-        partial.write_text(json.dumps(entries), "utf-8")
-        partial.replace(index)
+        with replacing(index) as partial:
+            partial.write_text(json.dumps(entries), "utf-8")
     entries = json.loads(index.read_text("utf-8"))
     return [
         Picture(name, folder / f"{number:06d}", _folder_of(name) if folder_labels else None, fault=fault)

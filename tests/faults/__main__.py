@@ -15,6 +15,7 @@ import click
 from rich.console import Console
 
 from bench import figures
+from bench.outcome import publish, require_targets
 from bench.page import block, fill
 from shared.settings import REPOSITORY
 from tests.faults.rows import ROWS, Row
@@ -44,16 +45,13 @@ def main(seed: int, rows: list[Row], quick: bool, strict: bool, page: Path) -> N
         console.print(text, style="red", soft_wrap=True)
     found = [*figures_of(outcome, seed=seed, quick=quick), *bad_input_figures(seed=seed, quick=quick)]
     machine = figures.machine(seed=seed)
-    console.print(figures.table(found, title="Nothing lost, nothing broken"))
-    figures.write(found, machine, OUT / "latest.json")
-    console.print(f"written: {OUT / 'latest.json'}")
+    publish(found, machine, OUT / "latest.json", title="Nothing lost, nothing broken", console=console)
     if not quick and len(rows) == len(ROWS):
         by_row = "; ".join(f"{title} {count}" for title, count in outcome.strikes.items())
         fill(page, writer="make faults", text=block(found, machine, notes=[f"Faults by row: {by_row}."]))
         console.print(f"written: {page}")
-    missed = [figure.name for figure in found if figure.met is False]
-    if strict and missed:
-        raise click.ClickException(f"{len(missed)} targets are missed: {'; '.join(missed)}")
+    if strict:
+        require_targets(found)
 
 
 if __name__ == "__main__":

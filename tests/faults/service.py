@@ -19,6 +19,7 @@ from cli import embedded
 from cli.processes import Child, stop_all
 from cli.run import Stopped, interruptible, web_command
 from shared.broker import DRAIN_QUEUE, KEEP_QUEUE
+from shared.files import replacing
 from shared.settings import REPOSITORY, Settings
 from tests.faults.history import FOLDER
 
@@ -68,9 +69,8 @@ def worker_command(settings: Settings, number: int) -> list[str]:
 
 
 def _write(path: Path, data: dict[str, int]) -> None:
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(data), "utf-8")
-    partial.replace(path)
+    with replacing(path) as partial:
+        partial.write_text(json.dumps(data), "utf-8")
 
 
 if __name__ == "__main__":
