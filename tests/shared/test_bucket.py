@@ -3,41 +3,36 @@
 from __future__ import annotations
 
 import hashlib
-import secrets
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from moto.core.models import DEFAULT_ACCOUNT_ID
-from moto.s3.models import FakeBucket, s3_backends
-from moto.server import ThreadedMotoServer
+from moto.s3.models import FakeBucket
 
 from shared.blobs import BlobStore, Swept
 from shared.bucket import blob_store
 from shared.errors import AlreadyRunning, InvalidSetting, StorageFailed
 from shared.settings import Settings
+from tests.shared.buckets import backend, new_bucket, serving_buckets
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    running = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    running.start()
-    host, port = running.get_host_and_port()
-    yield f"http://{host}:{port}"
-    running.stop()
+def server() -> Iterator[dict[str, str]]:
+    with serving_buckets() as variables:
+        yield variables
 
 
 @pytest.fixture
-def credentials(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in (("ENDPOINT_URL", server), ("ACCESS_KEY_ID", "key"), ("SECRET_ACCESS_KEY", "secret")):
-        monkeypatch.setenv(f"AWS_{name}", value)
+def credentials(server: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in server.items():
+        monkeypatch.setenv(name, value)
 
 
 @pytest.fixture
 def bucket(credentials: None) -> FakeBucket:
-    return s3_backends[DEFAULT_ACCOUNT_ID]["aws"].create_bucket(f"bucket-{secrets.token_hex(4)}", "us-east-1")
+    return new_bucket()
 
 
 @pytest.fixture
@@ -50,7 +45,7 @@ def key_of(ref: str) -> str:
 
 
 def spoil(bucket: FakeBucket, ref: str, data: bytes) -> None:
-    s3_backends[DEFAULT_ACCOUNT_ID]["aws"].put_object(bucket.name, key_of(ref), data)
+    backend().put_object(bucket.name, key_of(ref), data)
 
 
 def make_old(bucket: FakeBucket, ref: str) -> None:
@@ -103,7 +98,7 @@ def test_a_sweep_removes_what_nobody_wants_page_by_page(
     old, wanted, kept, named, new = (blobs.put(data) for data in (b"old", b"wanted", b"kept", b"named", b"new"))
     for ref in (old, wanted, kept, named):
         make_old(bucket, ref)
-    s3_backends[DEFAULT_ACCOUNT_ID]["aws"].put_object(bucket.name, "some/prefix/strangers-file", b"not ours")
+    backend().put_object(bucket.name, "some/prefix/strangers-file", b"not ours")
     bucket.keys["some/prefix/strangers-file"].last_modified -= timedelta(days=9)
     blobs.put(b"wanted")
     assert blobs.keep(kept)
