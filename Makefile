@@ -15,9 +15,9 @@ help:  ## Say what the targets do
 run: $(VENV)/.run  ## Start Pathlight on 127.0.0.1:8000 (PORT= for another port); Ctrl-C ends it
 	@exec $(BIN)/pathlight run
 
-# Many tests wait more than they compute: two run side by side, each with one thread for its arithmetic.
+# Many tests wait more than they compute: three run side by side, each with one thread for its arithmetic.
 test: $(VENV)/.test  ## Run all tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 3 --dist loadfile
 
 check: $(VENV)/.test  ## Check formatting, lint and types; changes nothing
 	$(BIN)/ruff format --check .
