@@ -17,7 +17,7 @@ run: $(VENV)/.run  ## Start Pathlight on 127.0.0.1:8000 (PORT= for another port)
 
 # Many tests wait more than they compute: three run side by side, each with one thread for its arithmetic.
 test: $(VENV)/.test  ## Run all tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 3 --dist loadfile
 
 check: $(VENV)/.test  ## Check formatting, lint and types; changes nothing
 	$(BIN)/ruff format --check .

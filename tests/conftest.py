@@ -21,13 +21,6 @@ from shared.settings import REPOSITORY, Settings
 from shared.store import JobStore
 
 DATA = REPOSITORY.parent / "shared" / "data"
-# Files that take minutes begin first, so that no process is left alone with one while the others have nothing to do.
-LONG = ("faults/test_rows.py", "worker/test_tree.py", "worker/test_proof.py", "flow/", "cli/test_bulk.py")
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    here = Path(__file__).parent
-    items.sort(key=lambda item: not item.path.relative_to(here).as_posix().startswith(LONG))
 
 
 @pytest.fixture
