@@ -15,7 +15,7 @@ from torch import Tensor
 from bench.figures import Figure, estimate, median
 from bench.quality.context import Sizes
 from bench.speed.race import Race, race
-from bench.speed.subjects import MODELS, files, model
+from bench.speed.subjects import MODELS, files, model, precision
 from shared.blobs import BlobStore
 from shared.drawing import Style, overlay, png_bytes
 from shared.images import Limits, decode
@@ -49,13 +49,15 @@ def engine(n: Sizes) -> list[Figure]:
 
 
 def _figures(name: str, batch: int, blobs: BlobStore, n: Sizes) -> list[Figure]:
-    subject, given = model(name), files(batch)
+    subject, given = model(name, precision=precision()), files(batch)
+    in_fp32 = model(name, precision="fp32")
     mode = tree_mode(subject.card, "auto")
     inputs = to_tensors(decoded(given), subject.card.input)
     explanations = _explained(subject, given, mode)
     found = race(
         {
             "forward": lambda: subject.features(inputs),
+            "forward in fp32": lambda: in_fp32.features(inputs),
             "explained": lambda: _mapped(subject, inputs, mode),
             "decode": lambda: to_tensors(decoded(given), subject.card.input),
             "draw": lambda: _drawn(subject, given, explanations),
@@ -69,13 +71,16 @@ def _figures(name: str, batch: int, blobs: BlobStore, n: Sizes) -> list[Figure]:
     at = f"{name}, batch {batch}"
     bulk = batch > 1
     return [
-        found.rate(
-            "forward", figure=f"engine: bare forward, {at}", meaning="The network alone, in the same precision."
+        found.speed(
+            "forward",
+            beside="forward in fp32",
+            figure=f"engine: bare forward in {subject.precision} beside fp32, {at}",
+            meaning="Speed of the network alone, in the precision that the engine uses here.",
         ),
         found.speed(
             "explained",
             beside="forward",
-            figure=f"engine: forward, map and tree beside the bare forward, {at}",
+            figure=f"engine: forward, map and tree beside the bare forward in {subject.precision}, {at}",
             target=">= 0.95" if bulk else None,
             meaning="Speed of predicting, mapping the class and every decision on the path, from decoded tensors.",
         ),

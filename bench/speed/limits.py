@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from bench.figures import Figure, estimate, median
 from bench.quality.context import Sizes, progress
-from bench.speed.subjects import random_model
+from bench.speed.subjects import UPSTREAM, random_model
 from worker.models import Model
 from worker.precision import computes_bf16
 
@@ -18,14 +18,19 @@ SIDE = 2048  # of the matrices
 
 
 def limits(n: Sizes) -> list[Figure]:
-    """GEMM rates, and what share of the fp32 rate the forward passes reach."""
-    peak = _gemm(torch.float32, n)
-    out = [_rate("GEMM, fp32", peak)]
-    if computes_bf16(torch.device("cpu")):
-        out.append(_rate("GEMM, bf16", _gemm(torch.bfloat16, n)))
-    for name in ("resnet18-imagenet", "wrn28-10-cifar10"):
-        out.append(_share(random_model(name), max(peak), n))
+    """GEMM rates, and what share of them the forward passes in the same precision reach."""
+    out = []
+    for dtype, precision in _precisions().items():
+        peak = _gemm(dtype, n)
+        out.append(_rate(f"GEMM, {precision}", peak))
+        out += [_share(random_model(name, precision=precision), max(peak), n) for name in UPSTREAM]
     return out
+
+
+def _precisions() -> dict[torch.dtype, str]:
+    """Those in which a trunk may run here."""
+    every = {torch.float32: "fp32", torch.bfloat16: "bf16"}
+    return every if computes_bf16(torch.device("cpu")) else {torch.float32: "fp32"}
 
 
 def _gemm(dtype: torch.dtype, n: Sizes) -> list[float]:
@@ -61,7 +66,7 @@ def _share(model: Model, peak: float, n: Sizes) -> Figure:
         model.features(inputs)
         shares.append(operations / (time.perf_counter() - began) / 1e9 / peak)
     return estimate(
-        f"limits: share of the fp32 GEMM peak, {model.card.name}, batch {batch}",
+        f"limits: share of the {model.precision} GEMM peak, {model.card.name}, batch {batch}",
         shares,
         unit="",
         statistic=median,

@@ -18,7 +18,7 @@ from bench.figures import Figure
 from bench.quality.context import Sizes
 from bench.speed.engine import STYLE, decoded
 from bench.speed.race import Runner, race
-from bench.speed.subjects import files, model, registry
+from bench.speed.subjects import files, model, precision, registry
 from shared.drawing import overlay
 from worker.architectures import build
 from worker.explain import Explanation, explain, tree_mode
@@ -44,7 +44,7 @@ def peers(n: Sizes) -> list[Figure]:
 
 
 def _maps(n: Sizes) -> list[Figure]:
-    subject, given = model(CLASSIFIER), files(n["pictures"])
+    subject, given = model(CLASSIFIER, precision=precision()), files(n["pictures"])
     network = _plain(CLASSIFIER)
     scripts = {
         "the tutorial": _tutorial,
@@ -59,7 +59,7 @@ def _maps(n: Sizes) -> list[Figure]:
         found.speed(
             "pathlight",
             beside=name,
-            figure=f"peers: whole job beside {name}, {CLASSIFIER}",
+            figure=f"peers: whole job in {subject.precision} beside {name}, {CLASSIFIER}",
             target=target,
             meaning="From a photograph's file to its overlay as JPEG; ours in batches, with certificate and tree.",
         )
@@ -68,7 +68,7 @@ def _maps(n: Sizes) -> list[Figure]:
 
 
 def _trees(n: Sizes) -> list[Figure]:
-    subject, given = model(TREE_MODEL), files(n["pictures"])
+    subject, given = model(TREE_MODEL, precision=precision()), files(n["pictures"])
     network = _plain(TREE_MODEL)
     hard, soft = _nbdt_rules()
     found = race(
@@ -85,7 +85,7 @@ def _trees(n: Sizes) -> list[Figure]:
         found.speed(
             "pathlight",
             beside=name,
-            figure=f"peers: path beside {name}, {TREE_MODEL}",
+            figure=f"peers: path in {subject.precision} beside {name}, {TREE_MODEL}",
             target=target,
             meaning="From a photograph's file to prediction and decisions; ours in batches, with all maps.",
         )

@@ -25,7 +25,7 @@ from bench.figures import Figure, estimate, median
 from bench.quality.context import Sizes, progress
 from bench.speed.engine import decoded
 from bench.speed.race import percentile
-from bench.speed.subjects import UPSTREAM, install_random, photographs
+from bench.speed.subjects import UPSTREAM, install_random, photographs, precision
 from shared.blobs import BlobStore
 from shared.cards import Registry
 from shared.jobs import JobOptions
@@ -76,7 +76,7 @@ def service(n: Sizes) -> list[Figure]:
         for name in UPSTREAM:
             install_random(name, Settings(home=home).registry)
         with running(home) as it, httpx.Client(base_url=it.url, timeout=60) as client:
-            shelf = Shelf(Registry.load(Settings(home=home)))
+            shelf = Shelf(Registry.load(Settings(home=home)), precision=precision())
             saturated = [
                 *_saturated(it, client, shelf, UPSTREAM, n["pairs"], n, targets=(">= 0.85", ">= 0.9")),
                 *_saturated(it, client, shelf, SHIPPED, n["jobs"], n, targets=(None, None)),
@@ -103,7 +103,8 @@ def running(home: Path) -> Iterator[Service]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     home.mkdir(parents=True, exist_ok=True)
-    environment = {**os.environ, "PORT": str(port), "PATHLIGHT_HOME": str(home)}
+    given = {"PORT": str(port), "PATHLIGHT_HOME": str(home), "PATHLIGHT_PRECISION": precision()}
+    environment = {**os.environ, **given}
     url, began = f"http://127.0.0.1:{port}", time.perf_counter()
     with (home / "log").open("wb") as log:
         process = subprocess.Popen(

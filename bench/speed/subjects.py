@@ -22,6 +22,7 @@ from shared.cards import Registry
 from shared.settings import Settings
 from worker.architectures import build
 from worker.models import Model
+from worker.precision import computes_bf16
 
 PHOTOGRAPHS: tuple[Callable[[], NDArray[np.uint8]], ...] = (data.chelsea, data.coffee, data.astronaut, data.rocket)
 UPSTREAM = ("resnet18-imagenet", "wrn28-10-cifar10")
@@ -45,24 +46,31 @@ def registry() -> Registry:
     return Registry.load(Settings())
 
 
+def precision() -> str:
+    """What the worker computes in on this hardware: both shipped models have passed the gate of bf16."""
+    return "bf16" if computes_bf16(torch.device("cpu")) else "fp32"
+
+
 @cache
-def model(name: str) -> Model:
+def model(name: str, *, precision: str) -> Model:
     """A shipped model with its weights; an upstream one with random weights, which cost as much."""
-    return random_model(name) if name in UPSTREAM else Model.load(registry().ready(name))
+    if name in UPSTREAM:
+        return random_model(name, precision=precision)
+    return Model.load(registry().ready(name), bf16=precision == "bf16")
 
 
 @cache
-def random_model(name: str) -> Model:
+def random_model(name: str, *, precision: str) -> Model:
     """A registered network with seeded random weights."""
     card = registry().get(name)
     named = replace(card, classes=card.classes or tuple(f"class {k}" for k in range(card.class_count)))
     torch.manual_seed(0)
-    return Model.of(build(card.architecture, card.class_count), named)
+    return Model.of(build(card.architecture, card.class_count), named, bf16=precision == "bf16")
 
 
 def install_random(name: str, folder: Path) -> None:
     """Put a registered network into `folder` as a model that is ready, with seeded random weights."""
-    subject, card = random_model(name).card, registry().get(name)
+    subject, card = random_model(name, precision="fp32").card, registry().get(name)
     place = folder / name
     place.mkdir(parents=True)
     torch.manual_seed(0)
