@@ -13,7 +13,7 @@ import re
 import subprocess
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -49,6 +49,7 @@ class Figure:
     controls: Mapping[str, float] = field(default_factory=dict)  # the same measure where it must be bad, or by others
     meaning: str = ""  # one sentence
     reason: str | None = None  # why there is no value
+    shortfall: str = ""  # why a target is missed, by what was measured beside it
 
     def __post_init__(self) -> None:
         if (self.value is None) != (self.reason is not None):
@@ -70,6 +71,10 @@ class Figure:
         of, comparison, bound = match.groups()
         value = {None: self.value, "low": self.low, "high": self.high}[of]
         return value is not None and bool(_COMPARE[comparison](value, float(bound)))
+
+    def explained(self, shortfall: str) -> Figure:
+        """With its shortfall, where the target is missed."""
+        return replace(self, shortfall=shortfall) if self.met is False else self
 
     def to_dict(self) -> dict[str, Any]:
         return {**asdict(self), "controls": dict(self.controls), "met": self.met}

@@ -8,6 +8,8 @@ from typing import Any
 
 from bench.figures import Figure, markdown_table
 
+SHORTFALLS = "Why a target is missed, by what was measured beside it:"
+
 
 def page(introduction: str, sections: Mapping[str, Sequence[Figure]], context: Mapping[str, Any]) -> str:
     """The page of the figures, by title of the section; `introduction` is Markdown with the page's title."""
@@ -51,7 +53,9 @@ def _section(title: str, figures: Sequence[Figure]) -> str:
         if figure.meaning:
             meanings.setdefault(figure.meaning, []).append(figure.name)
     lines = [f"- {', '.join(f'*{name}*' for name in names)}: {meaning}" for meaning, names in meanings.items()]
-    return "\n\n".join([f"## {title}", markdown_table(figures), "\n".join(lines)])
+    shortfalls = [f"- *{figure.name}*: {figure.shortfall}" for figure in figures if figure.shortfall]
+    why = [SHORTFALLS, "\n".join(shortfalls)] if shortfalls else []
+    return "\n\n".join([f"## {title}", markdown_table(figures), "\n".join(lines), *why])
 
 
 def _context(context: Mapping[str, Any]) -> str:

@@ -45,10 +45,10 @@ BARS: Mapping[str, Bar] = {
     "Q5": Bar(
         "Faithfulness",
         faithfulness.faithfulness,
-        {"photos": 60, "cifar pictures": 120},
+        {"photos": 150, "cifar pictures": 200},
         {"photos": 1, "cifar pictures": 1},
     ),
-    "Q6": Bar("Localisation", localisation.localisation, {"pictures": 2000}, {"pictures": 8}),
+    "Q6": Bar("Localisation", localisation.localisation, {"pictures": 5000}, {"pictures": 8}),
     "Q7": Bar(
         "Grid pointing",
         mosaics.grid_pointing,
@@ -61,7 +61,12 @@ BARS: Mapping[str, Bar] = {
         {"pictures": 200, "guided pictures": 40, "seeds": 5},
         {"pictures": 2, "guided pictures": 2, "seeds": 1},
     ),
-    "Q9": Bar("Stability", stability.robustness, {"pictures": 500}, {"pictures": 4}),
+    "Q9": Bar(
+        "Stability",
+        stability.robustness,
+        {"cifar pictures": 500, "photos": 2500},  # of photos few maps are unstable
+        {"cifar pictures": 4, "photos": 4},
+    ),
     "Q10": Bar("Calibration", calibration.calibration, {"pictures": 10_000}, {"pictures": 32}),
     "Q11": Bar("Contrast maps", contrast.contrast, {"pictures": 500}, {"pictures": 4}),
     "Q12": Bar("Names of decisions", naming.naming, {"hash seeds": 10}, {"hash seeds": 1}),

@@ -86,7 +86,8 @@ class Context:
         self._data = data
         self._store = store
         self._limit = limit
-        self._shelf = Shelf(registry)
+        # What bf16 changes stands in the cards; in fp32 the figures do not depend on the processor.
+        self._shelf = Shelf(registry, precision="fp32")
         self._held_out: dict[str, HeldOut] = {}
 
     def model(self, name: str) -> Model:

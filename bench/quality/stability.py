@@ -12,7 +12,7 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
 from bench.figures import Figure, estimate, median
-from bench.quality.context import BATCH, SHIPPED, Context, HeldOut, Sizes, progress
+from bench.quality.context import BATCH, CIFAR, PHOTOS, SHIPPED, Context, HeldOut, Sizes, progress
 from worker import maps
 from worker.inputs import to_tensor
 from worker.trust.correlation import spearman
@@ -25,7 +25,8 @@ TARGET_AUC = 0.75
 
 def robustness(context: Context, n: Sizes) -> list[Figure]:
     """Q9, on the maps of the predicted class."""
-    return [figure for name in SHIPPED for figure in _figures(context.held_out(name), n["pictures"], seed=context.seed)]
+    sizes = {CIFAR: n["cifar pictures"], PHOTOS: n["photos"]}
+    return [figure for name in SHIPPED for figure in _figures(context.held_out(name), sizes[name], seed=context.seed)]
 
 
 def _figures(held: HeldOut, count: int, *, seed: int) -> list[Figure]:
@@ -74,7 +75,7 @@ def _warning(name: str, found: list[Stability], unseen: list[float | None]) -> F
     unstable = samples[:, 1].sum()
     if not 0 < unstable < len(samples):
         return Figure(title, None, reason=f"{unstable:.0f} of {len(samples)} maps change under compression")
-    return estimate(
+    figure = estimate(
         title,
         samples,
         unit="AUC",
@@ -83,6 +84,10 @@ def _warning(name: str, found: list[Stability], unseen: list[float | None]) -> F
         controls={"chance": 0.5, "unstable maps": float(unstable)},
         meaning="How well the lowest of the three correlations above foretells a map that falls below "
         f"{UNSTABLE} under a change it has not seen, JPEG compression at quality {JPEG_QUALITY}.",
+    )
+    return figure.explained(
+        f"Only {unstable:.0f} of {len(samples):,} maps fall below {UNSTABLE} under compression, so the area is known "
+        f"no better than {figure.low:.2f} to {figure.high:.2f}."
     )
 
 

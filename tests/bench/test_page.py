@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bench.figures import Figure
-from bench.page import block, fill
+from bench.page import block, fill, page
 from shared.settings import REPOSITORY
 
 CONTEXT = {"cores": 2, "cpu": "a processor", "commit": "abc", "seed": 0, "versions": {"python": "3.11"}}
@@ -27,6 +27,15 @@ def test_a_writer_fills_its_own_place_and_leaves_the_rest(tmp_path: Path) -> Non
         second.count("| speed | 2 x |") == 1 and "- *speed*: It means this.\n\nA note.\n\nMeasured on 2 cores" in second
     )
     assert "old" not in second and second.endswith("<!-- to here -->\nafter\n")
+
+
+def test_a_page_says_why_a_target_is_missed_and_nothing_of_one_that_is_met() -> None:
+    slow = Figure("speed", 1.0, target=">= 2").explained("The wheels alone allow 1.")
+    fast = Figure("speed downhill", 3.0, target=">= 2").explained("It is steep.")
+    text = page("# Speed", {"Speeds": [slow, fast]}, CONTEXT)
+    assert "- *speed*: The wheels alone allow 1." in text
+    assert "It is steep." not in text
+    assert Figure.from_dict(slow.to_dict()) == slow
 
 
 def test_a_page_without_a_place_is_not_touched(tmp_path: Path) -> None:
