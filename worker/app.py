@@ -17,6 +17,7 @@ from shared.settings import Settings
 from shared.store import JobStore, Role
 from worker.receipts import keep_receipts
 from worker.tasks import register
+from worker.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
 
@@ -28,18 +29,22 @@ register(app, settings)
 
 
 class Heartbeat(bootsteps.StartStopStep):  # type: ignore[misc]
-    """Tells the job store that this worker is here, from the worker's own event loop, and keeps its clock alive."""
+    """Tells the job store that this worker is here, from the worker's own event loop, keeps its clock alive, and feeds
+    the watchdog."""
 
     requires = {"celery.worker.components:Timer"}
 
     def __init__(self, parent: Any, **options: Any) -> None:
         super().__init__(parent, **options)
         self._store = JobStore.connect(settings)
+        self._watchdog = Watchdog(JobStore.connect(settings), patience=2 * settings.heartbeat_seconds)
         self._timer: Any = None
         self._new_clock: Any = None
 
     def start(self, parent: Any) -> None:
         role = _role(parent.app.amqp.queues.consume_from)
+        self._watchdog.start()
+        signals.worker_shutting_down.connect(self._shutting_down)
         self._beat(parent, role)
         self._timer = parent.timer.call_repeatedly(HEARTBEAT_SECONDS, self._beat, (parent, role))
 
@@ -56,7 +61,11 @@ class Heartbeat(bootsteps.StartStopStep):  # type: ignore[misc]
         except StoreUnavailable as error:
             log.warning("could not say good-bye to the store: %s", error)
 
+    def _shutting_down(self, **_: Any) -> None:
+        self._watchdog.stop()
+
     def _beat(self, parent: Any, role: Role) -> None:
+        self._watchdog.feed()
         self._keep_clock(parent)
         try:
             self._store.heartbeat(parent.hostname, role=role)

@@ -84,6 +84,19 @@ def killed_workers(rig: Rig, size: Size) -> None:
             rig.kill_worker(rig.random.choice(rig.workers()), 2, "worker killed")
 
 
+def worker_stands_still(rig: Rig, size: Size) -> None:
+    """Its event loop hangs, whatever the reason: it is ended and started again, while the others work."""
+    for _ in range(size.faults):
+        name = rig.random.choice(rig.workers())
+        pid = rig.pid(name)
+        os.kill(pid, signal.SIGUSR2)
+        jobs = [rig.deliver(2) for _ in range(size.jobs)]
+        _await_end(rig, jobs, seconds=60)
+        rig.until(lambda: rig.pid(name) != pid, "the worker is started again", seconds=90)  # noqa: B023 - at once
+        rig.strike(2, "worker stands still", proof=f"process {pid} ended" if gone(pid) else "", costs=True)
+        rig.until(rig.is_ready, "the worker is back", seconds=60)
+
+
 def lost_messages(rig: Rig, size: Size) -> None:
     for _ in range(size.faults):
         trap = rig.folder / DIE_ON_RECEIPT
@@ -390,6 +403,7 @@ ROWS = (
     Row(22, "slow clients, broken uploads", slow_clients, Size(200), Size(200)),
     Row(13, "Redis full", redis_full, Size(1), Size(2), {"redis_memory_bytes": 32 * 1024 * 1024}),
     Row(11, "data lost", data_lost, Size(1), Size(2), {"redis_memory_bytes": 32 * 1024 * 1024}),
+    Row(2, "worker stands still", worker_stands_still, Size(1, 4), Size(2, 20), {"heartbeat_seconds": 6.0}),
     Row(20, "replies dropped", dropped_replies, Size(5, 80), Size(100, 600), lossy=True),
 )
 

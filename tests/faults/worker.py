@@ -43,6 +43,8 @@ ROW_OF = {
 
 folder = Path(os.environ[FOLDER])
 defect = os.environ.get(DEFECT, "")
+# A worker that is asked to (row 2) stands still in its event loop, as after a lost race within its libraries.
+signal.signal(signal.SIGUSR2, lambda number, frame: time.sleep(3600))
 # Behaviour and number of the pictures that this process is running and that ask for its death at a point to come.
 _armed: set[tuple[Behaviour, int]] = set()
 
