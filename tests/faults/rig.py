@@ -130,9 +130,9 @@ class Rig:
         return [f"worker-{number}" for number in range(self._workers)]
 
     def children(self, name: str) -> list[int]:
-        """The pool children of a worker. None while it is down or just starting."""
+        """The living children of a process. None while it is down or just starting."""
         try:
-            return [child.pid for child in psutil.Process(self.pid(name)).children()]
+            return [child.pid for child in psutil.Process(self.pid(name)).children() if alive(child.pid)]
         except psutil.NoSuchProcess:
             return []
 
@@ -318,14 +318,20 @@ def _patience() -> Iterator[None]:
         yield
 
 
+def alive(pid: int) -> bool:
+    """Whether a process lives. One that has ended and waits for its parent to look, which takes Celery up to 5 s, does
+    not."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
 def gone(pid: int, *, seconds: float = 20.0) -> bool:
-    """Whether a process ends in time. One that has ended and waits for its parent to look is gone."""
+    """Whether a process ends in time."""
     until = time.monotonic() + seconds
     while time.monotonic() < until:
-        try:
-            if psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
-                return True
-        except psutil.NoSuchProcess:
+        if not alive(pid):
             return True
         time.sleep(0.01)
     return False
