@@ -88,3 +88,12 @@ def test_no_web_framework_in_a_worker_process() -> None:
 def test_the_parent_of_the_pool_loads_no_torch() -> None:
     code = "import sys, worker.app; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, check=False).returncode == 0
+
+
+def test_a_worker_loads_torchs_compiler_only_when_somebody_asks_it() -> None:
+    code = (
+        "import sys, worker.explain; assert 'torch._dynamo' not in sys.modules;"
+        "import torchvision; roi_align = sys.modules['torchvision.ops.roi_align'];"
+        "import torch; assert roi_align.is_compile_supported('cpu') == torch._dynamo.utils.is_compile_supported('cpu')"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, check=False).returncode == 0
