@@ -322,7 +322,7 @@ def alive(pid: int) -> bool:
     """Whether a process lives. One that has ended and waits for its parent to look, which takes Celery up to 5 s, does
     not."""
     try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False
 
