@@ -6,6 +6,9 @@ BIN := $(VENV)/bin
 FITS := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))
 PYTHON ?= $(shell for p in python3.12 python3.11 python3; do $$p -c '$(FITS)' 2>/dev/null && echo $$p && break; done)
 
+# Hundreds of processes start in the tests: no module is compiled for each of them.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help run test check format quality bench faults bulk-faults bulk-latency audit
 
@@ -15,9 +18,10 @@ help:  ## Say what the targets do
 run: $(VENV)/.run  ## Start Pathlight on 127.0.0.1:8000 (PORT= for another port); Ctrl-C ends it
 	@exec $(BIN)/pathlight run
 
-# Many tests wait more than they compute: three run side by side, each with one thread for its arithmetic.
+# Many tests wait more than they compute: three run side by side, each with one thread for its arithmetic. The services
+# that they start use all cores, and their threads sleep rather than spin while others have them.
 test: $(VENV)/.test  ## Run all tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 3 --dist loadfile
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(BIN)/python -m pytest --numprocesses 3 --dist loadfile
 
 check: $(VENV)/.test  ## Check formatting, lint and types; changes nothing
 	$(BIN)/ruff format --check .

@@ -34,7 +34,7 @@ def redis_server(settings: Settings) -> Iterator[subprocess.Popen[bytes]]:
     settings.home.mkdir(parents=True, exist_ok=True)
     server = subprocess.Popen(embedded.prepare(settings), stdout=subprocess.DEVNULL)
     try:
-        wait_for(lambda: _answers(settings), seconds=10)
+        wait_for(lambda: _answers(settings), seconds=60)
         yield server
     finally:
         server.kill()

@@ -102,7 +102,7 @@ def idle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
     settings = Settings(home=tmp_path_factory.mktemp("idle"))
     redis = subprocess.Popen(embedded.prepare(settings), stdout=subprocess.DEVNULL)
     try:
-        wait_for(settings.redis_socket.exists, seconds=10)
+        wait_for(settings.redis_socket.exists, seconds=60)
         with front(settings) as running:
             yield running
     finally:

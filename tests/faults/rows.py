@@ -102,7 +102,7 @@ def lost_messages(rig: Rig, size: Size) -> None:
         trap = rig.folder / DIE_ON_RECEIPT
         trap.touch()
         rig.deliver(3)
-        rig.until(lambda: not trap.exists(), "a worker takes a message", seconds=30)  # noqa: B023 - at once
+        rig.until(lambda: not trap.exists(), "a worker takes a message", seconds=60)  # noqa: B023 - at once
         rig.until(rig.is_ready, "the worker is back", seconds=60)
 
 
@@ -167,7 +167,7 @@ def zombies(rig: Rig, size: Size) -> None:
     """A stopped process wakes up when its job is somebody else's: its late end must not count."""
     for _ in range(size.faults):
         job = rig.deliver(9, ticks=60)
-        rig.until(lambda: rig.running(job) > 0, "the job runs", seconds=20)  # noqa: B023 - at once
+        rig.until(lambda: rig.running(job) > 0, "the job runs", seconds=60)  # noqa: B023 - at once
         pid, at = rig.running(job), now()
         os.kill(pid, signal.SIGSTOP)
         try:
@@ -231,7 +231,7 @@ def redis_full(rig: Rig, size: Size) -> None:
     """Running jobs end, nothing new is taken, and what waited runs when there is room again."""
     for _ in range(size.faults):
         running = [rig.deliver(13, ticks=50) for _ in range(2)]
-        rig.until(lambda: all(rig.running(job) for job in running), "both jobs run", seconds=20)  # noqa: B023
+        rig.until(lambda: all(rig.running(job) for job in running), "both jobs run", seconds=60)  # noqa: B023
         with rig.raw() as raw:
             _fill(raw)
             try:
@@ -265,7 +265,7 @@ def disk_full(rig: Rig, size: Size) -> None:
     """The kernel refuses to let files of a process grow, as a full disk does."""
     for _ in range(size.faults):
         job = rig.deliver(14, ticks=50, ends=("storage",))
-        rig.until(lambda: rig.running(job) > 0, "the job runs", seconds=20)  # noqa: B023 - at once
+        rig.until(lambda: rig.running(job) > 0, "the job runs", seconds=60)  # noqa: B023 - at once
         with _no_room(rig.running(job)):
             _await_end(rig, [job], seconds=30)
         rig.strike(14, "disk full for a worker", proof="a result was not written", costs=False)
