@@ -59,8 +59,9 @@ class Staff:
     pools: Mapping[Pool, int]  # how many workers each has
     waiting: tuple[Waiting, ...]
 
-    def waiting_for(self, pool: Pool) -> list[Waiting]:
-        return [one for one in self.waiting if pool.takes(one.models, one.lane)]
+    def waiting_for(self, *pools: Pool) -> list[Waiting]:
+        """What any of the pools takes."""
+        return [one for one in self.waiting if any(pool.takes(one.models, one.lane) for pool in pools)]
 
     @property
     def unserved(self) -> list[Waiting]:

@@ -16,6 +16,7 @@ from shared.overview import observed
 from shared.settings import REPOSITORY, Settings
 from shared.store import JobStore
 from tests.shared.submissions import submission
+from tests.shared.test_pools import here
 from tests.web.test_access import make_app
 
 DOCUMENT = yaml.safe_load((REPOSITORY / "deploy" / "alerts.yml").read_text("utf-8"))
@@ -33,6 +34,7 @@ Labels = dict[str, set[str]]
 def told(settings: Settings, store: JobStore, blobs: BlobStore, registry: Registry) -> dict[str, Labels]:
     """Every series of a service that has worked, by name, with the values of its labels."""
     client: FlaskClient = make_app(settings, store, blobs, registry).test_client()
+    here(store, settings, "worker@here")
     store.submit(submission())
     (claim,) = store.claim(1, claim_id="a")
     store.succeed(claim, "b" * 64, compute_ms=1.0)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeVar
 
 from flask import Response
@@ -13,10 +14,12 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
 from shared.blobs import BlobStore
+from shared.broker import drain_queue
 from shared.cards import Registry
 from shared.errors import StorageFailed, StoreUnavailable
 from shared.jobs import ERROR_CODES, JobStatus, Lane
 from shared.overview import Distribution, Overview
+from shared.pools import Pool, Staff, Waiting
 from shared.settings import Settings
 from shared.store import JobStore
 from web.api import REFUSALS
@@ -51,7 +54,7 @@ class Metrics:
         began = time.time()
         try:
             self._traffic.flush()
-            told = self._store.overview()
+            told, staff = self._store.overview(), self._store.pools.staff()
         except StoreUnavailable:
             yield _gauge("redis_up", "Whether Redis answers", 0)
             return
@@ -60,6 +63,7 @@ class Metrics:
         yield _gauge("redis_clock_ahead_seconds", "How far Redis's clock is ahead of this web server's", skew)
         yield from _redis(told)
         yield from _queue(told, self._settings)
+        yield from _pools(staff)
         yield from _jobs(told)
         yield from _workers(told)
         yield from _requests(told)
@@ -98,6 +102,35 @@ def _queue(told: Overview, settings: Settings) -> Iterator[Metric]:
     yield _gauges("queue_oldest_seconds", "How long the first in the lane has waited; 0: none waits", ["lane"], oldest)
     limit = {(Lane.INTERACTIVE,): settings.queue_limit}
     yield _gauges("queue_limit_jobs", "Waiting jobs beyond which submits are refused", ["lane"], limit)
+
+
+def _pools(staff: Staff) -> Iterator[Metric]:
+    by_queue: dict[str, list[Pool]] = defaultdict(list)  # workers of one name differ while they are replaced
+    for pool in staff.pools:
+        by_queue[drain_queue(pool.name)].append(pool)
+    workers = {(queue,): sum(staff.pools[pool] for pool in pools) for queue, pools in by_queue.items()}
+    yield _gauges("pool_workers", "Workers heard lately, by their pool's queue", ["queue"], workers)
+    waiting = {
+        (queue, lane): [one for one in staff.waiting_for(*pools) if one.lane is lane]
+        for queue, pools in by_queue.items()
+        for lane in Lane
+    }
+    labels, text = ["queue", "lane"], "that a pool takes; others may take them too"
+    yield _gauges("pool_jobs", f"Waiting jobs {text}", labels, _counted(waiting))
+    yield _gauges("pool_oldest_seconds", f"How long the first job has waited of those {text}", labels, _oldest(waiting))
+    unserved = {(lane,): [one for one in staff.unserved if one.lane is lane] for lane in Lane}
+    yield _gauges("unserved_jobs", "Waiting jobs that no worker takes", ["lane"], _counted(unserved))
+    yield _gauges(
+        "unserved_oldest_seconds", "How long the first job that no worker takes has waited", ["lane"], _oldest(unserved)
+    )
+
+
+def _counted(waiting: Mapping[Labels, Sequence[Waiting]]) -> dict[Labels, float]:
+    return {labels: sum(one.count for one in found) for labels, found in waiting.items()}
+
+
+def _oldest(waiting: Mapping[Labels, Sequence[Waiting]]) -> dict[Labels, float]:
+    return {labels: max((one.oldest_ms for one in found), default=0) / _PER_SECOND for labels, found in waiting.items()}
 
 
 def _jobs(told: Overview) -> Iterator[Metric]:

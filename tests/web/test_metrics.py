@@ -25,6 +25,7 @@ from shared.settings import Settings
 from shared.store import JobStore
 from tests.conftest import encoded, wait_for
 from tests.shared.submissions import submission
+from tests.shared.test_pools import here
 from tests.web.test_access import House, make_app, picture
 from tests.web.test_api import JOBS, TREE_MODEL, run_one
 from web import traffic
@@ -81,6 +82,29 @@ def test_a_jobs_way_is_told_from_the_request_to_its_end(client: FlaskClient, sto
     assert told["disk_free_bytes"] > 0 and told["disk_reserve_bytes"] == Settings().disk_reserve_bytes
     assert told[f'model_ready{{default="yes",model="{TREE_MODEL}"}}'] == 1
     assert told['model_ready{default="no",model="resnet18-imagenet"}'] == 0
+
+
+def test_what_waits_is_told_by_pool_and_so_is_what_no_worker_takes(
+    client: FlaskClient, store: JobStore, settings: Settings
+) -> None:
+    for number, served in enumerate(("large", "large", "large,huge")):  # one pool, which is given another model
+        here(store, replace(settings, pool="gpu", pool_models=served), f"{number}@host")
+    here(store, replace(settings, pool="slow", pool_lanes="bulk"), "3@host")
+    for models, lane in ((("large",), Lane.BULK), (("huge",), Lane.INTERACTIVE), (("small",), Lane.INTERACTIVE)):
+        store.submit(submission(models=models, lane=lane))
+    time.sleep(0.01)
+    told = read(client)
+    assert (told['pool_workers{queue="drain.gpu"}'], told['pool_workers{queue="drain.slow"}']) == (3, 1)
+    for name, count in (
+        ('pool_{}{{lane="interactive",queue="drain.gpu"}}', 1),
+        ('pool_{}{{lane="bulk",queue="drain.gpu"}}', 1),
+        ('pool_{}{{lane="interactive",queue="drain.slow"}}', 0),
+        ('pool_{}{{lane="bulk",queue="drain.slow"}}', 1),
+        ('unserved_{}{{lane="interactive"}}', 1),
+        ('unserved_{}{{lane="bulk"}}', 0),
+    ):
+        assert told[name.format("jobs")] == count, name
+        assert (0 < told[name.format("oldest_seconds")] < 60) is bool(count), name
 
 
 def test_buckets_add_up_and_the_last_holds_everything(client: FlaskClient, store: JobStore) -> None:
@@ -141,9 +165,10 @@ def test_no_secret_no_id_and_no_word_of_a_stranger_is_told(
     assert 'method="other",route="none",status="404"' in told
 
 
-def test_labels_take_few_values(client: FlaskClient, store: JobStore) -> None:
-    known = {
+def test_labels_take_few_values(client: FlaskClient, store: JobStore, settings: Settings) -> None:
+    known: dict[str, set[str]] = {
         "lane": set(Lane),
+        "queue": {"drain"},
         "status": {*JobStatus, *map(str, range(200, 600))},
         "code": {"", *ERROR_CODES},
         "role": {"worker", "keeper", "sender"},
@@ -155,6 +180,7 @@ def test_labels_take_few_values(client: FlaskClient, store: JobStore) -> None:
         "stage": {"decode", "explain", "store"},
         "model": set(Registry.load(Settings()).cards),
     }
+    here(store, settings, "a@host")
     store.submit(submission())
     store.claim(1, claim_id="a")
     store.add(observed("stage:decode", 3.0), operation="a")
