@@ -33,6 +33,7 @@ from worker.weights import faults, read_state, sha256_of
 
 CARD = "card.json"
 WEIGHTS = "weights.safetensors"
+TREE = "hierarchy.json"
 PICTURES = 8  # random ones, on which the certificate is measured
 ROUNDS = 3  # of the timing
 LARGEST_LIST = 4 * 1024 * 1024  # bytes of a file of class names
@@ -47,7 +48,8 @@ def admit(
 ) -> ModelCard:
     """Check a model and put its card, weights and tree into the registry, and its entry into models.toml.
 
-    `known` are facts for the card beside those that are found here, such as accuracies. Nothing changes where it fails.
+    `known` are facts for the card beside those that are found here, such as accuracies; those of an earlier check hold
+    where weights, classes, input and tree are still the same. Nothing changes where it fails.
     Raises ModelUnavailable, InvalidHierarchy, InvalidOption or StorageFailed.
     """
     name = declaration.name
@@ -77,9 +79,10 @@ def admit(
             folder.mkdir()
             _write_weights(network, folder / WEIGHTS)
             if tree is not None:
-                _write_json(folder / "hierarchy.json", tree.to_dict())
-            card = _card(declaration, classes, spec, parts, sha256=sha256_of(folder / WEIGHTS), facts=facts)
-            _write_json(folder / CARD, card)
+                _write_json(folder / TREE, tree.to_dict())
+            card = _card(declaration, classes, spec, parts, sha256=sha256_of(folder / WEIGHTS))
+            earlier = _earlier_facts(settings.registry / name, folder, card)
+            _write_json(folder / CARD, {**card, "facts": {**earlier, **facts}})
             _check_that_it_loads(folder, settings)
             declare(settings.own_models, declaration)
             _put_in_place(folder, settings.registry / name, Path(staging) / "old")
@@ -216,8 +219,8 @@ def _card(
     parts: Anatomy,
     *,
     sha256: str,
-    facts: dict[str, Any],
 ) -> dict[str, Any]:
+    """All of the card but the facts that were measured."""
     return {
         "name": declaration.name,
         "title": declaration.title,
@@ -230,8 +233,22 @@ def _card(
         "weights": {"file": WEIGHTS, "sha256": sha256},
         "tree_supervised": declaration.tree_supervised,
         "declared": dict(declaration.entry),
-        "facts": facts,
     }
+
+
+def _earlier_facts(earlier: Path, folder: Path, card: Mapping[str, Any]) -> dict[str, Any]:
+    """What the card in place tells, where it is the same in all else, and so is the tree."""
+    try:
+        told = json.loads((earlier / CARD).read_text("utf-8"))
+        facts = dict(told.pop("facts"))
+    except (FileNotFoundError, ValueError, LookupError, TypeError, AttributeError):
+        return {}
+    same_tree = _text_of(earlier / TREE) == _text_of(folder / TREE)
+    return facts if told == card and same_tree else {}
+
+
+def _text_of(path: Path) -> str | None:
+    return path.read_text("utf-8") if path.exists() else None
 
 
 def _library(architecture: str) -> str | None:

@@ -178,6 +178,15 @@ def test_a_path_of_a_network_without_a_linear_head_has_no_maps(
         assert path["steps"][-1]["path_probability"] > 0
 
 
+def test_a_trained_tree_that_is_checked_again_keeps_its_accuracies(
+    printed: dict[str, Result], folder: Path, settings_of_three: Settings
+) -> None:
+    before = Registry.load(settings_of_three).ready("birds-tree").facts["accuracy"]
+    runner = CliRunner(env={"PATHLIGHT_HOME": str(settings_of_three.home), "REDIS_URL": ""})
+    assert runner.invoke(main, ["models", "add", "birds-tree"]).exit_code == 0
+    assert Registry.load(settings_of_three).ready("birds-tree").facts["accuracy"] == before
+
+
 def test_the_last_command_removes_a_model(
     printed: dict[str, Result], folder: Path, settings_of_three: Settings
 ) -> None:

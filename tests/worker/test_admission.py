@@ -47,9 +47,9 @@ def weights(tmp_path: Path, state: dict[str, Tensor]) -> Path:
 
 @pytest.fixture
 def add(settings: Settings, weights: Path, tmp_path: Path) -> Callable[..., ModelCard]:
-    def take_on(name: str = "pets", **changes: Any) -> ModelCard:
+    def take_on(name: str = "pets", *, known: dict[str, Any] | None = None, **changes: Any) -> ModelCard:
         entry = {"architecture": TINY, "weights": str(weights), "classes": NAMES, "size": 64} | changes
-        return admit(Declaration(name, entry, tmp_path), settings, say=lambda what: None)
+        return admit(Declaration(name, entry, tmp_path), settings, say=lambda what: None, known=known)
 
     return take_on
 
@@ -78,6 +78,24 @@ def test_a_checked_file_that_was_changed_afterwards_is_not_loaded(
     path.write_bytes(path.read_bytes()[:-4] + b"\0\0\0\0")
     with pytest.raises(ModelUnavailable, match=r"was not loaded: its SHA-256 is .* run: pathlight models add pets"):
         Model.load(Registry.load(settings).ready("pets"))
+
+
+def test_a_card_keeps_its_accuracies_at_another_check_while_they_are_those_of_the_model(
+    add: Callable[..., ModelCard], tmp_path: Path, state: dict[str, Tensor]
+) -> None:
+    (tmp_path / "tree.json").write_text(json.dumps(TREE), "utf-8")
+    entry = {"weights": "same.pth", "hierarchy": "tree.json"}
+    torch.save(state, tmp_path / "same.pth")
+    accuracy = {"network": 90.0}
+    card = add(known={"accuracy": accuracy}, **entry)
+    assert add(**entry).facts["accuracy"] == accuracy
+    (tmp_path / "tree.json").write_text(json.dumps(TREE).replace("mammal", "beast"), "utf-8")
+    changed = add(**entry)
+    assert "accuracy" not in changed.facts, "it was measured on another tree"
+    path = changed.weights_path.parent / "card.json"
+    path.write_text(json.dumps(json.loads(path.read_text("utf-8")) | {"facts": card.facts}), "utf-8")
+    torch.save(state | {"fc.bias": state["fc.bias"] + 1}, tmp_path / "same.pth")
+    assert "accuracy" not in add(**entry).facts, "it was measured with other weights"
 
 
 def test_a_network_without_a_linear_head_says_so_in_its_card(add: Callable[..., ModelCard], tmp_path: Path) -> None:
