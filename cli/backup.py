@@ -2,7 +2,8 @@
 
 The file is a plain tar: Redis as it was at one moment, the blobs, the models of one's own, and last an index, without
 which it is not whole. Redis comes first and no blob is swept meanwhile, so that every blob that a job names is there;
-a blob whose job came later is one that nobody names, and is swept some day.
+a blob whose job came later is one that nobody names, and is swept some day. Blobs in a bucket stay there, and the index
+says where.
 """
 
 from __future__ import annotations
@@ -60,6 +61,7 @@ class Contents:
     jobs: int
     blobs: int
     damaged: int = 0  # blobs that were left out: they are not what they were when they were stored
+    bucket: str = ""  # where the blobs are, if not in the backup: PATHLIGHT_BLOBS of the service
 
 
 def backup(target: Path, settings: Settings, *, progress: Progress) -> tuple[Path, Contents]:
@@ -171,10 +173,11 @@ def _write(file: IO[bytes], settings: Settings, progress: Progress) -> Contents:
             "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
             "jobs": sum(counts.get(status, 0) for status in JobStatus),
             "blobs": blobs,
+            "bucket": settings.blobs_url,
             "sha256": hashes,
         }
         _add_bytes(archive, _INDEX, json.dumps(index, indent=2).encode() + b"\n")
-    return Contents(index["jobs"], blobs, damaged)
+    return Contents(index["jobs"], blobs, damaged, settings.blobs_url)
 
 
 @contextmanager
@@ -275,7 +278,7 @@ def _read(source: Path, staging: Path, progress: Progress) -> Contents:
     if index is None or index["sha256"] != hashes or index["blobs"] != blobs or REDIS not in hashes:
         raise InvalidBackup(f"{source} is not whole; take another backup")
     _check_redis(str(index["redis"]))
-    return Contents(int(str(index["jobs"])), blobs)
+    return Contents(int(str(index["jobs"])), blobs, bucket=str(index.get("bucket", "")))
 
 
 def _unpack(content: IO[bytes], path: Path) -> str:

@@ -547,7 +547,8 @@ def backup(target: Path) -> None:
     """Write all that the embedded service remembers into one file; beside a running service too.
 
     Jobs, API keys, pictures, results and models of your own, as they are at one moment. Whoever has the file has the
-    pictures: it is readable by you alone. Fetched weights are left out; pathlight models fetch brings them.
+    pictures: it is readable by you alone. Fetched weights are left out; pathlight models fetch brings them. Pictures
+    and results in a bucket (PATHLIGHT_BLOBS) stay there.
 
     \b
     Try:
@@ -564,6 +565,12 @@ def backup(target: Path) -> None:
     )
     if contents.damaged:
         console.print(f"{contents.damaged} files were left out: they are damaged, and can be read by nobody")
+    if contents.bucket:
+        console.print(
+            f"pictures and results are not in it: they stay in {escape(contents.bucket)}. "
+            "Copy that bucket now, after this backup, or have it keep versions",
+            soft_wrap=True,
+        )
 
 
 @main.command()
@@ -585,6 +592,12 @@ def restore(source: Path) -> None:
         "start the service with: pathlight run",
         soft_wrap=True,
     )
+    if contents.bucket:
+        console.print(
+            f"pictures and results are not in it: they were in {escape(contents.bucket)}. Set PATHLIGHT_BLOBS to that "
+            "bucket, or to a copy of it",
+            soft_wrap=True,
+        )
 
 
 @main.command()

@@ -199,6 +199,17 @@ def rewritten(path: Path, change: Callable[[Members], object]) -> Path:
     return other
 
 
+def test_blobs_in_a_bucket_are_left_there_and_both_commands_say_so(
+    settings: Settings, store: JobStore, elsewhere: Settings, tmp_path: Path
+) -> None:
+    in_bucket = replace(settings, blobs_url="s3://bucket/prefix")
+    done = run(in_bucket, "backup", str(tmp_path / "a.tar"))
+    assert done.exit_code == 0 and "0 files" in done.output
+    assert "pictures and results are not in it: they stay in s3://bucket/prefix. Copy that bucket now" in done.output
+    done = run(elsewhere, "restore", str(tmp_path / "a.tar"))
+    assert done.exit_code == 0 and "they were in s3://bucket/prefix. Set PATHLIGHT_BLOBS to that bucket" in done.output
+
+
 def test_a_backup_that_was_cut_changed_or_made_up_is_refused_and_leaves_the_home_empty(
     saved: Path, elsewhere: Settings, tmp_path: Path
 ) -> None:
