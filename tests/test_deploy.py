@@ -3,27 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from copy import deepcopy
+from functools import cache
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+import kubernetes_validate
 import pytest
 import yaml
+from flask.testing import FlaskClient
+from prometheus_client.parser import text_string_to_metric_families
 
 from shared.blobs import BlobStore
 from shared.broker import Bell, make_celery
 from shared.cards import Registry
+from shared.keys import Scope
 from shared.settings import REPOSITORY, Settings
 from shared.store import JobStore
+from tests.shared.test_pools import here
+from tests.test_alerts import selectors
 from tests.test_compose import OURS, PASSWORD, PROJECT, compose, final_stage
 from web.app import create_app
 
 BASE, S3 = REPOSITORY / "deploy" / "base", REPOSITORY / "deploy" / "s3"
-APPS = ("web", "worker", "keeper")  # the sender of webhooks, which compose has on request, is left to the operator
+APPS = ("web", "worker", "keeper", "sender")
 SERVICES = ("redis", *APPS)
+RELEASES = ("1.30.0", "1.37.0")  # of Kubernetes, whose schemas the manifests keep to
 UNITS = {"Mi": 2**20, "Gi": 2**30}
 Manifest = dict[str, Any]
 
 
+@cache
 def documents(path: Path) -> list[Manifest]:
     return [document for document in yaml.safe_load_all(path.read_text("utf-8")) if document]
 
@@ -76,6 +88,34 @@ def services() -> dict[str, Any]:
     return found
 
 
+@pytest.fixture
+def client(store: JobStore) -> FlaskClient:
+    """The web server as its pod has it, in front of a job store of ours."""
+    settings = settings_of("web")
+    assert settings.keys_required and settings.proxy_hops == 1
+    bell, registry = Bell(make_celery(settings)), Registry.load(settings)
+    return create_app(
+        settings, store=store, blobs=BlobStore(Settings().blobs), bell=bell, registry=registry
+    ).test_client()
+
+
+# -- as Kubernetes has it ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_every_manifest_keeps_to_the_schema_of_its_kind(release: str) -> None:
+    bucket = documents(S3 / "network.yaml")
+    for manifest in [one for one in everything() + bucket if not one["apiVersion"].startswith("keda.sh/")]:
+        kubernetes_validate.validate(manifest, release, strict=True)
+
+
+def test_a_manifest_with_a_field_that_there_is_not_would_be_found() -> None:
+    manifest = deepcopy(named("Deployment")["worker"])
+    manifest["spec"]["template"]["spec"]["containers"][0]["envfrom"] = []
+    with pytest.raises(kubernetes_validate.ValidationError, match="envfrom"):
+        kubernetes_validate.validate(manifest, RELEASES[-1], strict=True)
+
+
 # -- as compose has it -------------------------------------------------------------------------------------------------
 
 
@@ -108,13 +148,49 @@ def test_redis_is_the_one_of_compose(services: dict[str, Any]) -> None:
     assert script.split() == wanted.split()
 
 
-def test_who_must_be_alone_is_alone_and_workers_are_multiplied_by_their_load() -> None:
-    made, (scaler,) = named("Deployment"), named("HorizontalPodAutoscaler").values()
+def test_who_must_be_alone_is_alone_and_webhooks_are_sent_only_where_the_operator_wants_them() -> None:
+    made = named("Deployment")
     assert (made["keeper"]["spec"]["replicas"], made["keeper"]["spec"]["strategy"]) == (1, {"type": "Recreate"})
     assert named("StatefulSet")["redis"]["spec"]["replicas"] == 1
-    assert scaler["spec"]["scaleTargetRef"] == {"apiVersion": "apps/v1", "kind": "Deployment", "name": "worker"}
-    assert "replicas" not in made["worker"]["spec"], "the autoscaler has the say"
-    assert container("worker")["resources"]["requests"]["cpu"], "a share of nothing is nothing"
+    assert made["sender"]["spec"]["replicas"] == 0 and not settings_of("sender").webhook_secret
+
+
+# -- autoscaling -------------------------------------------------------------------------------------------------------
+
+
+def test_workers_are_multiplied_by_what_waits_for_them_within_bounds() -> None:
+    (scaler,) = (one["spec"] for one in everything() if one["kind"] == "ScaledObject")
+    (access,) = (one for one in everything() if one["kind"] == "TriggerAuthentication")
+    assert scaler["scaleTargetRef"] == {"name": "worker"}, "a Deployment, where no kind is named"
+    assert "replicas" not in named("Deployment")["worker"]["spec"], "the autoscaler has the say"
+    assert 1 <= scaler["minReplicaCount"] < scaler["maxReplicaCount"] <= 10
+    assert scaler["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]["scaleUp"]["policies"]
+    assert [trigger["metricType"] for trigger in scaler["triggers"]] == ["Value", "AverageValue"]
+    for trigger in scaler["triggers"]:
+        assert trigger["type"] == "metrics-api" and float(trigger["metadata"]["targetValue"]) > 0
+        assert trigger["authenticationRef"]["name"] == access["metadata"]["name"]
+    ((secret,),) = (access["spec"].values(),)
+    assert secret[0]["parameter"] == "apiKey", "as the trigger calls it"
+    head = (BASE / "kustomization.yaml").read_text("utf-8")
+    assert f"create secret generic {secret[0]['name']} --from-literal={secret[0]['key']}=" in head
+
+
+def test_the_autoscaler_reads_what_the_web_server_tells(client: FlaskClient, store: JobStore) -> None:
+    (scaler,) = (one["spec"] for one in everything() if one["kind"] == "ScaledObject")
+    here(store, settings_of("worker"), "worker@here")
+    _, token = store.keys.create("autoscaler", [Scope.ADMIN])
+    for trigger in scaler["triggers"]:
+        asked, url = trigger["metadata"], urlsplit(trigger["metadata"]["url"])
+        service, namespace, _ = url.netloc.split(".")
+        (kustomization,) = documents(BASE / "kustomization.yaml")
+        assert service in named("Service") and namespace == kustomization["namespace"] and url.scheme == "http"
+        assert (asked["format"], asked["authMode"], asked["method"]) == ("prometheus", "apiKey", "header")
+        answer = client.get(url.path, headers={"Host": url.netloc, asked["keyParamName"]: token})
+        assert answer.status_code == 200
+        ((name, labels),) = selectors(asked["valueLocation"])
+        families = text_string_to_metric_families(answer.text)
+        found = [s for f in families for s in f.samples if s.name == name and labels.items() <= s.labels.items()]
+        assert len(found) == 1 and labels["queue"] in container("worker")["command"], asked["valueLocation"]
 
 
 # -- names meet --------------------------------------------------------------------------------------------------------
@@ -131,7 +207,7 @@ def test_what_a_pod_mounts_asks_for_and_is_selected_by_is_there(name: str) -> No
         if "persistentVolumeClaim" in volume:
             assert volume["persistentVolumeClaim"]["claimName"] in named("PersistentVolumeClaim")
     for source in container(name).get("envFrom", ()):
-        assert source["configMapRef"]["name"] in named("ConfigMap")
+        assert source.get("secretRef", {}).get("optional") or source["configMapRef"]["name"] in named("ConfigMap")
     for variable in container(name)["env"]:
         reference = variable.get("valueFrom", {}).get("configMapKeyRef")
         assert reference is None or reference["key"] in named("ConfigMap")[reference["name"]]["data"]
@@ -157,25 +233,16 @@ def test_everybody_shares_the_volume_where_their_settings_look() -> None:
 # -- health ------------------------------------------------------------------------------------------------------------
 
 
-def test_the_web_server_is_asked_for_routes_that_answer_by_a_name_that_it_has(store: JobStore) -> None:
-    settings = settings_of("web")
-    assert settings.keys_required and settings.proxy_hops == 1
-    app = create_app(
-        settings,
-        store=store,
-        blobs=BlobStore(Settings().blobs),
-        bell=Bell(make_celery(settings)),
-        registry=Registry.load(settings),
-    )
+def test_the_web_server_is_asked_for_routes_that_answer_by_a_name_that_it_has(client: FlaskClient) -> None:
     assert probes("web").keys() == {"startupProbe", "livenessProbe", "readinessProbe"}
     for kind, probe in probes("web").items():
         (header,) = probe["httpGet"]["httpHeaders"]
-        answer = app.test_client().get(probe["httpGet"]["path"], headers={header["name"]: header["value"]})
+        answer = client.get(probe["httpGet"]["path"], headers={header["name"]: header["value"]})
         assert answer.status_code == (503 if kind == "readinessProbe" else 200), "no worker is here"
         assert probe["httpGet"]["port"] == container("web")["ports"][0]["name"]
 
 
-@pytest.mark.parametrize("name", ["worker", "keeper"])
+@pytest.mark.parametrize("name", ["worker", "keeper", "sender"])
 def test_celery_is_asked_as_compose_asks_and_has_time_to_give_its_jobs_back(
     services: dict[str, Any], name: str
 ) -> None:
@@ -226,6 +293,23 @@ def test_only_redis_is_reached_by_ours_and_only_the_web_server_by_others() -> No
     to_redis, to_names = policies["pathlight"]["egress"]
     assert chosen(pods()["redis"], to_redis["to"][0]["podSelector"])
     assert {port["port"] for port in (*to_redis["ports"], *to_names["ports"])} == {6379, 53}
+
+
+def test_only_the_sender_reaches_the_internet_and_no_private_network() -> None:
+    policies = {name: one["spec"] for name, one in named("NetworkPolicy").items() if "egress" in one["spec"]}
+    assert policies.keys() == {"pathlight", "sender"}
+    assert [name for name, pod in pods().items() if chosen(pod, policies["sender"]["podSelector"])] == ["sender"]
+    (out,) = policies["sender"]["egress"]
+    assert {port["port"] for port in out["ports"]} == settings_of("sender").allowed_ports
+    blocks = [place["ipBlock"] for place in out["to"]]
+    reached = {
+        address
+        for address in ("1.1.1.1", "2606:4700::1111", "10.1.2.3", "172.31.0.1", "192.168.0.1", "169.254.169.254")
+        for block in blocks
+        if ip_address(address) in ip_network(block["cidr"])
+        and not any(ip_address(address) in ip_network(hole) for hole in block.get("except", ()))
+    }
+    assert reached == {"1.1.1.1", "2606:4700::1111"}
 
 
 def chosen(pod: Manifest, selector: Manifest) -> bool:
