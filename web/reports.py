@@ -6,7 +6,7 @@ import io
 import tempfile
 import threading
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,6 +31,7 @@ from shared.settings import Settings
 from web.problems import ReportUnderWay
 
 PATIENCE_SECONDS = 5.0  # that a request waits for a report to be put together
+ARCHIVES_AT_ONCE = 2  # sent by a web process: each holds a thread for as long as its thumbnails are drawn and read
 THUMB_WIDTH = 144
 _PAGE = 500
 _KEPT = 2  # reports held for whoever reads page and table of the same batch
@@ -51,6 +52,20 @@ class _Build:
         return self.content.cancelled() or (self.content.done() and self.content.exception() is not None)
 
 
+@dataclass(frozen=True)
+class _Archive:
+    """Its pieces, and where it has its place from, which it gives back when it is closed, read to its end or not."""
+
+    pieces: Iterator[bytes]
+    free: threading.BoundedSemaphore
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self.pieces
+
+    def close(self) -> None:
+        self.free.release()
+
+
 class Reports:
     """Reports on batches. An ended batch never changes, so that the newest few are kept at hand. They are put together
     one at a time, in a thread of their own, so that no request is held up for long by thousands of members."""
@@ -62,6 +77,7 @@ class Reports:
         self._limits = Limits.of(settings)
         self._thread = ThreadPoolExecutor(1, "report")
         self._lock = threading.Lock()
+        self._free = threading.BoundedSemaphore(ARCHIVES_AT_ONCE)
         self._builds: dict[tuple[str, int], _Build] = {}  # the one asked for last comes last
 
     def page(self, batch: Batch) -> str:
@@ -76,13 +92,16 @@ class Reports:
         rows, _, _ = self._of(batch)
         return csv_lines(rows)
 
-    def archive(self, batch: Batch) -> Iterator[bytes]:
-        """A .zip with page, table, figures and thumbnails, piece by piece. Raises as `page`."""
+    def archive(self, batch: Batch) -> Iterable[bytes]:
+        """A .zip with page, table, figures and thumbnails, piece by piece, to be closed. Raises as `page`, and
+        ReportUnderWay where enough of them are being sent."""
         rows, maps, jobs = self._of(batch)
+        if not self._free.acquire(blocking=False):
+            raise ReportUnderWay(f"{ARCHIVES_AT_ONCE} reports are being sent as archives just now; ask again shortly")
         models = batch.options.models
         thumbs = [[f"report/thumbs/{i:06d}-{n}.jpg" for n in range(len(models))] for i in range(len(jobs))]
         report = Report(_title(batch), models, rows, maps, thumbs)
-        return self._pieces(report, jobs)
+        return _Archive(self._pieces(report, jobs), self._free)
 
     def _pieces(self, report: Report, jobs: Sequence[Job]) -> Iterator[bytes]:
         pipe = _Pipe()

@@ -301,6 +301,23 @@ def test_a_report_that_takes_its_time_is_put_together_once_while_those_who_ask_a
     assert pages == [0]
 
 
+def test_archives_hold_few_threads_at_once_and_give_each_back_read_or_not(
+    client: FlaskClient, explained: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reports, "write_figures", lambda report, folder: [])
+    address = explained["links"]["zip"]
+    sent = [client.get(address) for _ in range(reports.ARCHIVES_AT_ONCE)]
+    assert "ask again shortly" in refused(client.get(address), 503, "report_under_way")
+    assert client.get(explained["links"]["csv"]).status_code == 200, "a table is a matter of moments"
+    for unread in sent:
+        unread.close()
+    for _ in range(reports.ARCHIVES_AT_ONCE + 1):
+        with client.head(address) as looked:
+            assert looked.status_code == 200
+        with client.get(address) as read:
+            assert zipfile.is_zipfile(io.BytesIO(read.data))
+
+
 def test_a_report_waits_for_the_end_of_its_batch(client: FlaskClient) -> None:
     batch = accepted(send(client, some(2)))
     for kind in ("report", "csv", "zip"):
