@@ -41,6 +41,7 @@ MOST_MEMBERS = 10_000
 LARGEST_MEMBER = 256 * 1024 * 1024  # bytes unpacked
 LARGEST_DOCUMENT = 16 * 1024 * 1024  # of those that are read whole
 _JOB = "job.json"
+_MASK = "artifacts/mask.png"
 _CHUNK = 1 << 20
 _ENCRYPTED = 0x41  # either kind
 
@@ -78,7 +79,7 @@ def recompute(path: Path, claims: Claims, settings: Settings, *, picture: Path |
 
     options = _options(claims)
     shelf = Shelf(Registry.load(settings), precision=settings.precision)
-    asked = Asked(_picture(claims, options, settings, picture), options)
+    asked = Asked(_picture(path, claims, options, settings, picture), options)
     _check_models(claims.job["result"]["provenance"], provenance(shelf, options))
     result = answer(shelf, [asked])[0]
     _compare_words(claims.job["result"]["explanations"], result.document["explanations"])
@@ -191,21 +192,15 @@ def _options(claims: Claims) -> JobOptions:
     return options
 
 
-def _picture(claims: Claims, options: JobOptions, settings: Settings, path: Path | None) -> Image.Image:
+def _picture(bundle: Path, claims: Claims, options: JobOptions, settings: Settings, path: Path | None) -> Image.Image:
     """The picture as it was explained, less what a what-if hides."""
     limits = Limits.of(settings)
-    blobs = blob_store(settings)
-    picture = decode(_original(claims.manifest.original_sha256, blobs, path), limits)
+    picture = decode(_original(claims.manifest.original_sha256, blob_store(settings), path), limits)
     if options.mask is None:
         return picture
-    try:
-        mask = blobs.get(options.mask)
-    except StorageFailed as error:
-        raise StorageFailed(
-            "it is a what-if, whose mask no bundle holds, and this installation does not keep it; "
-            "compute it again where it was computed"
-        ) from error
-    return hide(picture, read_mask(mask, limits), fill=options.fill)
+    with _opened(bundle) as archive:
+        mask = read_mask(_read(archive, _members(archive), _MASK), limits)
+        return hide(picture, mask, fill=options.fill)
 
 
 def _original(sha256: str, blobs: BlobStore, path: Path | None) -> bytes:

@@ -21,7 +21,7 @@ from shared.options import TREES
 from shared.settings import Settings
 from shared.store import JobStore, Submission
 from web import submission as submissions
-from web.artifacts import PICTURE, Artifacts
+from web.artifacts import ASKED, Artifacts
 from web.bundle import bundle
 from web.events import EVENT_STREAM, Streams
 from web.jobs import Jobs
@@ -240,7 +240,9 @@ def blueprint(
 
     @api.get(
         "/jobs/<job_id>/artifacts/<name>",
-        summary="A raw map, a drawn picture, or the uploaded picture",
+        summary="A raw map, a drawn picture, or what was uploaded",
+        description="The files that a result names, `picture.jpg` (the picture as it was explained) and, of a what-if, "
+        "`mask.png`.",
         responses={
             "200": {
                 "description": "The file",
@@ -254,7 +256,7 @@ def blueprint(
     )
     def get_artifact(path: ArtifactPath, query: DrawingQuery) -> Response:
         job = jobs.get(path.job_id)
-        result = jobs.result(job) if path.name != PICTURE or job.status is JobStatus.SUCCEEDED else None
+        result = jobs.result(job) if path.name not in ASKED or job.status is JobStatus.SUCCEEDED else None
         style = Style(**query.model_dump())
         artifact = artifacts.get(job, result, path.name, style)
         fresh = request.if_none_match.contains(artifact.etag)
@@ -281,7 +283,8 @@ def blueprint(
         job = jobs.get(path.job_id)
         if job.status is not JobStatus.SUCCEEDED:
             raise JobConflict(f"the job is {job.status}; only a succeeded one has files to bundle")
-        jobs.picture(job)  # is there: once the archive is on its way, nothing can be said any more
+        for read in (jobs.picture, jobs.mask):  # they are there: once the archive is on its way, nothing can be said
+            read(job)
         parts = bundle(job, jobs.result(job), jobs.to_json(job), artifacts=artifacts, signing_key=settings.signing_key)
         response = Response(parts, content_type="application/zip")
         response.headers["Content-Disposition"] = f'attachment; filename="pathlight-{job.id}.zip"'

@@ -16,12 +16,14 @@ from shared.drawing import LOGIT, LONGEST_SIDE, Style, heatmap, overlay, png_byt
 from shared.errors import UnknownJob
 from shared.images import Limits
 from shared.jobs import Job
-from shared.masking import explained_picture
+from shared.masking import explained_picture, read_mask
 from shared.results import Result, npy_bytes
 from shared.settings import Settings
 from shared.tree_picture import draw_tree
 
 PICTURE = "picture.jpg"
+MASK = "mask.png"
+ASKED = (PICTURE, MASK)  # of the question: there before the answer is
 DECODED = 2  # pictures of up to 75 MB each
 
 
@@ -38,12 +40,13 @@ class Artifacts:
     """Finds and draws the files of a job. The pictures of the last jobs are kept decoded: overlays come in numbers."""
 
     def __init__(self, blobs: BlobStore, settings: Settings) -> None:
-        limits = Limits.of(settings)
-        self._explained = lru_cache(maxsize=DECODED)(partial(explained_picture, blobs, limits=limits))
+        self._blobs = blobs
+        self._limits = Limits.of(settings)
+        self._explained = lru_cache(maxsize=DECODED)(partial(explained_picture, blobs, limits=self._limits))
 
-    def names(self, result: Result) -> list[str]:
+    def names(self, job: Job, result: Result) -> list[str]:
         """Every file of a succeeded job, each once."""
-        found = [PICTURE, *(f"{name}.npy" for name in result.maps)]
+        found = [PICTURE, *([MASK] if job.options.mask else []), *(f"{name}.npy" for name in result.maps)]
         for explanation in result.document["explanations"]:
             for entry, _ in _drawable(explanation):
                 found += entry["artifacts"].values()
@@ -55,6 +58,8 @@ class Artifacts:
         if name == PICTURE:
             drawn = f"{name}{style.width}{job.options.mask or ''}{job.options.fill if job.options.mask else ''}"
             return self._artifact("image/jpeg", job.image.sha256, drawn, lambda: self._picture(job, style.width))
+        if name == MASK and (mask := job.options.mask):
+            return self._artifact("image/png", mask, name, lambda: self._mask(mask))
         if result is None:
             raise UnknownJob("the job has no such file")
         if name.endswith(".npy") and (raw := result.maps.get(name[:-4])) is not None:
@@ -104,6 +109,10 @@ class Artifacts:
         buffer = io.BytesIO()
         picture.save(buffer, "JPEG", quality=90)
         return buffer.getvalue()
+
+    def _mask(self, ref: str) -> bytes:
+        """The mask of a what-if, encoded anew as pictures are: it hides what the uploaded one hides."""
+        return png_bytes(read_mask(self._blobs.get(ref), self._limits))
 
     def _decode(self, job: Job) -> Image.Image:
         """The picture as it was explained; shared, so that nobody may change it."""

@@ -9,7 +9,6 @@ from typing import Any
 from flask import Request
 from pydantic import ValidationError
 
-from shared.blobs import BlobStore
 from shared.errors import InvalidOption
 from shared.jobs import Job, JobOptions
 from web import what_if
@@ -32,7 +31,7 @@ class FollowUp:
     parent: Job | None
 
 
-def read(request: Request, asked: Job, *, jobs: Jobs, blobs: BlobStore) -> FollowUp:
+def read(request: Request, asked: Job, *, jobs: Jobs) -> FollowUp:
     """The question of a form on the page of the job `asked`. Raises the error that names what is wrong.
 
     A new mask is a what-if of that job. Without one, a job that is a what-if itself stays one.
@@ -41,8 +40,9 @@ def read(request: Request, asked: Job, *, jobs: Jobs, blobs: BlobStore) -> Follo
     if mask := _new_mask(request, asked, options, jobs):
         return FollowUp(options, mask, request.form.get("fill") or JobOptions.fill, parent_of(asked.id, jobs))
     known = asked.options
-    mask = None if known.mask is None else blobs.get(known.mask)
-    return FollowUp(options, mask, known.fill, None if known.parent is None else parent_of(known.parent, jobs))
+    return FollowUp(
+        options, jobs.mask(asked), known.fill, None if known.parent is None else parent_of(known.parent, jobs)
+    )
 
 
 def options_for(asked: JobOptions, form: Mapping[str, list[str]]) -> Options:

@@ -50,6 +50,10 @@ class Jobs:
         """The picture as it was uploaded."""
         return self._blobs.get(job.image.sha256)
 
+    def mask(self, job: Job) -> bytes | None:
+        """The mask of a what-if as it was uploaded."""
+        return None if job.options.mask is None else self._blobs.get(job.options.mask)
+
     def page(self, *, status: JobStatus | None, most: int, cursor: str | None) -> tuple[list[Job], str | None]:
         """The caller's jobs, newest first, and the cursor of the page that follows. Raises InvalidOption for a cursor
         that is none."""

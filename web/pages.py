@@ -26,7 +26,7 @@ from shared.methods import METHODS
 from shared.options import TREES
 from shared.settings import Settings
 from shared.store import JobStore
-from web import compression, csrf, follow_up, language, reproduce, samples, stage, words
+from web import access, compression, csrf, follow_up, language, reproduce, samples, stage, words
 from web import submission as submissions
 from web.api import accept
 from web.jobs import Jobs
@@ -138,7 +138,7 @@ def blueprint(
         """Another question about the picture of a job."""
         _must_be_genuine(request)
         found = jobs.get(job_id)
-        asked = follow_up.read(request, found, jobs=jobs, blobs=blobs)
+        asked = follow_up.read(request, found, jobs=jobs)
         data = jobs.picture(found)
         checked = submissions.check(
             data,
@@ -285,7 +285,8 @@ def _kept_until(found: Job, settings: Settings) -> str | None:
 
 def _commands(found: Job) -> dict[str, str]:
     address = url_for("api.submit_job", _external=True)
-    return {"cli": reproduce.cli_command(found), "curl": reproduce.curl_command(found, address=address)}
+    keyed = access.caller().key is not None
+    return {"cli": reproduce.cli_command(found), "curl": reproduce.curl_command(found, address=address, keyed=keyed)}
 
 
 def overlay_widths(width: int, height: int) -> list[int]:

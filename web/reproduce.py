@@ -19,16 +19,22 @@ def cli_command(job: Job) -> str:
     return _line(words)
 
 
-def curl_command(job: Job, *, address: str) -> str:
-    """The call that submits the same job to the API at `address`."""
-    words = ["curl", "-F", f"image=@{job.image.filename}"]
+def curl_command(job: Job, *, address: str, keyed: bool) -> str:
+    """The call that submits the same job to the API at `address`, with an API key where it wants one."""
+    words = ["-F", f"image=@{_file_of_form(job.image.filename)}"]
     for name, value in _said(job.options):
         words += ["-F", f"{name}={value}"]
     if job.options.mask is not None:
         words += ["-F", "mask=@mask.png", "-F", f"fill={job.options.fill}"]
     if job.options.parent is not None:
         words += ["-F", f"parent={job.options.parent}"]
-    return _line([*words, address])
+    key = '-H "X-API-Key: $PATHLIGHT_API_KEY" ' if keyed else ""
+    return f"curl {key}{_line([*words, address])}"
+
+
+def _file_of_form(name: str) -> str:
+    """A file's name as `curl -F` reads it: in quotes, where a comma or semicolon would end it."""
+    return '"{}"'.format(name.replace('"', r"\"")) if any(sign in name for sign in ',;"') else name
 
 
 def _said(options: JobOptions) -> list[tuple[str, str]]:

@@ -26,7 +26,7 @@ from shared.jobs import Claim, ImageRecord, JobError, JobOptions, JobStatus
 from shared.results import Result
 from shared.settings import Settings
 from shared.store import JobStore, Submission
-from web import csrf, pages, stage
+from web import csrf, pages, reproduce, stage
 from web.app import create_app
 from web.samples import SAMPLES
 
@@ -711,15 +711,18 @@ def test_a_waiting_job_can_be_cancelled_without_scripts_even_twice(house: House)
 
 def test_an_answer_tells_the_commands_that_ask_the_same(house: House) -> None:
     options = JobOptions(("animals",), ("cam", "rise"), target="dog", contrast="tabby, tabby cat", tree="hard")
-    picture = ImageRecord(house.blobs.put(png()), 40, 30, "PNG", "my cat.png")
+    picture = ImageRecord(house.blobs.put(png()), 40, 30, "PNG", "my cat; asleep.png")
     job_id = house.store.submit(Submission(options, picture))
     result = Result(document(), {"animals.cam": CAM})
     assert house.store.succeed(house.claim(), house.blobs.put(result.pack()), compute_ms=3.0)
     seen = words(house.client.get(f"/jobs/{job_id}"))
     classes = "--target dog --contrast 'tabby, tabby cat' --tree hard"
-    assert f"pathlight explain 'my cat.png' --model animals --method cam --method rise {classes}" in seen
+    assert f"pathlight explain 'my cat; asleep.png' --model animals --method cam --method rise {classes}" in seen
     asked = "-F methods=cam -F methods=rise -F target=dog -F 'contrast=tabby, tabby cat' -F tree=hard"
-    assert f"curl -F 'image=@my cat.png' -F models=animals {asked} http://localhost/api/v1/jobs" in seen
+    file = """-F 'image=@"my cat; asleep.png"'"""  # without quotes of its own, curl would end the name at the semicolon
+    assert f"curl {file} -F models=animals {asked} http://localhost/api/v1/jobs" in seen
+    keyed = reproduce.curl_command(house.store.get(job_id), address="x", keyed=True)
+    assert keyed.startswith(f'curl -H "X-API-Key: $PATHLIGHT_API_KEY" {file} ')
 
 
 def test_an_answer_says_how_long_it_is_kept(
@@ -811,6 +814,8 @@ def test_a_what_if_says_what_changed_beside_the_answer_before(house: House) -> N
     assert f'href="/jobs/{parent}"' in page.text
     assert "--mask mask.png --fill blur" in seen
     assert f"-F mask=@mask.png -F fill=blur -F parent={parent}" in seen
+    (mask,) = re.findall(r'href="([^"]+/mask\.png)" download', page.text)
+    assert house.client.get(mask).content_type == "image/png"
 
 
 def test_a_what_if_that_changes_nothing_says_so(house: House) -> None:

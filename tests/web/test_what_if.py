@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import zipfile
 from collections.abc import Callable
 from typing import Any
 
@@ -28,6 +29,10 @@ def painted(size: tuple[int, int] = SIZE, box: tuple[int, int, int, int] = (0, 0
     mask = Image.new("L", size)
     mask.paste(255, box)
     return mask
+
+
+def pixels(picture: bytes) -> np.ndarray[Any, Any]:
+    return np.asarray(Image.open(io.BytesIO(picture)))
 
 
 MASK = encoded(painted())
@@ -145,6 +150,33 @@ def test_an_unfit_parent_or_fill_is_refused(
         raw.zadd("pathlight:expiry", {parent: 1})
     store.collect()
     assert "parent: there is no job" in refused(ask(parent=parent), 422, "invalid_option")
+
+
+def test_the_mask_can_be_downloaded_as_the_commands_name_it(
+    client: FlaskClient, ask: Callable[..., TestResponse]
+) -> None:
+    """Encoded anew, so that nothing that hides in an upload is served; it asks for the same picture."""
+    job_id = ask(mask=MASK + b"<script>", fill="grey").get_json()["id"]
+    served = client.get(f"{JOBS}/{job_id}/artifacts/mask.png")
+    assert served.content_type == "image/png" and served.headers["ETag"]
+    assert b"script" not in served.data
+    assert np.array_equal(pixels(served.data), pixels(MASK))
+    again = ask(mask=served.data, fill="grey").get_json()["id"]
+    pictures = [client.get(f"{JOBS}/{one}/artifacts/picture.jpg").data for one in (job_id, again)]
+    assert pictures[0] == pictures[1]
+    refused(client.get(f"{JOBS}/{ask().get_json()['id']}/artifacts/mask.png"), 404, "not_found")
+
+
+def test_the_mask_is_in_the_bundle_and_its_loss_is_told(
+    client: FlaskClient, ask: Callable[..., TestResponse], parent: str, store: JobStore, blobs: BlobStore
+) -> None:
+    job = ask(mask=MASK, parent=parent).get_json()
+    run_one(store, blobs)
+    address = f"{JOBS}/{job['id']}/bundle.zip"
+    with zipfile.ZipFile(io.BytesIO(client.get(address).data)) as bundle:
+        assert np.array_equal(pixels(bundle.read("artifacts/mask.png")), pixels(MASK))
+    blobs.discard(job["options"]["mask"])
+    refused(client.get(address), 503, "storage")
 
 
 def test_the_mask_is_kept_as_long_as_a_job_names_it(
