@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -72,19 +72,20 @@ def download(url: str, settings: Settings) -> bytes:
         raise FetchFailed(f"{url} cannot be fetched: {error}") from error
 
 
-def print_result(result: Result, console: Console, registry: Registry) -> None:
-    print_explanations(result.document["explanations"], console)
-    for warning in result.document["warnings"]:
+def print_answer(document: Mapping[str, Any], console: Console) -> None:
+    """What each model says, and then what a reader has to know before believing it."""
+    _print_explanations(document["explanations"], console)
+    for warning in document["warnings"]:
         console.print(f"\nnote on {warning['model']}: {warning['text']}", markup=False, soft_wrap=True)
 
 
-def print_explanations(explanations: Sequence[dict[str, Any]], console: Console) -> None:
+def _print_explanations(explanations: Sequence[dict[str, Any]], console: Console) -> None:
     """The tutorial's lines, and the five best classes, of each model."""
     for number, explanation in enumerate(explanations):
         if number:
             console.print()
         console.print(f"[bold]{explanation['model']}[/bold]")
-        for line in prediction_lines(explanation):
+        for line in (*prediction_lines(explanation), confidence_line(explanation["prediction"])):
             console.print(line, markup=False, soft_wrap=True)
         for entry in explanation["prediction"]["top"]:
             console.print(f"  {entry['probability']:7.2%}  {short_name(entry['name'])}", markup=False)
@@ -106,6 +107,13 @@ def prediction_lines(explanation: dict[str, Any]) -> list[str]:
     if path["mode"] == "marginal":
         return [network, decisions]
     return [f"Prediction: {short_name(path['prediction']['name'])} // {decisions}"]
+
+
+def confidence_line(prediction: dict[str, Any]) -> str:
+    """How sure the model is, and what the figures of the classes below are; warnings tell of the calibrated one."""
+    if prediction["confidence"] is None:
+        return "The raw softmax, not calibrated:"
+    return f"{prediction['confidence']:.2%} confident, calibrated; the raw softmax:"
 
 
 def map_line(entry: dict[str, Any]) -> str:

@@ -113,7 +113,7 @@ def explain(
     heatmap.png, overlay.png, cam.npy and explanation.json for the first model, and the same in DIR/MODEL for others;
     the files of a second --method bear its name.
     """
-    from cli.explain import explain_source, print_result, write_result
+    from cli.explain import explain_source, print_answer, write_result
     from shared.jobs import JobOptions
 
     settings = Settings.load()
@@ -126,38 +126,81 @@ def explain(
             mask=mask,
             progress=lambda stage, done, total: status.update(f"{stage} {done}/{total}"),
         )
-    print_result(result, console, Registry.load(settings))
+    print_answer(result.document, console)
     if out is not None:
         written = write_result(result, picture, out)
         console.print(f"\nwrote {written} files to {out}")
 
 
+class _Picture(click.Path):
+    """A file. Whoever gives an address is told of the option for it."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if str(value).startswith(("http://", "https://")):
+            self.fail(f"{value} is an address; give it as --image-url {value}", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 @main.command()
-@click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("files", nargs=-1, type=_Picture(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "--image-url",
+    "addresses",
+    metavar="URL",
+    multiple=True,
+    help="A picture's address, which the service fetches where its operator lets it (PATHLIGHT_IMAGE_URL=1); may be "
+    "given several times.",
+)
 @click.option("--server", help="Address of the service  [default: this machine, by PORT]")
 @api_key
 @click.option("--model", "models", multiple=True, help="A model's name; may be given several times.")
-@click.option("--target", default="predicted", show_default=True)
+@click.option("--target", default="predicted", show_default=True, help="The class to explain: a name or an index.")
+@click.option(
+    "--webhook",
+    metavar="URL",
+    help="The address to which the service posts each job once it has ended, well or not, where its operator lets it "
+    "(PATHLIGHT_WEBHOOK_SECRET).",
+)
 @click.option("--wait", is_flag=True, help="Wait for every job and print its answer.")
 @sentences
 def submit(
-    files: tuple[Path, ...], server: str | None, key: str | None, models: tuple[str, ...], target: str, wait: bool
+    files: tuple[Path, ...],
+    addresses: tuple[str, ...],
+    server: str | None,
+    key: str | None,
+    models: tuple[str, ...],
+    target: str,
+    webhook: str | None,
+    wait: bool,
 ) -> None:
-    """Submit pictures to a running service; prints each job's id and page."""
+    """Submit pictures to a running service; prints each job's id and page.
+
+    A picture is a file of this machine, which is sent, or an address, which the service fetches. Without --wait the
+    command ends at once: look at the page, ask with pathlight status ID, or have the service tell a --webhook.
+
+    \b
+    Try:
+      pathlight submit photo.jpg --wait
+      pathlight submit --image-url https://example.org/photo.jpg
+      pathlight submit photos/*.jpg --webhook https://example.org/hook
+    """
     from cli.remote import service
 
+    pictures: list[tuple[Path | None, str | None]] = [(path, None) for path in files]
+    pictures += [(None, address) for address in addresses]
+    if not pictures:
+        raise click.UsageError("give a picture: a file, or an address with --image-url URL")
     with service(server or _server(Settings.load()), api_key=key) as pathlight:
         ids = []
-        for path in files:
-            job = pathlight.submit(path, models=models, target=target)
+        for path, address in pictures:
+            job = pathlight.submit(path, image_url=address, models=models, target=target, webhook=webhook)
             ids.append(job["id"])
-            console.print(
-                f"{path}  {job['id']}  {job['status']}  {pathlight.address}{job['links']['page']}", soft_wrap=True
-            )
+            page = f"{pathlight.address}{job['links']['page']}"
+            console.print(f"{path or address}  {job['id']}  {job['status']}  {page}", markup=False, soft_wrap=True)
         if wait:
             ended = [pathlight.wait(job_id) for job_id in ids]
-            for path, job in zip(files, ended, strict=True):
-                console.print(f"\n{path}")
+            for (path, address), job in zip(pictures, ended, strict=True):
+                console.print(f"\n{path or address}", markup=False, soft_wrap=True)
                 _print_job(job)
             sys.exit(any(job["status"] != "succeeded" for job in ended))
 
@@ -655,9 +698,9 @@ def _print_job(job: dict[str, Any]) -> None:
     if job["queue"]:
         console.print(f"  position {job['queue']['position']}, about {job['queue']['eta_seconds']:.1f} s")
     if job["result"]:
-        from cli.explain import print_explanations
+        from cli.explain import print_answer
 
-        print_explanations(job["result"]["explanations"], console)
+        print_answer(job["result"], console)
 
 
 def _server(settings: Settings) -> str:

@@ -16,6 +16,7 @@ from PIL import Image
 
 from cli.main import main
 from tests.conftest import encoded
+from tests.shared.servers import answer, serving
 
 TREE = ("--model", "nbdt-cifar10")
 
@@ -68,6 +69,11 @@ def test_explain_takes_an_address(runner: CliRunner, chelsea: Path, address: str
 def test_explain_takes_a_target_and_a_contrast(runner: CliRunner, chelsea: Path) -> None:
     done = runner.invoke(main, ["explain", str(chelsea), *TREE, "--target", "dog", "--contrast", "cat"])
     assert "Map: dog rather than cat by cam, 8 x 8 cells, exact" in done.output
+    lines = done.output.splitlines()
+    (best,) = (place for place, line in enumerate(lines) if line.endswith("  cat"))
+    assert lines[best - 1].endswith("% confident, calibrated; the raw softmax:"), (
+        "what warnings tell is not what follows"
+    )
 
 
 @pytest.mark.parametrize(
@@ -88,6 +94,35 @@ def test_what_goes_wrong_is_said_in_one_sentence(arguments: list[str], sentence:
     assert done.exit_code == 1
     assert sentence in done.output
     assert "Traceback" not in done.output
+
+
+def test_submit_tells_how_a_picture_is_given(runner: CliRunner) -> None:
+    nothing, misplaced = (runner.invoke(main, ["submit", *files]) for files in ((), ("https://x/y.png",)))
+    assert nothing.exit_code == misplaced.exit_code == 2
+    assert "give a picture: a file, or an address with --image-url URL" in nothing.output
+    assert "give it as --image-url https://x/y.png" in " ".join(misplaced.output.split())
+
+
+def test_submit_sends_files_and_addresses_and_says_whom_to_tell(runner: CliRunner, chelsea: Path) -> None:
+    job = {"id": "j1", "status": "queued", "links": {"page": "/jobs/j1"}}
+    hook = "https://example.org/hook?secret"
+    with serving(answer(202, json.dumps(job).encode())) as server:
+        words = [str(chelsea), "--image-url", "https://example.org/[b]x.png", "--webhook", hook]
+        done = runner.invoke(main, ["submit", *words, "--server", f"http://127.0.0.1:{server.port}"])
+    assert done.exit_code == 0, done.output
+    upload, address = server.heard
+    assert hook.encode() in upload.body and b'filename="chelsea.png"' in upload.body
+    assert json.loads(address.body)["image_url"] == "https://example.org/[b]x.png"
+    assert json.loads(address.body)["webhook"] == hook
+    assert "https://example.org/[b]x.png  j1  queued" in done.output and "secret" not in done.output
+
+
+def test_what_the_service_refuses_is_said_in_its_own_sentence(runner: CliRunner) -> None:
+    problem = {"code": "invalid_option", "detail": "image_url: this service fetches no pictures"}
+    with serving(answer(422, json.dumps(problem).encode())) as server:
+        words = ["--image-url", "https://example.org/x.png", "--server", f"http://127.0.0.1:{server.port}"]
+        done = runner.invoke(main, ["submit", *words])
+    assert (done.exit_code, done.output) == (1, "Error: invalid_option: image_url: this service fetches no pictures\n")
 
 
 def test_a_setting_that_cannot_be_used_is_named(runner: CliRunner) -> None:
