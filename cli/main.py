@@ -19,6 +19,7 @@ from shared.declarations import INTERPOLATIONS
 from shared.errors import InvalidBundle, PathlightError
 from shared.jobs import rfc3339
 from shared.keys import Scope
+from shared.language import ENGLISH, LANGUAGES
 from shared.methods import METHODS
 from shared.options import FILLS, TREES, TRUSTS
 from shared.settings import Settings
@@ -234,6 +235,9 @@ def submit(
 )
 @click.option("--labels-from-folders", "folder_labels", is_flag=True, help="A picture's folder names its true class.")
 @click.option("--retry", is_flag=True, help="Run again what failed, but for pictures that cannot be decoded.")
+@click.option(
+    "--language", type=click.Choice(tuple(LANGUAGES)), default=ENGLISH, show_default=True, help="The report's."
+)
 @sentences
 def bulk(
     source: str,
@@ -250,6 +254,7 @@ def bulk(
     artifacts: str,
     folder_labels: bool,
     retry: bool,
+    language: str,
 ) -> None:
     """Explain many pictures, and report on them together.
 
@@ -271,7 +276,7 @@ def bulk(
     settings = Settings.load()
     options = JobOptions(models, methods, target, contrast, tree, trust)
     address = "" if local else server or _server(settings)
-    asked = Asked(source, out, options, artifacts, folder_labels, retry, address, key)
+    asked = Asked(source, out, options, artifacts, folder_labels, retry, address, key, language)
     sys.exit(not Bulk(asked, settings, console).run())
 
 

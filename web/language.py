@@ -1,47 +1,25 @@
 """The reader's language: which one a request is answered in, and every sentence of the pages in it.
 
 Templates write English: `{{ _("The map of {name}", name=class_name) }}`. The sentence is the key of its translation in
-`locales/`; it may hold tags, while what is put into its places is escaped. Jinja runs the top of an imported template
-once for all readers, so that there `_` belongs inside macros. ES modules do the same with `say` of `static/say.js`.
+`shared/locales/`; it may hold tags, while what is put into its places is escaped. Jinja runs the top of an imported
+template once for all readers, so that there `_` belongs inside macros. ES modules do the same with `say` of
+`static/say.js`.
 What a worker or the API has written bears a code: `told(code, text)` says it by that code, else by its English text.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
 from flask import Blueprint, Response, has_request_context, request
 from markupsafe import Markup
 
-ENGLISH = "en"
-LANGUAGES = {ENGLISH: "English", "ja": "日本語"}  # each in its own words, for the switch
+from shared.language import ENGLISH, LANGUAGES, catalogue
+
 COOKIE = "pathlight_language"
 _COOKIE_SECONDS = 365 * 24 * 3600
-_LOCALES = Path(__file__).parent / "locales"
-
-
-@dataclass(frozen=True)
-class Catalogue:
-    """The words of one language. An English sentence that it lacks stays English, and so English has an empty one."""
-
-    pages: Mapping[str, str]  # by English sentence, of templates and of this package
-    scripts: Mapping[str, str]  # by English sentence, of ES modules
-    codes: Mapping[str, str]  # by code, of warnings, errors and whatever else arrives with one
-    cards: Mapping[str, str]  # by English text, of the cards of shipped models
-
-    @classmethod
-    def load(cls, language: str) -> Catalogue:
-        if language == ENGLISH:
-            return cls({}, {}, {}, {})
-        return cls(**json.loads((_LOCALES / f"{language}.json").read_text("utf-8")))
-
-
-_CATALOGUES = {language: Catalogue.load(language) for language in LANGUAGES}
 
 
 def current() -> str:
@@ -56,24 +34,17 @@ def current() -> str:
 
 def gettext(message: str, /, **values: object) -> Markup:
     """A sentence of the pages in the reader's language, as HTML; the values put into its places are escaped."""
-    return Markup(_CATALOGUES[current()].pages.get(message, message)).format(**values)
+    return Markup(catalogue(current()).pages.get(message, message)).format(**values)
 
 
 def told(code: str, text: str, params: Mapping[str, Any] | None = None) -> str:
-    """What bears a code, in the reader's language: with `params` and `text` in its places. The English text where the
-    catalogue does not know the code, or an older version wrote other parameters."""
-    known = _CATALOGUES[current()].codes.get(code)
-    if known is None:
-        return text
-    try:
-        return known.format(**{"text": text, **(params or {})})
-    except (LookupError, ValueError, TypeError):
-        return text
+    """What bears a code, in the reader's language."""
+    return catalogue(current()).told(code, text, params)
 
 
 def of_card(text: str) -> str:
     """A text of a model's card in the reader's language; as it stands where the catalogue lacks it."""
-    return _CATALOGUES[current()].cards.get(text, text)
+    return catalogue(current()).cards.get(text, text)
 
 
 def gap() -> str:
@@ -83,8 +54,8 @@ def gap() -> str:
 
 def script_words() -> dict[str, Mapping[str, str]] | None:
     """What the page hands to its ES modules; None where they speak English."""
-    catalogue = _CATALOGUES[current()]
-    return {"sentences": catalogue.scripts, "codes": catalogue.codes} if catalogue.scripts else None
+    words = catalogue(current())
+    return {"sentences": words.scripts, "codes": words.codes} if words.scripts else None
 
 
 def register(pages: Blueprint) -> None:

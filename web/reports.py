@@ -22,12 +22,13 @@ from shared.images import Limits, decode
 from shared.jobs import Job, JobError, JobStatus
 from shared.report.evidence import ClassMaps
 from shared.report.figures import write_figures
-from shared.report.outcome import Outcome
+from shared.report.outcome import Outcome, unanswered
 from shared.report.page import Report, render
 from shared.report.rows import Row, known_models, to_row
 from shared.report.tables import csv_lines
 from shared.results import Result
 from shared.settings import Settings
+from web import language
 from web.problems import ReportUnderWay
 
 PATIENCE_SECONDS = 5.0  # that a request waits for a report to be put together
@@ -81,11 +82,11 @@ class Reports:
         self._builds: dict[tuple[str, int], _Build] = {}  # the one asked for last comes last
 
     def page(self, batch: Batch) -> str:
-        """The page, its pictures drawn when they are looked at. Raises JobConflict where the batch has not ended,
-        ReportUnderWay where its report takes its time."""
+        """The page in the reader's language, its pictures drawn when they are looked at. Raises JobConflict where the
+        batch has not ended, ReportUnderWay where its report takes its time."""
         rows, maps, jobs = self._of(batch)
         thumbs = [_addresses(job, batch) for job in jobs]
-        return render(Report(_title(batch), batch.options.models, rows, maps, thumbs))
+        return render(Report(_title(batch), batch.options.models, rows, maps, thumbs, language.current()))
 
     def table(self, batch: Batch) -> Iterator[str]:
         """The lines of a CSV file. Raises as `page`."""
@@ -100,7 +101,7 @@ class Reports:
             raise ReportUnderWay(f"{ARCHIVES_AT_ONCE} reports are being sent as archives just now; ask again shortly")
         models = batch.options.models
         thumbs = [[f"report/thumbs/{i:06d}-{n}.jpg" for n in range(len(models))] for i in range(len(jobs))]
-        report = Report(_title(batch), models, rows, maps, thumbs)
+        report = Report(_title(batch), models, rows, maps, thumbs, language.current())
         return _Archive(self._pieces(report, jobs), self._free)
 
     def _pieces(self, report: Report, jobs: Sequence[Job]) -> Iterator[bytes]:
@@ -162,8 +163,7 @@ class Reports:
     def _outcome(self, job: Job) -> Outcome:
         image, path = job.image.to_dict(), job.image.filename
         if job.status is not JobStatus.SUCCEEDED or job.result_ref is None:
-            error = job.error or JobError(job.status.value, f"the job was {job.status.value}")
-            return Outcome(path, job.status, image, error, job=job.id)
+            return Outcome(path, job.status, image, job.error or unanswered(job.status), job=job.id)
         try:
             result = Result.unpack(self._blobs.get(job.result_ref))
         except PathlightError as error:

@@ -38,7 +38,7 @@ CHUNK = 16  # pictures of one part: what an end in the middle may cost to be don
 
 @dataclass(frozen=True)
 class Asked:
-    """What the command line asks. `server` is empty for work in this process."""
+    """What the command line asks. `server` is empty for work in this process, `language` is the report's."""
 
     source: str
     out: Path
@@ -48,6 +48,7 @@ class Asked:
     retry: bool
     server: str
     key: str | None
+    language: str
 
 
 class Bulk:
@@ -177,7 +178,7 @@ class Bulk:
         write_parquet(tabled, out / "results.parquet")
         (out / "results.csv").write_text("".join(csv_lines(tabled)), "utf-8")
         thumbs = [[thumb_name(row["key"], number) for number in range(len(options.models))] for row in rows]
-        report = Report(Path(self._asked.source).name, options.models, rows, maps, thumbs)
+        report = Report(Path(self._asked.source).name, options.models, rows, maps, thumbs, self._asked.language)
         (out / "report.html").write_text(render(report), "utf-8")
         write_figures(report, out / "figures")
         self._console.print(

@@ -19,7 +19,7 @@ from cli.bulk.sources import Picture
 from client import Batch, Pathlight, Refused, Unreachable
 from shared.images import Limits
 from shared.jobs import JobError, JobOptions, JobStatus
-from shared.report.outcome import Outcome
+from shared.report.outcome import Outcome, unanswered
 from shared.report.rows import Known
 
 UNDER_WAY = 8  # batches at a time: enough to keep several workers busy while results are fetched
@@ -139,7 +139,7 @@ def _outcome(picture: Picture, member: dict[str, Any]) -> Outcome:
     error = JobError(**member["error"]) if member["error"] else None
     status = JobStatus(member["status"])
     if status is not JobStatus.SUCCEEDED and error is None:
-        error = JobError(status.value, f"the job was {status.value}")
+        error = unanswered(status)
     return Outcome(
         picture.path,
         status,

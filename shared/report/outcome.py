@@ -13,6 +13,12 @@ from numpy.typing import NDArray
 from shared.jobs import JobError, JobStatus
 
 Box = tuple[float, float, float, float]
+NO_ANSWER = {JobStatus.CANCELLED: "It was cancelled.", JobStatus.EXPIRED: "It waited too long."}
+
+
+def unanswered(status: JobStatus) -> JobError:
+    """Why there is no answer, where nothing went wrong."""
+    return JobError(status.value, NO_ANSWER.get(status, f"The job was {status.value}."))
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from shared.drawing import Style, heatmap, png_bytes
+from shared.language import ENGLISH, Catalogue, catalogue
 from shared.report.evidence import ClassMaps
 from shared.report.rows import Row
 
@@ -23,6 +24,8 @@ _STATIC = Path(__file__).with_name("static")
 _MEAN_WIDTH = 96
 _BINS = 20
 _WEAKEST_SHOWN = 40
+TITLE = "{title}: {count} pictures explained"
+_PLACE = re.compile(r"\{\{ (?P<said>.+?) \}\}|\{(?P<value>\w+)\}")  # a sentence of the page, or what is put into it
 
 
 @dataclass(frozen=True)
@@ -34,19 +37,28 @@ class Report:
     rows: Sequence[Row]
     maps: ClassMaps
     thumbs: Sequence[Sequence[str]]
+    language: str = ENGLISH
 
 
 def render(report: Report) -> str:
     """The page."""
+    words = catalogue(report.language)
     style, script = _read("report.css"), _read("report.js")
+    title = words.reports.get(TITLE, TITLE).format(title=report.title, count=len(report.rows))
     values = {
+        "language": report.language,
         "policy": html.escape(content_security_policy()),
-        "title": html.escape(f"{report.title}: {len(report.rows)} pictures explained"),
+        "title": html.escape(title),
         "style": style,
-        "data": json.dumps(_data(report), separators=(",", ":")).replace("<", "\\u003c"),
+        "data": json.dumps(_data(report, words), separators=(",", ":")).replace("<", "\\u003c"),
         "script": script,
     }
-    return re.sub(r"\{(\w+)\}", lambda match: values[match[1]], _read("report.html"))
+
+    def fill(place: re.Match[str]) -> str:
+        said = place["said"]
+        return values[place["value"]] if said is None else words.reports.get(said, said)
+
+    return _PLACE.sub(fill, _read("report.html"))
 
 
 def content_security_policy() -> str:
@@ -66,17 +78,23 @@ def _digest(text: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
-def _data(report: Report) -> dict[str, Any]:
+def _data(report: Report, words: Catalogue) -> dict[str, Any]:
     errors = dict.fromkeys((row["error_code"], row["error_message"]) for row in report.rows if _failed(row))
     number = {error: place for place, error in enumerate(errors, 1)}
     return {
         "paths": [row["path"] for row in report.rows],
         "labels": [row["label"] for row in report.rows],
         "failed": [number[row["error_code"], row["error_message"]] if _failed(row) else 0 for row in report.rows],
-        "errors": [[code or "unknown", message or ""] for code, message in errors],
+        "errors": [[code or "unknown", _why(code or "", message or "", words)] for code, message in errors],
         "thumbs": [list(one) for one in report.thumbs],
         "models": [_model(report, name) for name in report.models],
+        "words": dict(words.reports),
     }
+
+
+def _why(code: str, message: str, words: Catalogue) -> str:
+    """Why a picture has no answer."""
+    return words.reports.get(message) or words.told(code, message)
 
 
 def _failed(row: Row) -> bool:

@@ -18,7 +18,7 @@ from shared.report.evidence import ClassMaps
 from shared.report.outcome import Outcome
 from shared.report.page import Report, render
 from shared.report.rows import known_models, to_row
-from tests.browser.conftest import AXE, NARROW, OUT, QUALITY, overflow
+from tests.browser.conftest import AXE, LANGUAGES, NARROW, OUT, QUALITY, overflow
 from tests.conftest import wait_for
 from worker.answers import Asked, answer
 from worker.shelf import Shelf
@@ -57,8 +57,10 @@ def report(tmp_path_factory: pytest.TempPathFactory, registry: Registry, photos:
         row = broken if number % 100 == 99 else found[number % 4][number // 4 % 4]
         rows.append({**row, "path": f"folder/{number:05d}.jpg"})
         thumbs.append([f"report/thumbs/{list(photos)[number % 4]}.jpg"] * len(MODELS))
-    (folder / "report.html").write_text(render(Report("ten thousand", MODELS, rows, maps, thumbs)), "utf-8")
-    return folder / "report.html"
+    for language in LANGUAGES:
+        page = render(Report("ten thousand", MODELS, rows, maps, thumbs, language))
+        (folder / f"report.{language}.html").write_text(page, "utf-8")
+    return folder / "report.en.html"
 
 
 @pytest.fixture
@@ -118,6 +120,11 @@ def test_the_report_is_accessible_in_both_themes(page: Page, report: Path) -> No
         found = AXE.run(page)
         assert found.violations_count == 0, found.generate_report()
         page.screenshot(path=OUT / f"report.{theme}.jpg", type="jpeg", quality=QUALITY, full_page=True)
+    page.goto(report.with_name("report.ja.html").as_uri())
+    page.get_by_label("不正解").check()
+    page.screenshot(path=OUT / "report.ja.jpg", type="jpeg", quality=QUALITY, full_page=True)
     page.set_viewport_size({"width": NARROW, "height": 800})
-    assert overflow(page) <= 0
-    page.screenshot(path=OUT / "report.narrow.jpg", type="jpeg", quality=QUALITY)
+    for language in LANGUAGES:
+        page.goto(report.with_name(f"report.{language}.html").as_uri())
+        assert overflow(page) <= 0
+        page.screenshot(path=OUT / f"report.{language}.narrow.jpg", type="jpeg", quality=QUALITY)

@@ -131,7 +131,7 @@ def test_a_part_is_read_back_or_forgotten_whole(tmp_path: Path) -> None:
 
 def test_a_local_run_writes_tables_report_figures_and_artifacts(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    done = bulk(folder, out, "--local", "--labels-from-folders", "--artifacts", "all")
+    done = bulk(folder, out, "--local", "--labels-from-folders", "--artifacts", "all", "--language", "ja")
     assert done.returncode == 1, done.stderr  # one picture is broken
     assert "1 invalid_image" in done.stdout and "images/s" in done.stdout
     table = pq.read_table(out / "results.parquet").to_pylist()
@@ -144,7 +144,7 @@ def test_a_local_run_writes_tables_report_figures_and_artifacts(folder: Path, tm
     files = {path.name for path in (out / good["artifacts"]).iterdir()}
     assert {"nbdt-cifar10.cam.npy", "nbdt-cifar10.cam.overlay.png", "nbdt-cifar10.step-1.npy", "result.json"} <= files
     page = (out / "report.html").read_text()
-    assert page.count("report/thumbs/") == 21
+    assert page.count("report/thumbs/") == 21 and '<html lang="ja">' in page
     assert len(list((out / "report" / "thumbs").rglob("*.jpg"))) == 20
     assert (out / "figures" / "nbdt-cifar10.decisions.svg").exists()
     assert len((out / "results.csv").read_text().splitlines()) == 22

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from shared.cards import Registry
 from shared.jobs import JobError, JobStatus
 from shared.report.evidence import ClassMaps, share_outside
 from shared.report.figures import write_figures
-from shared.report.outcome import Box, Outcome
+from shared.report.outcome import Box, Outcome, unanswered
 from shared.report.page import Report, content_security_policy, render, summary_of
 from shared.report.rows import Known, Row, known_models, to_row
 from shared.report.tables import csv_lines
@@ -213,6 +214,22 @@ def test_names_from_outside_cannot_leave_their_place_in_the_page(models: dict[st
     parser.feed(page)
     assert len(parser.scripts) == 2 and parser.loads == []
     assert json.loads(parser.scripts[0])["paths"] == [evil]
+
+
+def test_the_page_speaks_japanese_where_that_is_asked_for(models: dict[str, Known]) -> None:
+    broken = Outcome("b.png", JobStatus.FAILED, error=JobError("timeout", "Explaining took too long."))
+    cancelled = Outcome("c.png", JobStatus.CANCELLED, error=unanswered(JobStatus.CANCELLED))
+    rows = [to_row(one, models) for one in (outcome(), broken, cancelled)]
+    page = render(replace(report_on(rows), language="ja"))
+    assert '<html lang="ja">' in page and "holiday: 画像 3 枚の説明" in page and "疑わしい順" in page
+    parser = Scripts()
+    parser.feed(page)
+    data = json.loads(parser.scripts[0])
+    assert data["words"]["weak decision"] == "弱い判断"
+    assert data["errors"] == [
+        ["timeout", "説明にかかる時間が、このサービスの上限を超えました。"],
+        ["cancelled", "取り消されました。"],
+    ]
 
 
 def test_the_page_loads_nothing_from_elsewhere_and_says_so(models: dict[str, Known]) -> None:

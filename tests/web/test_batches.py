@@ -256,6 +256,8 @@ def explained(client: FlaskClient, store: JobStore, blobs: BlobStore, registry: 
 
 
 def test_a_report_comes_as_page_table_and_archive(client: FlaskClient, explained: dict[str, Any]) -> None:
+    japanese = client.get(explained["links"]["report"], headers={"Accept-Language": "ja"})
+    assert '<html lang="ja">' in japanese.text and japanese.headers["Content-Language"] == "ja"
     page = client.get(explained["links"]["report"])
     assert page.content_type == "text/html; charset=utf-8"
     assert "sha256-" in page.headers["Content-Security-Policy"]

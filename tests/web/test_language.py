@@ -12,19 +12,24 @@ from flask import Flask
 from flask.testing import FlaskClient
 from jinja2 import Environment, nodes
 
+from shared import language as locales
 from shared.blobs import BlobStore
 from shared.broker import Bell, make_celery
 from shared.cards import ModelCard, Registry
+from shared.language import Catalogue
+from shared.report.outcome import NO_ANSWER
+from shared.report.page import TITLE
 from shared.settings import REPOSITORY, Settings
 from shared.store import JobStore
 from web import language
 from web.app import create_app
-from web.language import Catalogue, gettext, told
+from web.language import gettext, told
 
 TEMPLATES = sorted((REPOSITORY / "web" / "templates").rglob("*.html"))
+REPORT = REPOSITORY / "shared" / "report" / "static"
 SCRIPTS = sorted((REPOSITORY / "web" / "static").rglob("*.js"))
 MODULES = sorted((REPOSITORY / "web").glob("*.py"))
-TRANSLATED = [name for name in language.LANGUAGES if name != language.ENGLISH]
+TRANSLATED = [name for name in locales.LANGUAGES if name != locales.ENGLISH]
 SHIPPED = {
     path.parent.name for path in (REPOSITORY / "models").glob("*/card.json")
 }  # models, by whose names titles are
@@ -33,7 +38,7 @@ UNTRANSLATED_CODES = {"malformed", "method_not_allowed", "not_ready"}  # of prog
 
 @pytest.fixture(params=TRANSLATED)
 def catalogue(request: pytest.FixtureRequest) -> Catalogue:
-    return Catalogue.load(request.param)
+    return locales.catalogue(request.param)
 
 
 @pytest.fixture
@@ -71,6 +76,13 @@ def in_scripts() -> Iterator[str]:
             yield ast.literal_eval(call[1])
 
 
+def in_reports() -> Iterator[str]:
+    yield from re.findall(r"{{ (.+?) }}", (REPORT / "report.html").read_text("utf-8"))
+    for said in re.finditer(r'(?<!function )\bsay\("((?:[^"\\]|\\.)*)"', (REPORT / "report.js").read_text("utf-8")):
+        yield said[1]
+    yield from (TITLE, *NO_ANSWER.values())
+
+
 def emitted_codes() -> set[str]:
     """The codes of warnings and errors, as the code that emits them writes them down."""
     pattern = r'(?:\bwarning\(\s*|JobError\(|"code": |\bcode = |\bcode=|[A-Z_]+ = (?="map_))"([a-z_]+)"'
@@ -99,6 +111,10 @@ def test_every_sentence_of_the_pages_is_translated_and_no_translation_is_left_ov
 
 def test_every_sentence_of_the_scripts_is_translated_and_no_translation_is_left_over(catalogue: Catalogue) -> None:
     assert set(catalogue.scripts) == set(in_scripts())
+
+
+def test_every_sentence_of_the_reports_is_translated_and_no_translation_is_left_over(catalogue: Catalogue) -> None:
+    assert set(catalogue.reports) == set(in_reports())
 
 
 def test_every_code_and_every_shipped_model_is_translated_and_none_is_left_over(
@@ -136,7 +152,7 @@ def test_a_sentence_in_two_places_is_translated_alike(catalogue: Catalogue) -> N
 
 
 def test_translations_have_the_places_and_tags_of_their_sentences(catalogue: Catalogue) -> None:
-    for sentence, translation in (*catalogue.pages.items(), *catalogue.scripts.items()):
+    for sentence, translation in (*catalogue.pages.items(), *catalogue.scripts.items(), *catalogue.reports.items()):
         assert places(sentence) == places(translation), sentence
         tags = [sorted(re.findall(r"<[^>]+>", text)) for text in (sentence, translation)]
         assert tags[0] == tags[1], sentence

@@ -1,11 +1,11 @@
 "use strict";
 
 const PAGE = 36;
-const REASONS = {
-  failed: "failed", inexact: "certificate fails", wrong: "wrong", disagrees: "tree and network disagree",
-  weak_decision: "weak decision", low_confidence: "low confidence",
-};
 const data = JSON.parse(document.getElementById("data").textContent);
+const REASONS = {
+  failed: say("failed"), inexact: say("certificate fails"), wrong: say("wrong"),
+  disagrees: say("tree and network disagree"), weak_decision: say("weak decision"), low_confidence: say("low confidence"),
+};
 const view = { model: 0, page: 0, order: [], reasons: new Set(), class: "", search: "" };
 const find = (id) => document.getElementById(id);
 const percent = (share) => `${(share * 100).toFixed(1)}%`;
@@ -14,6 +14,11 @@ function element(name, properties = {}, ...children) {
   const made = Object.assign(document.createElement(name), properties);
   made.append(...children);
   return made;
+}
+
+// A sentence in the report's language, with values in its places.
+function say(sentence, values = {}) {
+  return (data.words[sentence] ?? sentence).replace(/\{(\w+)\}/g, (_, name) => values[name]);
 }
 
 function short(name) { return name.split(",")[0]; }
@@ -39,17 +44,17 @@ function card(model, i) {
   if (data.failed[i]) {
     const [code, message] = data.errors[data.failed[i] - 1];
     item.className = "failed";
-    item.append(element("strong", { textContent: "failed" }), element("span", { className: "badges" }, element("span", { className: "badge", textContent: code })));
+    item.append(element("strong", { textContent: REASONS.failed }), element("span", { className: "badges" }, element("span", { className: "badge", textContent: code })));
     item.append(element("span", { className: "path", textContent: message }));
   } else {
     const name = short(model.classes[model.prediction[i]]);
-    item.append(element("img", { src: data.thumbs[i][view.model], loading: "lazy", decoding: "async", width: 96, height: 96, alt: `Map of ${name} over ${data.paths[i]}` }));
+    item.append(element("img", { src: data.thumbs[i][view.model], loading: "lazy", decoding: "async", width: 96, height: 96, alt: say("Map of {name} over {path}", { name, path: data.paths[i] }) }));
     item.append(element("strong", { textContent: `${name} ${percent(model.confidence[i])}` }));
     item.append(element("span", { className: "badges" }, ...reasonsOf(model, i).map((reason) => element("span", { className: "badge", textContent: REASONS[reason] }))));
     if (model.path[i]) item.append(element("span", { className: "path", textContent: model.path[i] }));
   }
-  const label = data.labels[i] === null ? "" : ` — labelled ${data.labels[i]}`;
-  item.append(element("span", { className: "name", textContent: data.paths[i] + label }));
+  const path = data.paths[i], label = data.labels[i];
+  item.append(element("span", { className: "name", textContent: label === null ? path : say("{path} — labelled {label}", { path, label }) }));
   return item;
 }
 
@@ -57,8 +62,8 @@ function showPage() {
   const model = data.models[view.model];
   const pages = Math.max(1, Math.ceil(view.order.length / PAGE));
   find("gallery").replaceChildren(...view.order.slice(view.page * PAGE, (view.page + 1) * PAGE).map((i) => card(model, i)));
-  find("shown").textContent = `${view.order.length} of ${data.paths.length} pictures`;
-  find("page").textContent = `${view.page + 1} of ${pages}`;
+  find("shown").textContent = say("{count} of {total} pictures", { count: view.order.length, total: data.paths.length });
+  find("page").textContent = say("{page} of {pages}", { page: view.page + 1, pages });
   find("previous").disabled = view.page === 0;
   find("next").disabled = view.page + 1 >= pages;
 }
@@ -75,14 +80,14 @@ function histogram(figure, counts, label) {
   const name = "http://www.w3.org/2000/svg";
   const most = Math.max(1, ...counts);
   svg.setAttribute("viewBox", "0 0 420 190");
-  svg.setAttribute("aria-label", `${label}: ${counts.join(", ")} in twentieths from 0 to 1`);
+  svg.setAttribute("aria-label", say("{label}: {counts} in twentieths from 0 to 1", { label, counts: counts.join(", ") }));
   svg.replaceChildren();
   counts.forEach((count, place) => {
     const bar = document.createElementNS(name, "rect");
     const height = (count / most) * 150;
     for (const [key, value] of Object.entries({ x: 10 + place * 20, y: 165 - height, width: 18, height })) bar.setAttribute(key, value);
     const title = document.createElementNS(name, "title");
-    title.textContent = `${(place / 20).toFixed(2)} to ${((place + 1) / 20).toFixed(2)}: ${count}`;
+    title.textContent = say("{low} to {high}: {count}", { low: (place / 20).toFixed(2), high: ((place + 1) / 20).toFixed(2), count });
     bar.append(title);
     svg.append(bar);
   });
@@ -107,28 +112,28 @@ function showConfusion(model) {
 function showModel() {
   const model = data.models[view.model];
   const known = [...new Set(model.prediction.filter((one, i) => !data.failed[i]))].sort((a, b) => model.classes[a].localeCompare(model.classes[b]));
-  find("class").replaceChildren(element("option", { value: "", textContent: "any" }), ...known.map((k) => element("option", { value: k, textContent: short(model.classes[k]) })));
+  find("class").replaceChildren(element("option", { value: "", textContent: say("any") }), ...known.map((k) => element("option", { value: k, textContent: short(model.classes[k]) })));
   view.class = "";
   showConfusion(model);
   find("decisions").hidden = model.decisions === null;
   if (model.decisions) {
-    histogram(find("decisions"), model.decisions, "Probabilities of decisions");
+    histogram(find("decisions"), model.decisions, say("Probabilities of decisions"));
     find("decisions").querySelector("tbody").replaceChildren(...model.weakest.map(([name, count, mean]) => element("tr", {}, element("td", { textContent: short(name) }), number(count), number(percent(mean)))));
   }
   find("outside").hidden = model.outside === null;
   if (model.outside) {
-    histogram(find("outside"), model.outside.counts, "Share of evidence outside the box");
-    find("outside").querySelector("figcaption").textContent = `Share of each picture's positive evidence outside its box; ${percent(model.outside.mean)} on average over ${model.outside.pictures} pictures.`;
+    histogram(find("outside"), model.outside.counts, say("Share of evidence outside the box"));
+    find("outside").querySelector("figcaption").textContent = say("Share of each picture’s positive evidence outside its box; {mean} on average over {count} pictures.", { mean: percent(model.outside.mean), count: model.outside.pictures });
   }
   find("means").hidden = model.means.length === 0;
   find("means").querySelector("ul").replaceChildren(...model.means.map((one) => element("li", {},
-    element("img", { src: one.picture, alt: `Mean map of ${short(one.class)}` }), `${short(one.class)} (${one.count})`)));
+    element("img", { src: one.picture, alt: say("Mean map of {name}", { name: short(one.class) }) }), `${short(one.class)} (${one.count})`)));
   choose();
 }
 
 function start() {
   const failed = data.failed.filter((code) => code).length;
-  find("summary").textContent = `${data.paths.length} pictures, ${data.paths.length - failed} explained, ${failed} failed.`;
+  find("summary").textContent = say("{total} pictures, {explained} explained, {failed} failed.", { total: data.paths.length, explained: data.paths.length - failed, failed });
   find("model").append(...data.models.map((model, place) => element("option", { value: place, textContent: model.name })));
   find("models").hidden = data.models.length < 2;
   find("reasons").append(...Object.entries(REASONS).map(([reason, words]) => element("label", {}, element("input", { type: "checkbox", value: reason }), ` ${words}`)));
