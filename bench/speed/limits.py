@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
+from statistics import median as middle
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench.figures import Figure, estimate, median
@@ -15,6 +18,20 @@ from worker.models import Model
 from worker.precision import computes_bf16
 
 SIDE = 2048  # of the matrices
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A convolution in a forward pass: its floating-point operations and seconds."""
+
+    name: str
+    operations: int
+    seconds: float
+
+    @property
+    def rate(self) -> float:
+        """GFLOP/s."""
+        return self.operations / self.seconds / 1e9
 
 
 def limits(n: Sizes) -> list[Figure]:
@@ -65,7 +82,7 @@ def _share(model: Model, peak: float, n: Sizes) -> Figure:
         began = time.perf_counter()
         model.features(inputs)
         shares.append(operations / (time.perf_counter() - began) / 1e9 / peak)
-    return estimate(
+    figure = estimate(
         f"limits: share of the {model.precision} GEMM peak, {model.card.name}, batch {batch}",
         shares,
         unit="",
@@ -73,6 +90,50 @@ def _share(model: Model, peak: float, n: Sizes) -> Figure:
         target=">= 0.7" if model.card.architecture == "resnet18" else None,
         meaning="Arithmetic of the forward pass by time, relative to the best matrix product of this run.",
     )
+    return figure.explained(_where_time_goes(*_layers(model, inputs, n["rounds"]), peak))
+
+
+def _where_time_goes(layers: list[Layer], whole: float, peak: float) -> str:
+    """`whole` is the forward pass's seconds, `peak` in GFLOP/s."""
+    within = sum(layer.seconds for layer in layers)
+    together = sum(layer.operations for layer in layers) / within / 1e9
+    slowest, fastest = min(layers, key=lambda layer: layer.rate), max(layers, key=lambda layer: layer.rate)
+    return (
+        f"Convolutions take {within / whole:.0%} of the time and reach {together / peak:.0%} of the peak together: the "
+        f"slowest, {slowest.name}, {slowest.rate / peak:.0%} in {slowest.seconds / whole:.0%} of the time, the "
+        f"fastest, {fastest.name}, {fastest.rate / peak:.0%}. The rest of the time goes to additions, ReLUs and "
+        "pooling, which multiply nothing."
+    )
+
+
+def _layers(model: Model, inputs: Tensor, rounds: int) -> tuple[list[Layer], float]:
+    """The convolutions of a trunk, and the seconds of the whole pass; medians of the rounds."""
+    began: dict[nn.Module, float] = {}
+    seconds: dict[str, list[float]] = {}
+    operations: dict[str, int] = {}
+    handles = []
+    for name, module in model.trunk.named_modules():
+        if not isinstance(module, nn.Conv2d):
+            continue
+
+        def enter(layer: nn.Module, given: Any) -> None:
+            began[layer] = time.perf_counter()
+
+        def leave(layer: nn.Module, given: Any, out: Tensor, name: str = name) -> None:
+            seconds.setdefault(name, []).append(time.perf_counter() - began[layer])
+            weight = layer.weight
+            assert isinstance(weight, Tensor)
+            operations[name] = 2 * out.numel() * weight[0].numel()
+
+        handles += [module.register_forward_pre_hook(enter), module.register_forward_hook(leave)]
+    whole = []
+    for _ in range(rounds):
+        start = time.perf_counter()
+        model.features(inputs)
+        whole.append(time.perf_counter() - start)
+    for handle in handles:
+        handle.remove()
+    return [Layer(name, operations[name], middle(taken)) for name, taken in seconds.items()], middle(whole)
 
 
 def _operations(model: Model, inputs: Tensor) -> int:
