@@ -230,8 +230,7 @@ def redis_stalled(rig: Rig, size: Size) -> None:
 def redis_full(rig: Rig, size: Size) -> None:
     """Running jobs end, nothing new is taken, and what waited runs when there is room again."""
     for _ in range(size.faults):
-        running = [rig.deliver(13, ticks=50) for _ in range(2)]
-        rig.until(lambda: all(rig.running(job) for job in running), "both jobs run", seconds=60)  # noqa: B023
+        running = _both_running(rig, 13, ticks=50)
         with rig.raw() as raw:
             _fill(raw)
             try:
@@ -423,6 +422,17 @@ def _holders(rig: Rig) -> set[int]:
     events = rig.events()
     ended = {(e.job, e.fence) for e in of_kind(events, Finished)}
     return {e.pid for e in of_kind(events, Claimed) if (e.job, e.fence) not in ended}
+
+
+def _both_running(rig: Rig, row: int, *, ticks: int) -> list[str]:
+    """Two jobs that run at the same time. Where a worker comes so late that one has ended, two others are sent."""
+    for _ in range(5):
+        jobs = [rig.deliver(row, ticks=ticks) for _ in range(2)]
+        while not all(rig.store.get(job).status.is_terminal for job in jobs):
+            if all(rig.running(job) for job in jobs):
+                return jobs
+            time.sleep(0.02)
+    raise AssertionError("two workers were never at work at the same time")
 
 
 def _await_end(rig: Rig, jobs: list[str], *, seconds: float) -> None:
