@@ -6,6 +6,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shlex
 import stat
 import subprocess
 import tarfile
@@ -27,6 +28,7 @@ from shared.keys import Scope
 from shared.settings import Settings
 from shared.store import JobStore, Submission
 from tests.conftest import _answers, encoded, wait_for
+from tests.documented import commands_of
 from tests.shared.submissions import assert_counts_add_up
 from tests.worker.test_drain import describe
 from worker.drain import Drain
@@ -122,16 +124,21 @@ def test_what_had_ended_is_answered_as_before_and_what_was_waiting_runs(
         assert again.get(waiting).status is JobStatus.SUCCEEDED, "Redis went on writing behind what was restored"
 
 
-def test_without_a_running_service_the_backup_starts_redis_itself(
-    saved: Path, elsewhere: Settings, tmp_path: Path
+def test_without_a_running_service_the_pages_commands_save_and_bring_back_too(
+    saved: Path, elsewhere: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    first, second = (shlex.split(line) for line in commands_of("docs/maintenance.md")[4:6])
     assert run(elsewhere, "restore", str(saved)).exit_code == 0
-    second = tmp_path / "second.tar"
-    done = run(elsewhere, "backup", str(second))
+    monkeypatch.chdir(tmp_path)
+    Path("backups").mkdir()
+    done = run(elsewhere, *first[1:])
     assert done.exit_code == 0 and "1 jobs, 2 files" in done.output, done.output
-    assert not _answers(elsewhere), "and ends it"
+    assert not _answers(elsewhere), "it has started a Redis, and ends it"
+    (written,) = Path("backups").iterdir()
+    written.rename(second[-1])
+    assert second[0].startswith("PATHLIGHT_HOME=")
     third = replace(elsewhere, home=tmp_path / "third")
-    assert "restored 1 jobs and 2 files" in run(third, "restore", str(second)).output
+    assert "restored 1 jobs and 2 files" in run(third, *second[2:]).output
 
 
 def test_a_home_that_is_not_empty_is_left_alone(saved: Path, settings: Settings, tmp_path: Path) -> None:

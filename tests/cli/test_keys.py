@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from cli.main import main
 from shared.keys import Scope
 from shared.settings import Settings
 from shared.store import JobStore
+from tests.documented import commands_of
 
 
 @pytest.fixture
@@ -30,6 +32,23 @@ def test_a_key_is_made_shown_once_listed_and_revoked(runner: CliRunner, store: J
     assert runner.invoke(main, ["keys", "revoke", "laptop"]).exit_code == 0
     assert store.keys.find(token) is None
     assert "pathlight keys create" in runner.invoke(main, ["keys", "list"]).output
+
+
+def test_the_commands_of_the_page_make_the_keys_that_it_says(runner: CliRunner, store: JobStore) -> None:
+    made = {}
+    for words in map(shlex.split, commands_of("docs/security.md")):
+        done = runner.invoke(main, words[1:])
+        assert done.exit_code == 0, done.output
+        if words[2] == "create":
+            made[words[3]] = store.keys.find(done.output.splitlines()[-1])
+        if words[2] == "list":
+            assert all(name in done.output for name in made)
+    assert {name: set(key.scopes) for name, key in made.items() if key} == {
+        "laptop": {Scope.SUBMIT, Scope.READ},
+        "shop": {Scope.SUBMIT},
+        "me": {Scope.ADMIN},
+    }
+    assert {key.name for key in store.keys.all()} == {"shop", "me"}
 
 
 def test_what_cannot_be_done_is_said_in_a_sentence(runner: CliRunner, store: JobStore) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from cli.main import main
 from shared.cards import ModelCard
 from shared.hierarchy import Hierarchy
 from shared.settings import REPOSITORY
+from tests.documented import commands_of
 from tests.training.trees.nouns import needs_wordnet
 from training.trees.induced_tree import Leaf, induced_hierarchy
 from training.trees.model_tree import head_rows
@@ -102,13 +104,21 @@ def test_labels_of_the_replaced_file_stay_with_their_classes_and_the_licence_wit
 
 
 @needs_wordnet
-@pytest.mark.parametrize("model", ["resnet18-photos100", "resnet18-imagenet"])
-def test_the_trees_that_ship_are_what_the_command_builds(home: Path, model: str) -> None:
-    folder = copied(model, home)
-    done = build(home, model, "--kind", "wordnet")
-    assert done.exit_code == 0, done.output
-    shipped = REPOSITORY / "models" / model / "hierarchy.json"
-    assert (folder / "hierarchy.json").read_bytes() == shipped.read_bytes()
+def test_the_trees_that_ship_are_what_the_commands_of_the_page_build(home: Path) -> None:
+    def shipped(model: str) -> bytes:
+        return (REPOSITORY / "models" / model / "hierarchy.json").read_bytes()
+
+    folder = copied("resnet18-photos100", home, tree=True)
+    built = []
+    for words in map(shlex.split, commands_of("docs/trees.md")):
+        assert words[1:3] == ["tree", "build"]
+        done = build(home, *words[3:])
+        assert done.exit_code == 0, done.output
+        built.append((folder / "hierarchy.json").read_bytes())
+    assert [tree == shipped("resnet18-photos100") for tree in built] == [False, True]
+    folder = copied("resnet18-imagenet", home)
+    assert build(home, "resnet18-imagenet", "--kind", "wordnet").exit_code == 0
+    assert (folder / "hierarchy.json").read_bytes() == shipped("resnet18-imagenet")
 
 
 # -- refused ---------------------------------------------------------------------------------------------------------

@@ -5,8 +5,11 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import secrets
+import shlex
 import struct
+import subprocess
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -29,6 +32,7 @@ from shared.masking import explained_picture
 from shared.settings import Settings
 from shared.store import JobStore
 from tests.conftest import encoded
+from tests.documented import commands_of
 from web.app import create_app
 from web.bundle import archive
 from worker.answers import Asked, answer
@@ -264,16 +268,31 @@ def answered(
     return ask
 
 
-def test_a_real_answer_is_signed_and_comes_out_again(
-    answered: Callable[..., Answered], check: Callable[..., Result]
+def test_a_real_answer_is_signed_and_comes_out_again_by_the_commands_of_the_page(
+    answered: Callable[..., Answered], check: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = answered(target="dog", contrast="cat", methods="gradcam")
-    assert list(files_of(job.bundle))[-2:] == [MANIFEST, SIGNATURE]
-    for words, home in ((("--picture", str(job.picture)), None), ((), job.home)):
-        done = check(job.bundle, "--recompute", *words, key=KEY, home=home)
+    files = files_of(job.bundle)
+    assert list(files)[-2:] == [MANIFEST, SIGNATURE]
+    monkeypatch.chdir(tmp_path)
+    Path("pathlight-ID.zip").write_bytes(job.bundle)
+    Path("photo.jpg").write_bytes(job.picture.read_bytes())
+    export, plain, recompute, by_hand = commands_of("docs/maintenance.md")[:4]
+    for line in (plain, recompute):
+        environment = {"PATHLIGHT_SIGNING_KEY": KEY, "PATHLIGHT_HOME": "elsewhere"}
+        done = CliRunner(env=environment).invoke(main, shlex.split(line)[1:])
         assert done.exit_code == 0, done.output
         assert "it is signed by PATHLIGHT_SIGNING_KEY" in done.output
-        assert "the same answer came out again, within 1e-03" in done.output
+        assert ("the same answer came out again, within 1e-03" in done.output) is (line == recompute)
+    assert files[SIGNATURE].split()[1].decode() in shell(by_hand, PATHLIGHT_SIGNING_KEY=KEY)
+    assert Settings(signing_key=shell(f'{export}; printf %s "$PATHLIGHT_SIGNING_KEY"'))
+    done = check(job.bundle, "--recompute", key=KEY, home=job.home)
+    assert done.exit_code == 0 and "the same answer came out again" in done.output, "the picture is still here"
+
+
+def shell(line: str, **environment: str) -> str:
+    given = os.environ | environment
+    return subprocess.run(["sh", "-c", line], env=given, capture_output=True, text=True, check=True).stdout
 
 
 def test_an_answer_that_does_not_come_out_again_is_found(

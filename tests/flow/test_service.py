@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -17,12 +18,15 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from PIL import Image
 
+from cli.main import main
 from shared.jobs import JobStatus
 from shared.settings import REPOSITORY, Settings
 from shared.store import JobStore
 from tests.conftest import encoded, wait_for
+from tests.documented import commands_of
 from tests.flow.conftest import Service, start
 
 JOBS = "/api/v1/jobs"
@@ -261,20 +265,33 @@ def test_a_second_instance_on_the_same_folder_is_refused_with_a_sentence(shared_
     assert "Traceback" not in second.stderr
 
 
-def test_the_command_line_speaks_to_the_service(
-    shared_service: Service, photos: dict[str, Image.Image], tmp_path: Path
+def test_the_readmes_commands_speak_to_the_service(
+    shared_service: Service, photos: dict[str, Image.Image], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = tmp_path / "chelsea.png"
-    photos["chelsea"].save(path)
-    address = str(shared_service.client.base_url)
-    command = [sys.executable, "-m", "cli", "submit", str(path), "--server", address, "--wait"]
-    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False, timeout=120)
-    assert done.returncode == 0, done.stderr
-    assert "Prediction: cat // Decisions: animal (" in done.stdout
-    job_id = done.stdout.split()[1]
-    command = [sys.executable, "-m", "cli", "status", job_id, "--server", address]
-    shown = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False, timeout=60)
-    assert shown.stdout.startswith(f"{job_id}  succeeded")
+    (tmp_path / "photos").mkdir()
+    for path in (tmp_path / "photo.jpg", tmp_path / "photos" / "chelsea.jpg"):
+        photos["chelsea"].save(path)
+    monkeypatch.chdir(tmp_path)
+    address, home = shared_service.client.base_url, shared_service.log.parent / "home"
+    environment = {"PORT": str(address.port), "PATHLIGHT_HOME": str(home), "COLUMNS": "200"}
+
+    def run(words: list[str]) -> str:
+        done = CliRunner(env=environment).invoke(main, words)
+        assert done.exit_code == 0, done.output
+        return done.output
+
+    (curl,) = (line for line in commands_of("README.md") if line.startswith("curl"))
+    words = shlex.split(curl.replace("http://127.0.0.1:8000", f"http://127.0.0.1:{address.port}"))
+    accepted = json.loads(subprocess.run([*words, "--silent"], capture_output=True, check=True).stdout)
+    wait_for(lambda: ended(shared_service, accepted["id"]) is not None, seconds=60)
+    lines = [line for line in commands_of("README.md") if "pathlight" in line and " explain " not in line]
+    printed = {words[1]: run(words[1:]) for words in map(shlex.split, lines)}
+    assert printed.keys() == {"submit", "bulk", "models", "doctor"}
+    assert "Prediction: cat // Decisions: animal (" in printed["submit"]
+    assert {"results.csv", "report.html"} <= {path.name for path in (tmp_path / "report").iterdir()}
+    assert "nbdt-cifar10" in printed["models"] and "workers heard" in printed["doctor"]
+    job_id = printed["submit"].split()[1]
+    assert run(["status", job_id]).startswith(f"{job_id}  succeeded")
 
 
 def test_redis_url_names_the_redis_that_is_used(tmp_path: Path, store: JobStore, settings: Settings) -> None:

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import hashlib
+import shlex
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from moto.s3.models import FakeBucket
 
+from cli.main import main
 from shared.blobs import BlobStore, Swept
 from shared.bucket import blob_store
 from shared.errors import AlreadyRunning, InvalidSetting, StorageFailed
 from shared.settings import Settings
+from shared.store import JobStore
+from tests.documented import commands_of
 from tests.shared.buckets import backend, new_bucket, serving_buckets
 
 
@@ -54,6 +61,20 @@ def make_old(bucket: FakeBucket, ref: str) -> None:
 
 def nobody(refs: Sequence[str]) -> set[str]:
     return set()
+
+
+def test_the_pages_commands_name_a_bucket_and_say_whether_it_answers(
+    credentials: None, bucket: FakeBucket, store: JobStore, settings: Settings
+) -> None:
+    install, export, doctor = commands_of("docs/scaling.md")[:3]
+    pip = [sys.executable, "-m", *shlex.split(install), "--dry-run", "--no-index"]
+    assert "Would install" not in subprocess.run(pip, capture_output=True, text=True, check=True).stdout
+    variable, _, address = export.removeprefix("export ").partition("=")
+    for name, words in ((bucket.name, " answers"), ("absent", "look at PATHLIGHT_BLOBS and the AWS_* variables")):
+        environment = settings.to_environment() | {variable: address.replace("//bucket/", f"//{name}/")}
+        done = CliRunner(env=environment).invoke(main, shlex.split(doctor)[1:])
+        (line,) = (line for line in done.output.splitlines() if f"s3://{name}/prefix" in line)
+        assert words in line and ("MEND" in line) is (name == "absent"), line
 
 
 @pytest.mark.parametrize("data", [b"", b"x", bytes(range(256)) * 1000], ids=["empty", "one byte", "many bytes"])

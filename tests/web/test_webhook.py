@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import shlex
+import socket
+import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -17,7 +20,9 @@ from shared.cards import Registry
 from shared.settings import Settings
 from shared.store import PREFIX, JobStore
 from tests.conftest import encoded
+from tests.documented import commands_of
 from tests.shared.submissions import raw_client
+from tests.web.test_access import make_app
 from tests.web.test_api import JOBS, TREE_MODEL, refused, run_one
 from web.app import create_app
 
@@ -61,6 +66,30 @@ def test_the_end_of_a_job_is_told_to_its_webhook_and_the_address_is_never_shown(
     page = response.get_json()["links"]["page"]
     for said in (response.text, telling.get(job).text, telling.get(JOBS).text, telling.get(page).text):
         assert "t0ps3cret" not in said
+
+
+def test_the_pages_commands_switch_webhooks_on_and_name_one(
+    settings: Settings,
+    store: JobStore,
+    blobs: BlobStore,
+    registry: Registry,
+    photos: dict[str, Image.Image],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    secret, public, curl = commands_of("docs/webhooks.md")
+    script = f'{secret}; {public}; printf "%s %s" "$PATHLIGHT_WEBHOOK_SECRET" "$PATHLIGHT_PUBLIC_URL"'
+    made = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True).stdout.split()
+    changed = replace(settings, webhook_secret=made[0], public_url=made[1])
+    client = make_app(changed, store, blobs, registry).test_client()
+    given = dict(word.split("=", 1) for word in shlex.split(curl) if "=" in word)
+    form = {**given, "image": (io.BytesIO(encoded(photos["chelsea"], "JPEG")), given["image"].removeprefix("@"))}
+    found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("93.184.216.34", 443))]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *place, **kind: found)
+    sent = client.post(shlex.split(curl)[-1].partition(":8000")[2], data=form | {"models": TREE_MODEL})
+    assert sent.status_code == 202, sent.text
+    run_one(store, blobs)
+    (delivery,) = store.webhooks.claim(10, claim_id="c")
+    assert delivery.address == given["webhook"]
 
 
 def test_where_the_answer_is_known_already_the_sender_is_called_at_once(

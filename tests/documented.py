@@ -1,0 +1,19 @@
+"""The commands of README and docs, for the tests that run them."""
+
+from __future__ import annotations
+
+import re
+
+from shared.settings import REPOSITORY
+
+PAGES = ("README.md", *sorted(str(path.relative_to(REPOSITORY)) for path in (REPOSITORY / "docs").glob("*.md")))
+
+
+def commands(text: str) -> list[str]:
+    """The lines of the shell blocks, without their comments."""
+    blocks = re.findall(r"```sh\n(.*?)```", text, re.S)
+    return [re.split(r"\s+# ", line)[0].strip() for block in blocks for line in block.splitlines() if line.strip()]
+
+
+def commands_of(page: str) -> list[str]:
+    return commands((REPOSITORY / page).read_text("utf-8"))
