@@ -168,7 +168,8 @@ def show(value: float | None, unit: str = "") -> str:
     """A number to four digits with its unit."""
     if value is None:
         return ""
-    return f"{value:.4g} {unit}".strip()
+    digits = f"{value:.4g}"
+    return f"{f'{float(digits):,.0f}' if abs(value) >= 1000 else digits} {unit}".strip()
 
 
 def _cells(figure: Figure) -> tuple[str, ...]:

@@ -1,15 +1,17 @@
-"""How many workers a load needs, and what stands in the way next: a simulation with the service times of `make bench`.
+"""How many workers a load needs, and what stands in the way next: a simulation with what `make bench` measured.
 
-    python -m bench.scaling [--figures bench/out/latest.json] [--rates 1,10,100] [--within 2] [--write-page]
+    python -m bench.scaling [--figures bench/out/latest.json] [--rates 10,1000] [--within 2] [--write-page]
 
-Pictures arrive at random (Poisson). A free worker claims what waits, up to its batch, and computes it in turn; before,
-each picture costs Redis, which does one thing at a time, its share. The times are those of the figures file: computing
-takes what the engine takes, and Redis its share of the service's processor time.
+Pictures arrive at random (Poisson), each as a job of its own. A free worker claims what waits, up to its batch, and
+computes it in turn; before, each picture costs Redis, which does one thing at a time, its share, and the worker its
+round trips to Redis. Workers and web servers can be multiplied; one Redis and one storage of blobs end at what they
+take, and past that the load is divided among several services.
 """
 
 from __future__ import annotations
 
 import heapq
+import json
 import math
 from collections import deque
 from collections.abc import Sequence
@@ -22,12 +24,13 @@ from rich.console import Console
 
 from bench import figures
 from bench.figures import Figure
-from bench.page import page
+from bench.page import block
+from bench.speed.service import BLOBS, ENGINE, per_picture
+from bench.speed.store import FAR, NEAR, ROUND_TRIP_SECONDS
 from shared.settings import REPOSITORY, Settings
 
 OUT = REPOSITORY / "bench" / "out"
-BATCHES = "service: a batch through HTTP beside the engine, "
-REDIS = "redis, % of the service's processor time"
+SINGLES = "service: single jobs through HTTP beside the engine, "
 JOBS = 4000  # of one simulated run; the first tenth, which finds empty queues, does not count
 LARGEST = 200  # workers that are simulated; above, the load alone decides
 BUSY = 0.9  # the share of its time that anything may be busy where its queue is to stay short
@@ -36,30 +39,55 @@ INTRODUCTION = """\
 
 Written by `python -m bench.scaling --write-page` from the figures of `make bench`: a simulation, not a measurement of
 so many machines. A worker has the cores of the machine that was measured.
+
 """
 
 
 @dataclass(frozen=True)
 class Costs:
-    """Seconds that one picture takes of one worker, and of Redis, of which there is one."""
+    """What one picture takes: seconds of a worker, of Redis, of which there is one, and of a web server's core; round
+    trips of its worker to Redis; and bytes of blobs."""
 
     worker: float
     redis: float
+    web: float = 0.0
+    trips: float = 0.0
+    blobs: float = 0.0
 
     @classmethod
     def read(cls, found: Sequence[Figure]) -> Costs:
-        """From the figures of `make bench`. Raises ClickException where they lack the service's."""
-        measured = [one for one in found if one.name.startswith(BATCHES) and one.value is not None]
-        if not measured:
-            raise click.ClickException("the figures lack those of the service; run: make bench")
-        controls = measured[-1].controls
-        service = controls["service, images/s"]
-        return cls(worker=1 / controls["engine, images/s"], redis=controls[REDIS] / 100 / service)
+        """From the figures of `make bench`. Raises ClickException where they lack the store's or the service's."""
+        values = {one.name: one.value for one in found if one.value is not None}
+        measured = [one.controls for one in found if one.name.startswith(SINGLES) and one.value is not None]
+        if not measured or not {NEAR, FAR} <= values.keys():
+            raise click.ClickException("the figures lack those of the store or the service; run: make bench")
+        controls = measured[-1]
+        return cls(
+            worker=1 / controls[ENGINE],
+            redis=controls[per_picture("redis")] / 1000,
+            web=controls[per_picture("web")] / 1000,
+            trips=max(0.0, (1 / values[FAR] - 1 / values[NEAR]) / ROUND_TRIP_SECONDS),
+            blobs=controls[BLOBS] * 1000,
+        )
 
-    @property
-    def ceiling(self) -> float:
-        """Pictures a second that one Redis can take."""
-        return BUSY / self.redis if self.redis else math.inf
+    def away(self, round_trip: float) -> Costs:
+        """With workers so many seconds away from Redis."""
+        return Costs(self.worker + self.trips * round_trip, self.redis, self.web, self.trips, self.blobs)
+
+
+@dataclass(frozen=True)
+class Limit:
+    """What cannot be multiplied within one service, and how many pictures a second it takes."""
+
+    name: str
+    rate: float
+
+    @classmethod
+    def of(cls, costs: Costs, *, storage: float) -> Limit:
+        """The first to be met, with a storage of so many bytes a second."""
+        redis = BUSY / costs.redis if costs.redis else math.inf
+        blobs = BUSY * storage / costs.blobs if costs.blobs else math.inf
+        return min((cls("Redis", redis), cls("the storage of blobs", blobs)), key=lambda limit: limit.rate)
 
 
 def stays(costs: Costs, *, rate: float, workers: int, batch: int, seed: int, jobs: int = JOBS) -> list[float]:
@@ -89,7 +117,7 @@ def p95(seconds: Sequence[float]) -> float:
 def workers_needed(costs: Costs, *, rate: float, within: float, batch: int, seed: int) -> int | None:
     """The fewest workers with which 95 of 100 pictures end within so many seconds; None where no number does."""
     fewest = max(1, math.ceil(rate * costs.worker))
-    if rate > costs.ceiling or within < costs.worker:
+    if rate * costs.redis >= 1 or within < costs.worker:
         return None
     if fewest > LARGEST:
         return math.ceil(rate * costs.worker / BUSY)
@@ -99,24 +127,29 @@ def workers_needed(costs: Costs, *, rate: float, within: float, batch: int, seed
     return None
 
 
-def measure(costs: Costs, *, rates: Sequence[float], within: float, batch: int, seed: int) -> list[Figure]:
-    found = []
-    for rate in rates:
-        name, meaning = f"scaling: workers for {rate:,g} pictures a second", f"95 of 100 within {within:g} s"
-        needed = workers_needed(costs, rate=rate, within=within, batch=batch, seed=seed)
-        if needed is not None:
-            found.append(Figure(name, needed, "workers", n=JOBS, meaning=meaning))
-            continue
-        reason = (
-            f"one Redis takes {costs.ceiling:,.0f} pictures a second: divide owners or models among several services"
-            if rate > costs.ceiling
-            else f"a picture takes a worker {costs.worker:.2f} s: give it more or faster cores, or a GPU"
+def capacity(costs: Costs, *, rate: float, within: float, batch: int, storage: float, seed: int) -> Figure:
+    """What a load needs, and what stands in the way."""
+    name, limit = f"scaling: workers for {rate:,g} pictures a second", Limit.of(costs, storage=storage)
+    services = max(1, math.ceil(rate / limit.rate))
+    needed = workers_needed(costs, rate=rate / services, within=within, batch=batch, seed=seed)
+    if needed is None:
+        reason = f"a picture takes a worker {costs.worker:.2f} s: give it more or faster cores, or a GPU"
+        return Figure(name, None, "workers", reason=reason)
+    if services > 1:
+        meaning = (
+            f"One service ends at {limit.rate:,.0f} a second, which is what {limit.name} takes: {services} services, "
+            "behind a proxy that sends an owner always to the same one."
         )
-        found.append(Figure(name, None, "workers", meaning=meaning, reason=reason))
-    limit = (
-        Figure("scaling: pictures a second that one Redis takes", costs.ceiling, "pictures/s") if costs.redis else None
-    )
-    return [*found, *([limit] if limit else [])]
+    elif needed > 1:
+        meaning = f"More workers; {limit.name} is used to {rate / limit.rate:.0%}."
+    else:
+        meaning = f"One machine is enough; {limit.name} is used to {rate / limit.rate:.1%}."
+    controls = {
+        "services, each with a Redis": services,
+        "cores for web servers": math.ceil(rate * costs.web / BUSY),
+        "blobs, MB/s": rate * costs.blobs / 1e6,
+    }
+    return Figure(name, needed * services, "workers", n=JOBS, controls=controls, meaning=meaning)
 
 
 def _rates(context: click.Context, parameter: click.Parameter, value: str) -> list[float]:
@@ -133,17 +166,30 @@ def _rates(context: click.Context, parameter: click.Parameter, value: str) -> li
 @click.option("--figures", "source", type=click.Path(exists=True, path_type=Path), default=OUT / "latest.json")
 @click.option("--rates", callback=_rates, default="1,10,100,1000,100000", show_default=True, help="Pictures a second.")
 @click.option("--within", type=float, default=2.0, show_default=True, help="Seconds in which 95 of 100 are to end.")
+@click.option("--round-trip", type=float, default=0.5, show_default=True, help="From worker to Redis and back, ms.")
+@click.option("--storage", type=float, default=1000.0, show_default=True, help="What the blobs' storage takes, MB/s.")
 @click.option("--out", type=click.Path(path_type=Path), default=OUT, help="The folder of scaling.json.")
 @click.option("--write-page", is_flag=True, help="Write docs/capacity.md too.")
-def main(source: Path, rates: list[float], within: float, out: Path, write_page: bool) -> None:
-    costs = Costs.read(figures.read(source))
-    found = measure(costs, rates=rates, within=within, batch=Settings().batch_size, seed=0)
-    machine = figures.machine(seed=0)
-    title = f"A picture takes {costs.worker * 1000:.1f} ms of a worker and {costs.redis * 1e6:.0f} µs of Redis"
+def main(
+    source: Path, rates: list[float], within: float, round_trip: float, storage: float, out: Path, write_page: bool
+) -> None:
+    near = Costs.read(figures.read(source))
+    costs, batch = near.away(round_trip / 1000), Settings().batch_size
+    found = [capacity(costs, rate=rate, within=within, batch=batch, storage=storage * 1e6, seed=0) for rate in rates]
+    context = json.loads(source.read_text("utf-8"))["context"]
+    title = (
+        f"95 of 100 within {within:g} s, where a picture takes {near.worker * 1000:.1f} ms of a worker and "
+        f"{near.trips:.1f} round trips of {round_trip:g} ms, {near.redis * 1e6:.0f} µs of Redis, "
+        f"{near.web * 1e3:.1f} ms of a web server's core, "
+        f"and {near.blobs / 1000:.0f} kB of a storage that takes {storage:,.0f} MB/s"
+    )
     Console().print(figures.table(found, title=title))
-    figures.write(found, machine, out / "scaling.json")
+    for figure in found:
+        Console().print(f"{figure.name.removeprefix('scaling: workers for ')}: {figure.meaning or figure.reason}")
+    figures.write(found, context, out / "scaling.json")
     if write_page:
-        (REPOSITORY / "docs" / "capacity.md").write_text(page(INTRODUCTION, {title: found}, machine), "utf-8")
+        text = "\n\n".join([INTRODUCTION + title + ".", block(found, context)])
+        (REPOSITORY / "docs" / "capacity.md").write_text(text + "\n", "utf-8")
 
 
 if __name__ == "__main__":

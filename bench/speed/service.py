@@ -29,6 +29,7 @@ from bench.speed.subjects import UPSTREAM, install_random, photographs, precisio
 from shared.blobs import BlobStore
 from shared.cards import Registry
 from shared.jobs import JobOptions
+from shared.results import Result
 from shared.settings import REPOSITORY, Settings
 from worker.answers import Asked, answer
 from worker.shelf import Shelf
@@ -40,6 +41,7 @@ SHIPPED = ("resnet18-photos100", "nbdt-cifar10")
 SMALL = "nbdt-cifar10"
 MARKS = {"redis": "redis-server", "web": "gunicorn", "worker": "celery"}  # in the command lines of the processes
 TICKS = os.sysconf("SC_CLK_TCK")
+ENGINE, BLOBS = "engine, images/s", "picture and result, kB"
 
 
 @dataclass(frozen=True)
@@ -152,6 +154,8 @@ def _saturated(
                 before = it.cpu_seconds()
                 rates[way].append(jobs / _seconds(lambda serve=serve, files=files: serve(files)))  # type: ignore[misc]
                 spent[way].update({name: seconds - before[name] for name, seconds in it.cpu_seconds().items()})
+        stored = [len(result.pack()) for result in _answers(shelf, files[: Settings().batch_size], options)]
+        kilobytes = (np.mean([len(data) for data in files]) + np.mean(stored)) / 1000
     return [
         estimate(
             f"service: {way} through HTTP beside the engine, {title}",
@@ -160,17 +164,24 @@ def _saturated(
             statistic=median,
             target=target,
             controls={
-                "engine, images/s": float(np.median(rates["engine"])),
+                ENGINE: float(np.median(rates["engine"])),
                 "service, images/s": float(np.median(rates[way])),
                 **{
                     f"{name}, % of the service's processor time": 100 * seconds / (spent[way].total() or 1.0)
                     for name, seconds in spent[way].items()
                 },
+                **{per_picture(name): 1000 * seconds / (n["rounds"] * jobs) for name, seconds in spent[way].items()},
+                BLOBS: float(kilobytes),
             },
             meaning="Images a second with client, web, Redis and worker on these cores, relative to the engine alone.",
         )
         for way, target in zip(ways, targets, strict=True)
     ]
+
+
+def per_picture(name: str) -> str:
+    """The control that says what a picture costs a kind of process."""
+    return f"{name}, ms of a core a picture"
 
 
 def _seconds(work: Callable[[], object]) -> float:
@@ -183,8 +194,12 @@ def _engine(shelf: Shelf, blobs: BlobStore, files: Sequence[bytes], options: Job
     """Decode, explain and store in this process, in the worker's batches."""
     size = Settings().batch_size
     for start in range(0, len(files), size):
-        for result in answer(shelf, [Asked(picture, options) for picture in decoded(files[start : start + size])]):
+        for result in _answers(shelf, files[start : start + size], options):
             blobs.put(result.pack())
+
+
+def _answers(shelf: Shelf, files: Sequence[bytes], options: JobOptions) -> list[Result]:
+    return answer(shelf, [Asked(picture, options) for picture in decoded(files)])
 
 
 def _serve_singles(client: httpx.Client, files: Sequence[bytes], models: tuple[str, ...]) -> None:

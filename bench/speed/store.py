@@ -26,6 +26,7 @@ from shared.store import JobStore, Submission
 from worker.drain import Drain
 
 ROUND_TRIP_SECONDS = 0.002
+NEAR, FAR = "service: jobs that cost nothing", "service: jobs that cost nothing, 2 ms round trips"
 SUBMITTERS = 8  # threads, as the web server has
 
 
@@ -39,8 +40,8 @@ def store(n: Sizes) -> list[Figure]:
             rates["far"].append(_rate(far, n["jobs"]))
         flat = _backlog_cost(settings, n)
     return [
-        _figure("service: jobs that cost nothing", rates["near"], ">= 1500"),
-        _figure("service: jobs that cost nothing, 2 ms round trips", rates["far"], ">= 1000"),
+        _figure(NEAR, rates["near"], ">= 1500"),
+        _figure(FAR, rates["far"], ">= 1000"),
         flat,
     ]
 
