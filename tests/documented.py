@@ -17,3 +17,9 @@ def commands(text: str) -> list[str]:
 
 def commands_of(page: str) -> list[str]:
     return commands((REPOSITORY / page).read_text("utf-8"))
+
+
+def inline_code(text: str) -> set[str]:
+    """Commands, settings, folders and addresses in the running text."""
+    prose = re.sub(r"```.*?```", "", text, flags=re.S)
+    return {" ".join(code.split()) for code in re.findall(r"`([^`]+)`", prose)}

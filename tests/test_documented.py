@@ -1,13 +1,19 @@
-"""Every command of README and docs is run by a test, or its page says that it is not run here."""
+"""Every command of README and docs is run by a test, or its page says that it is not run here; those within a sentence
+are there."""
 
 from __future__ import annotations
 
 import ast
+import re
+import shlex
+from importlib.util import find_spec
 
+import click
 import pytest
 
+from cli.main import main
 from shared.settings import REPOSITORY
-from tests.documented import PAGES, commands_of
+from tests.documented import PAGES, commands_of, inline_code
 
 ITSELF, NOT_HERE = "what runs the tests", "not run here"
 # How commands of a page begin, and the test that takes them from the page and runs them.
@@ -95,6 +101,37 @@ def test_the_test_is_there(test: str) -> None:
     path, _, name = test.partition("::")
     tree = ast.parse((REPOSITORY / path).read_text("utf-8"))
     assert name in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+
+
+def is_there(line: str) -> bool:
+    """Whether a command of the running text could be given: its name, and its options."""
+    program, *words = shlex.split(line)
+    if program == "make":
+        return re.search(rf"^{words[0]}:", (REPOSITORY / "Makefile").read_text("utf-8"), re.M) is not None
+    if program == "python":
+        return words[0] == "-m" and find_spec(words[1]) is not None
+    command: click.Command = main
+    while isinstance(command, click.Group) and words and words[0] in command.commands:
+        command = command.commands[words.pop(0)]
+    known = {name for parameter in command.params for name in parameter.opts} | {"--help"}
+    asked = {word for word in words if word.startswith("--")}
+    return command is not main and asked <= known and not (isinstance(command, click.Group) and set(words) - asked)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_commands_in_a_sentence_are_there_and_those_for_docker_are_said_not_to_be_run_here(page: str) -> None:
+    text = (REPOSITORY / page).read_text("utf-8")
+    lines = {code for code in inline_code(text) if " " in code}
+    ours = {line for line in lines if line.split()[0] in ("pathlight", "make", "python")}
+    assert [line for line in sorted(ours) if not is_there(line)] == []
+    assert NOT_HERE in " ".join(text.split()) or not any(line.startswith(("docker ", "kubectl ")) for line in lines)
+
+
+def test_a_command_that_there_is_not_would_be_found() -> None:
+    lines = "pathlight tree build NAME", "pathlight gc --dry-run", "make quality", "python -m bench.scaling"
+    assert all(map(is_there, lines))
+    gone = "pathlight treebuild", "pathlight gc --dry", "pathlight tree grow", "make haste", "python -m bench.gone"
+    assert not any(map(is_there, gone))
 
 
 def test_no_entry_is_left_over() -> None:

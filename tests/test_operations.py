@@ -20,8 +20,7 @@ from shared.logs import Structured
 from shared.settings import REPOSITORY, Settings
 from shared.store import JobStore
 from shared.tracing import Trace, tracing
-from tests.documented import commands
-from tests.test_readme import inline_code
+from tests.documented import commands, inline_code
 from tests.web.test_access import make_app
 
 PAGE = (REPOSITORY / "docs" / "operations.md").read_text("utf-8")

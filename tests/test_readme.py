@@ -13,16 +13,10 @@ from PIL import Image
 
 from shared.settings import REPOSITORY
 from tests.conftest import encoded
-from tests.documented import commands
+from tests.documented import commands, inline_code
 
 README = (REPOSITORY / "README.md").read_text("utf-8")
 JAPANESE = (REPOSITORY / "README.ja.md").read_text("utf-8")
-
-
-def inline_code(text: str) -> set[str]:
-    """Commands, settings, folders and addresses in the running text."""
-    prose = re.sub(r"```.*?```", "", text, flags=re.S)
-    return {" ".join(code.split()) for code in re.findall(r"`([^`]+)`", prose)}
 
 
 def test_every_make_target_of_the_readme_exists() -> None:
