@@ -19,7 +19,7 @@ from werkzeug.exceptions import SecurityError
 from shared.keys import ApiKey, KeyRing, Scope
 from shared.settings import Settings
 from web import csrf
-from web.problems import KeyRequired, NotAllowed
+from web.problems import KeyRequired, NotAllowed, wants_page
 
 HEADER = "X-API-Key"
 OPEN = {"health.healthz", "health.readyz", "pages.static", "sign_in.form", "sign_in.enter"}
@@ -68,7 +68,7 @@ def register(app: Flask, settings: Settings, keys: KeyRing) -> None:
             return None
         g.caller = _identify(keys)
         if g.caller.key is None:
-            if _is_navigation():
+            if request.method in SAFE and wants_page():
                 return redirect(url_for("sign_in.form", next=request.full_path.rstrip("?")), HTTPStatus.SEE_OTHER)
             raise KeyRequired(f"send a valid API key in the header {HEADER}; the operator makes one")
         _check_scope(g.caller.key)
@@ -111,11 +111,6 @@ def _check_scope(key: ApiKey) -> None:
 def _check_token() -> None:
     if not csrf.is_genuine(request):
         raise NotAllowed(f"with a session's cookie, this needs the session's token in the header {csrf.HEADER}")
-
-
-def _is_navigation() -> bool:
-    """Whether a browser wants to show a page, rather than a program or a picture on a page."""
-    return request.method in SAFE and "text/html" in request.headers.get("Accept", "")
 
 
 def _by_another_site() -> bool:

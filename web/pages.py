@@ -26,13 +26,13 @@ from shared.methods import METHODS
 from shared.options import TREES
 from shared.settings import Settings
 from shared.store import JobStore
-from web import access, compression, csrf, follow_up, language, reproduce, samples, stage, words
+from web import access, compression, csrf, follow_up, language, problems, reproduce, samples, stage, words
 from web import submission as submissions
 from web.api import accept
 from web.jobs import Jobs
 from web.language import gettext as _
 from web.language import told
-from web.problems import BUSY, RETRY_AFTER_SECONDS, BadRequest, Gone, NotAllowed, discard_body, status_of
+from web.problems import BadRequest, Gone, NotAllowed, discard_body, status_of
 from web.samples import SAMPLES
 from web.schemas import Options
 
@@ -64,7 +64,7 @@ def blueprint(
         response = make_response(page, status)
         response.headers["Cache-Control"] = "private, no-cache"
         csrf.keep(response, token, secure=request.is_secure)
-        return _with_retry(response)
+        return problems.with_retry(response)
 
     @pages.get("/")
     def index() -> Response:
@@ -179,8 +179,7 @@ def blueprint(
 
     @pages.errorhandler(PathlightError)
     def trouble(error: PathlightError) -> Response:
-        status = status_of(error)
-        return _with_retry(make_response(render_template("trouble.html", status=status, error=error), status))
+        return problems.page(status_of(error), code=error.code, detail=str(error))
 
     @pages.after_request
     def let_keep(response: Response) -> Response:
@@ -300,12 +299,6 @@ def _version(folder: Path) -> str:
     for path in sorted(folder.iterdir()):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:12]
-
-
-def _with_retry(response: Response) -> Response:
-    if response.status_code in BUSY:
-        response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
-    return response
 
 
 def percent(probability: float) -> str:

@@ -1,11 +1,12 @@
-"""Errors as problem details (RFC 9457): one place where exceptions become answers, never a stack trace."""
+"""Errors as problem details (RFC 9457), or as a page where somebody looks for one: one place where exceptions become
+answers, never a stack trace."""
 
 from __future__ import annotations
 
 import logging
 from http import HTTPStatus
 
-from flask import Flask, Response, json, request
+from flask import Flask, Response, json, make_response, render_template, request
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from shared import tracing
@@ -101,20 +102,39 @@ def status_of(error: PathlightError) -> HTTPStatus:
 def problem(status: HTTPStatus, *, code: str, detail: str) -> Response:
     """One problem document."""
     body = {"type": "about:blank", "title": status.phrase, "status": status.value, "detail": detail, "code": code}
-    response = Response(json.dumps(body), status.value, content_type="application/problem+json")
-    if status in BUSY:
-        response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+    response = with_retry(Response(json.dumps(body), status.value, content_type="application/problem+json"))
     if status is HTTPStatus.UNAUTHORIZED:
         response.headers["WWW-Authenticate"] = 'X-API-Key realm="Pathlight"'
     return response
 
 
+def page(status: HTTPStatus, *, code: str, detail: str) -> Response:
+    """The same for people."""
+    return with_retry(make_response(render_template("trouble.html", status=status, code=code, text=detail), status))
+
+
+def with_retry(response: Response) -> Response:
+    """The response, which says when to ask again where that is worth it."""
+    if response.status_code in BUSY:
+        response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+    return response
+
+
+def wants_page() -> bool:
+    """Whether a browser shows the answer to a person, rather than a program or a picture on a page."""
+    return "text/html" in request.headers.get("Accept", "")
+
+
 def register(app: Flask) -> None:
-    """Answer every error of the application with a problem document."""
+    """Answer every error of the application."""
+
+    def answer(status: HTTPStatus, *, code: str, detail: str) -> Response:
+        of_program = request.path.startswith("/api/") or not wants_page()
+        return (problem if of_program else page)(status, code=code, detail=detail)
 
     @app.errorhandler(PathlightError)
     def expected(error: PathlightError) -> Response:
-        return problem(status_of(error), code=error.code, detail=str(error))
+        return answer(status_of(error), code=error.code, detail=str(error))
 
     @app.errorhandler(RequestEntityTooLarge)
     def too_large(error: RequestEntityTooLarge) -> Response:
@@ -126,7 +146,7 @@ def register(app: Flask) -> None:
     def http(error: HTTPException) -> Response:
         status = HTTPStatus(error.code or 500)
         code = {404: "not_found", 405: "method_not_allowed", 429: "too_many_requests"}.get(status.value, "malformed")
-        response = problem(status, code=code, detail=error.description or status.description)
+        response = answer(status, code=code, detail=error.description or status.description)
         for name, value in error.get_headers():
             if name in ("Allow", "Retry-After"):
                 response.headers[name] = value
@@ -136,7 +156,7 @@ def register(app: Flask) -> None:
     def unexpected(error: Exception) -> Response:
         log.error("%s %s failed", request.method, request.path, exc_info=error)
         detail = f"something went wrong on our side; the log has it, as request {tracing.current().request_id}"
-        return problem(HTTPStatus.INTERNAL_SERVER_ERROR, code="internal", detail=detail)
+        return answer(HTTPStatus.INTERNAL_SERVER_ERROR, code="internal", detail=detail)
 
 
 def discard_body() -> None:

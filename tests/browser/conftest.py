@@ -52,6 +52,7 @@ class Front:
 
     address: str
     store: JobStore
+    settings: Settings
 
 
 @pytest.fixture(scope="session")
@@ -119,7 +120,7 @@ def front(settings: Settings) -> Iterator[Front]:
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:
-        yield Front(f"http://127.0.0.1:{server.port}", store)
+        yield Front(f"http://127.0.0.1:{server.port}", store, settings)
     finally:
         server.shutdown()
         thread.join()

@@ -4,6 +4,7 @@ telephone, dark where the reader wants it dark; and pictures for a person to loo
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from secrets import token_hex
 
 import httpx
@@ -11,6 +12,7 @@ import pytest
 from playwright.sync_api import FilePayload, Page, expect
 
 from shared.jobs import Claim, JobError, JobStatus
+from shared.store import PREFIX
 from tests.browser.conftest import (
     CONTRAST,
     LANGUAGES,
@@ -20,10 +22,12 @@ from tests.browser.conftest import (
     WIDE,
     Front,
     Open,
+    front,
     overflow,
     shoot,
     violations,
 )
+from tests.shared.submissions import raw_client
 
 FAILURES = (
     "invalid_image",
@@ -172,6 +176,38 @@ def test_every_way_to_end_without_an_answer_is_told(
         titles.add(see(page, path, f"{status}.{language}"))
     assert len(titles) == len(FAILURES) + 2
     look(page, "ended", language)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_what_is_not_kept_and_what_cannot_be_taken_is_told(
+    open_page: Open, idle: Front, waiting: Waiting, chelsea: FilePayload, language: str
+) -> None:
+    path = waiting.submit()
+    idle.store.stop(waiting.claim(), JobStatus.CANCELLED)
+    with front(replace(idle.settings, queue_limit=0)) as full:
+        page = open_page(path, language=language, base=full.address)
+        page.locator("form button").click()
+        look(page, "full", language)
+        page.goto("/")
+        page.locator("input[type=file][name=image]").set_input_files(chelsea)
+        page.locator("#send").click()
+        expect(page.locator("#error")).to_contain_text(
+            {"en": "jobs are waiting already", "ja": "順番待ちがいっぱいです"}[language]
+        )
+        look(page, "refused", language)
+    forget(idle, path)
+    page = open_page(path, language=language, base=idle.address)
+    look(page, "gone", language)
+    with front(replace(idle.settings, home=idle.settings.home / "elsewhere")) as cut_off:
+        look(open_page(path, language=language, base=cut_off.address), "cut-off", language)
+
+
+def forget(idle: Front, path: str) -> None:
+    """As if the retention of a job had passed."""
+    job_id = path.rpartition("/")[2]
+    with raw_client(idle.settings) as raw:
+        raw.zadd(f"{PREFIX}expiry", {job_id: 1})
+    assert idle.store.collect() == [job_id]
 
 
 def see(page: Page, path: str, name: str) -> str:

@@ -428,6 +428,16 @@ def test_an_unknown_job_has_a_page_that_says_so(house: House) -> None:
     assert words(page).startswith("There is no such explanation There is no job with this id.")
 
 
+def test_an_address_without_a_page_is_told_to_people_by_a_page_and_to_programs_by_a_document(house: House) -> None:
+    person = {"Accept": "text/html,*/*;q=0.8"}
+    for address, status in (("/nowhere", 404), ("/jobs/some/again", 405)):
+        page = house.client.get(address, headers=person)
+        assert (page.status_code, page.mimetype) == (status, "text/html")
+        assert words(page).startswith("There is no such page Check the address")
+        assert house.client.get(address).mimetype == "application/problem+json"
+    assert house.client.get("/api/v1/nowhere", headers=person).mimetype == "application/problem+json"
+
+
 def test_a_forgotten_job_has_a_page_that_says_so(
     settings: Settings, make_store: Callable[..., JobStore], blobs: BlobStore, registry: Registry
 ) -> None:
@@ -497,10 +507,11 @@ def test_a_map_that_does_not_add_up_is_called_out(house: House) -> None:
     assert "The map adds up" not in seen
 
 
-def test_a_map_without_positive_evidence_has_no_scale(house: House) -> None:
+def test_a_map_without_positive_evidence_has_neither_a_scale_nor_anything_hot_to_hide(house: House) -> None:
     entry = explanation()
     entry["maps"][0]["range"] = [-3.1, -0.1]
-    assert "dark to bright" not in words(house.client.get(f"/jobs/{house.answered(document(entry))}"))
+    seen = words(house.client.get(f"/jobs/{house.answered(document(entry))}"))
+    assert "dark to bright" not in seen and "Hide the hottest region" not in seen
 
 
 def test_the_most_probable_classes_have_bars_of_their_length(house: House) -> None:

@@ -7,8 +7,9 @@ const PATIENCE_MS = 10000;
 
 const ended = (job) => !["queued", "running"].includes(job.status);
 
-// The job once it has ended, or null where it is not kept any more or not ours to see (any more). `onJob` gets every state on the way; `onTrouble`
-// gets the problem and the milliseconds until the next attempt while the server does not answer.
+// The job once it has ended, or null where it is not kept any more or not ours to see (any more). `onJob` gets every
+// state on the way; `onTrouble` gets the problem and the milliseconds until the next attempt while the server does not
+// answer.
 export function follow(links, { onJob = () => {}, onTrouble = () => {} } = {}) {
   if (!links.events || !window.EventSource) return poll(links.self, onJob, onTrouble);
   return new Promise((resolve) => {

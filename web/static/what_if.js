@@ -18,9 +18,9 @@ export function openEasel(form, answer) {
   part("width").addEventListener("input", (event) => (brush.width = event.target.value / 100));
   part("undo").addEventListener("click", () => brush.undo());
   part("clear").addEventListener("click", () => brush.clear());
-  const hottest = form.querySelector("[name=hide]");
-  hottest.type = "button";
-  hottest.addEventListener("click", () => paintHottest(brush, answer));
+  const hottest = form.querySelector("[name=hide]"); // none where no part of the map speaks for the class
+  if (hottest) hottest.type = "button";
+  hottest?.addEventListener("click", () => paintHottest(brush, answer));
   for (const scripted of form.querySelectorAll("[data-script]")) scripted.hidden = false;
   return brush;
 }
