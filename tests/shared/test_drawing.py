@@ -17,8 +17,8 @@ from PIL import Image
 
 from shared.drawing import COLORMAPS, DIVERGING, Style, heatmap, overlay, png_bytes
 from shared.errors import InvalidOption
-from shared.regions import region
-from shared.scales import FloatMap
+from shared.regions import enlarge, region
+from shared.scales import FloatMap, Scale
 
 Array = NDArray[Any]
 STYLES = [Style(colormap=name) for name in COLORMAPS]
@@ -211,6 +211,22 @@ def test_opacity_grows_with_the_evidence(style: Style) -> None:
         for share in (0.0, 0.5, 1.0)
     ]
     assert np.abs(drawn - expected).max() <= 5
+
+
+@pytest.mark.parametrize("contrast", [False, True])
+@pytest.mark.parametrize("alpha", [0.0, 0.37, 1.0])
+def test_an_overlay_is_the_sum_of_picture_and_colours_to_within_two_levels(
+    alpha: float, contrast: bool, chelsea: Image.Image
+) -> None:
+    raw = np.random.default_rng(0).normal(size=(7, 7)).astype(np.float32)
+    x0, y0, x1, y1 = box = (76, 10, 376, 290)
+    drawn = pixels(overlay(chelsea, raw, box, style=Style(alpha=alpha), contrast=contrast))[y0:y1, x0:x1]
+    values = enlarge(Scale.of(raw, contrast=contrast).shares(raw), (x1 - x0, y1 - y0))
+    opacity = (alpha * (np.abs(values * 2 - 1) if contrast else values))[..., None]
+    table = matplotlib.colormaps[DIVERGING if contrast else "inferno"].resampled(257)
+    colours = table(np.rint(values * 256).astype(int))[..., :3] * 255
+    expected = pixels(chelsea)[y0:y1, x0:x1] * (1 - opacity) + colours * opacity
+    assert np.abs(drawn - expected).max() <= 2
 
 
 def test_alpha_is_the_opacity_of_the_strongest_evidence(chelsea: Image.Image) -> None:
