@@ -8,6 +8,7 @@ import zipfile
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from shared.errors import StorageFailed
 from shared.results import Result, npy_bytes
@@ -44,6 +45,18 @@ def test_a_map_is_stored_as_a_file_that_numpy_reads_alone() -> None:
     assert np.array_equal(np.load(io.BytesIO(npy_bytes(raw)), allow_pickle=False), raw)
     with zipfile.ZipFile(io.BytesIO(Result({}, MAPS).pack())) as archive:
         assert archive.read("tall.npy") == npy_bytes(raw)
+
+
+def test_a_packed_result_is_an_archive_that_others_find_whole() -> None:
+    with zipfile.ZipFile(io.BytesIO(Result(DOCUMENT, {"Kätzchen": MAPS["tall"]}).pack())) as archive:
+        assert archive.testzip() is None
+        assert archive.namelist() == ["result.json", "Kätzchen.npy"]
+        assert [info.file_size for info in archive.infolist()] == [len(archive.read(n)) for n in archive.namelist()]
+
+
+@pytest.mark.parametrize("raw", [MAPS["tall"].T, MAPS["tall"][::2, 1:], np.float32(2.5) * np.ones(())])
+def test_a_map_of_any_layout_is_stored_as_it_reads(raw: NDArray[np.float32]) -> None:
+    assert np.array_equal(np.load(io.BytesIO(npy_bytes(raw)), allow_pickle=False), raw)
 
 
 def archive_of(**members: bytes) -> bytes:
