@@ -17,20 +17,16 @@ from PIL import Image
 
 from shared.cards import ModelCard, short_name
 from shared.methods import FEATURE_METHODS
-from worker import maps
+from worker.evidence import Evidence, evidence
 from worker.forward import SEED, Forward, Progress, Question, ignore
 from worker.inputs import crop_box, to_tensors
 from worker.methods import METHODS
-from worker.methods.attribution import Attribution, Claim
 from worker.models import Model
 from worker.paths import DecisionPaths
+from worker.predictions import Prediction, predictions
 from worker.proof import Proof, prove
 from worker.tree import TreeMode
-from worker.trust.familiarity import FamiliarityKind, familiarity
-from worker.trust.warnings import confidence_warnings, familiarity_warnings, map_warnings, path_warnings, warning
-
-TOP = 5
-_TOLERANCE = {Claim.COMPLETE: 0.05}  # of an integral taken in steps; an exact map has the tolerance of its precision
+from worker.trust.warnings import path_warnings, warning
 
 
 @dataclass(frozen=True)
@@ -69,19 +65,21 @@ def explain_forward(
     progress: Progress,
 ) -> list[Explanation]:
     """The part behind the forward pass: maps, certificates, proof and decision paths."""
-    attributions = _attributions(forward, questions, progress=progress)
+    found = _evidence(forward, questions, progress=progress)
+    predicted = predictions(forward.model.card, forward.logits, forward.order)
     paths = _paths(forward, questions)
+    logits = forward.logits.cpu().numpy()
     out = []
     for i, (question, box) in enumerate(zip(questions, boxes, strict=True)):
-        found = {method: attributions[method, i] for method in question.methods}
-        raws = {method: attribution.maps[row] for method, (attribution, row) in found.items()}
+        own = {method: found[method, i] for method in question.methods}
+        raws = {method: one.raw for method, one in own.items()}
         proofs = prove(forward, i, raws, progress=progress) if question.prove else {}
-        entries = [_map_entry(forward, i, method, *found[method], proofs.get(method)) for method in question.methods]
-        arrays = {_map_name(forward, method): raw.cpu().numpy() for method, raw in raws.items()}
-        arrays[_map_name(forward, "logits")] = forward.logits[i].cpu().numpy()
+        entries = [_map_entry(forward, i, method, one, proofs.get(method)) for method, one in own.items()]
+        arrays = {_map_name(forward, method): one.values for method, one in own.items()}
+        arrays[_map_name(forward, "logits")] = logits[i]
         walked = paths[question.tree] if question.tree is not None else None
-        path = walked.document(i, network_class=int(forward.order[i, 0])) if walked else None
-        document = _document(forward, i, question, entries=entries, path=path, box=box)
+        path = walked.document(i, network_class=forward.predicted[i]) if walked else None
+        document = _document(forward, i, question, predicted[i], entries=entries, path=path, box=box)
         out.append(Explanation(document, arrays | (walked.arrays(i) if walked else {})))
     return out
 
@@ -90,6 +88,7 @@ def _document(
     forward: Forward,
     i: int,
     question: Question,
+    predicted: Prediction,
     *,
     entries: list[dict[str, Any]],
     path: dict[str, Any] | None,
@@ -97,36 +96,35 @@ def _document(
 ) -> dict[str, Any]:
     """Image i's explanation as the contract shows it."""
     card = forward.model.card
-    prediction, warnings = _prediction(forward, i)
     return {
         "model": card.name,
         "artifacts": {"logits": f"{_map_name(forward, 'logits')}.npy"},
-        "prediction": prediction,
+        "prediction": predicted.document,
         "maps": entries,
         "decision_path": path,
         "input": {"box": list(box), "size": card.input.size},
         "warnings": [
             *question.warnings,
             *_contrast_warnings(forward, i, question),
-            *warnings,
+            *predicted.warnings,
             *_path_warnings(forward, i, path),
             *(one for entry in entries for one in entry["warnings"]),
         ],
     }
 
 
-def _attributions(
+def _evidence(
     forward: Forward, questions: Sequence[Question], *, progress: Progress
-) -> dict[tuple[str, int], tuple[Attribution, int]]:
-    """By method and image: the attribution of a batch, and the image's row in it. One call a method."""
-    found: dict[tuple[str, int], tuple[Attribution, int]] = {}
+) -> dict[tuple[str, int], Evidence]:
+    """By method and image. One call a method, for all images that ask for it."""
+    found: dict[tuple[str, int], Evidence] = {}
     for method in METHODS:
         images = [i for i, question in enumerate(questions) if method in question.methods]
         if not images:
             continue
-        watch = partial(progress, method)
-        attribution = METHODS[method](forward.subject(images), seed=SEED, watch=watch)
-        found |= {(method, i): (attribution, row) for row, i in enumerate(images)}
+        attribution = METHODS[method](forward.subject(images), seed=SEED, watch=partial(progress, method))
+        of_images = evidence(attribution, [forward.scores[i] for i in images])
+        found |= {(method, i): one for i, one in zip(images, of_images, strict=True)}
     return found
 
 
@@ -145,7 +143,7 @@ def _path_warnings(forward: Forward, i: int, path: Mapping[str, Any] | None) -> 
     card = forward.model.card
     measured = card.reliability.tree if card.reliability else None
     weak_below = measured.weak_below.get(path["mode"]) if measured else None
-    return path_warnings(path, network=card.classes[int(forward.order[i, 0])], weak_below=weak_below)
+    return path_warnings(path, network=card.classes[forward.predicted[i]], weak_below=weak_below)
 
 
 def _paths(forward: Forward, questions: Sequence[Question]) -> dict[TreeMode, DecisionPaths]:
@@ -153,57 +151,26 @@ def _paths(forward: Forward, questions: Sequence[Question]) -> dict[TreeMode, De
     return {mode: DecisionPaths.of(forward.model, forward.features, forward.logits, mode=mode) for mode in modes}
 
 
-def _prediction(forward: Forward, i: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """The prediction of the contract, and what a reader must know of it."""
-    card, logits = forward.model.card, forward.logits[i]
-    probabilities = logits.softmax(0)
-    top = [
-        {"index": k, "name": card.classes[k], "probability": float(probabilities[k]), "logit": float(logits[k])}
-        for k in forward.order[i, :TOP].tolist()
-    ]
-    measured = card.reliability
-    if measured is None:
-        return {**top[0], "confidence": None, "top": top}, []
-    confidence = float((logits / measured.temperature).softmax(0)[top[0]["index"]])
-    kind = FamiliarityKind(measured.familiarity.kind)
-    warnings = [
-        *confidence_warnings(confidence, threshold=measured.confidence_threshold),
-        *familiarity_warnings(float(familiarity(logits[None], kind=kind)), limit=measured.familiarity),
-    ]
-    return {**top[0], "confidence": confidence, "top": top}, warnings
-
-
 def _map_name(forward: Forward, method: str) -> str:
     return f"{forward.model.card.name}.{method}"
 
 
-def _map_entry(
-    forward: Forward, i: int, method: str, attribution: Attribution, row: int, proof: Proof | None
-) -> dict[str, Any]:
+def _map_entry(forward: Forward, i: int, method: str, found: Evidence, proof: Proof | None) -> dict[str, Any]:
     """One map's entry in the document."""
-    card, raw = forward.model.card, attribution.maps[row]
-    target, contrast = forward.targets[i], forward.contrasts[i]
+    card, target, contrast = forward.model.card, forward.targets[i], forward.contrasts[i]
     name = _map_name(forward, method)
     proven = proof.to_dict() if proof else {"faithfulness": None, "stability": None, "agreement": None}
     return {
         "method": method,
-        "claim": attribution.claim.value,
+        "claim": found.claim.value,
         "target": {"index": target, "name": card.classes[target]},
         "contrast": None if contrast is None else {"index": contrast, "name": card.classes[contrast]},
         "layer": card.layer if method in FEATURE_METHODS else "input",
-        "grid": list(raw.shape),
-        "unit": attribution.unit,
+        "grid": list(found.values.shape),
+        "unit": found.unit,
         "artifacts": {"raw": f"{name}.npy", "heatmap": f"{name}.heatmap.png", "overlay": f"{name}.overlay.png"},
-        "range": [float(raw.min()), float(raw.max())],
-        "exactness": _exactness(attribution, row, score=forward.score(i)),
+        "range": list(found.range),
+        "exactness": found.certificate.to_dict() if found.certificate else None,
         **proven,
-        "warnings": [{**one, "method": method} for one in [*map_warnings(raw), *(proof.warnings() if proof else [])]],
+        "warnings": [{**one, "method": method} for one in [*found.warnings, *(proof.warnings() if proof else [])]],
     }
-
-
-def _exactness(attribution: Attribution, row: int, *, score: float) -> dict[str, Any] | None:
-    """The certificate of a map that claims to add up to the score; None for an approximate one."""
-    if attribution.constants is None:
-        return None
-    constant, tolerance = float(attribution.constants[row]), _TOLERANCE.get(attribution.claim)
-    return maps.certify(attribution.maps[row], constant=constant, score=score, tolerance=tolerance).to_dict()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -55,18 +56,26 @@ class Forward:
         order = logits.sort(dim=1, descending=True, stable=True).indices
         return cls(model, inputs, features, logits, order, *_choose(order, questions))
 
-    def score(self, i: int) -> float:
-        """What the maps of image i explain: the target's logit, less the contrasted class's."""
-        target, contrast = self.targets[i], self.contrasts[i]
-        return float(self.logits[i, target] - (self.logits[i, contrast] if contrast is not None else 0.0))
+    @cached_property
+    def predicted(self) -> list[int]:
+        return self.order[:, 0].tolist()
+
+    @cached_property
+    def scores(self) -> list[float]:
+        """What the maps of each image explain: the target's logit, less the contrasted class's."""
+        rows = torch.arange(len(self.logits))
+        own = self.logits[rows, self.targets]
+        others = self.logits[rows, [contrast or 0 for contrast in self.contrasts]]
+        contrasted = torch.tensor([contrast is not None for contrast in self.contrasts], device=own.device)
+        return torch.where(contrasted, own - others, own).tolist()
 
     def direction(self, images: Sequence[int]) -> Tensor:
         """The same as rows over the classes, len(images) x K."""
         rows = torch.zeros(len(images), self.logits.shape[1], device=self.logits.device)
-        for row, i in enumerate(images):
-            rows[row, self.targets[i]] = 1
-            if (contrast := self.contrasts[i]) is not None:
-                rows[row, contrast] = -1
+        rows[range(len(images)), [self.targets[i] for i in images]] = 1
+        contrasted = [(row, k) for row, i in enumerate(images) if (k := self.contrasts[i]) is not None]
+        if contrasted:
+            rows[tuple(zip(*contrasted, strict=True))] = -1
         return rows
 
     def subject(self, images: Sequence[int]) -> Subject:
@@ -78,13 +87,14 @@ class Forward:
 def _choose(order: Tensor, questions: Sequence[Question]) -> tuple[list[int], list[int | None]]:
     """Target and contrast class of each image. The runner-up is the best class that is not the target; a class is not
     contrasted with itself, which a prediction may turn out to be."""
-    targets = [int(order[i, 0]) if q.target is None else q.target for i, q in enumerate(questions)]
+    best = order[:, :2].tolist()
+    targets = [first[0] if q.target is None else q.target for first, q in zip(best, questions, strict=True)]
     contrasts: list[int | None] = []
-    for i, question in enumerate(questions):
+    for first, target, question in zip(best, targets, questions, strict=True):
         if question.contrast == RUNNER_UP:
-            others = [k for k in order[i, :2].tolist() if k != targets[i]]
+            others = [k for k in first if k != target]
             contrasts.append(others[0] if others else None)
         else:
             asked = None if question.contrast is None else int(question.contrast)
-            contrasts.append(None if asked == targets[i] else asked)
+            contrasts.append(None if asked == target else asked)
     return targets, contrasts

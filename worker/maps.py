@@ -58,14 +58,6 @@ def class_maps(features: Tensor, weight: Tensor) -> Tensor:
     return torch.einsum("kd,ndhw->nkhw", weight, features)
 
 
-def certify(raw: Tensor, *, constant: float, score: float, tolerance: float | None = None) -> Certificate:
-    """Check one h x w map against the score it claims to explain; by default to the tolerance of its precision."""
-    mean = raw.double().mean().item()
-    return certify_mean(
-        mean, constant=constant, score=score, tolerance=TOLERANCE[raw.dtype] if tolerance is None else tolerance
-    )
-
-
-def certify_mean(mean: float, *, constant: float, score: float, tolerance: float) -> Certificate:
-    """As `certify`, of a map whose mean, taken in double precision, is known."""
+def certify(mean: float, *, constant: float, score: float, tolerance: float) -> Certificate:
+    """Check a map, by its mean taken in double precision, against the score it claims to explain."""
     return Certificate(constant, score, abs(mean + constant - score) / max(1.0, abs(score)), tolerance)

@@ -17,7 +17,7 @@ from shared.hierarchy import Hierarchy
 from worker import maps
 from worker.decisions import DecisionMaps, chosen_and_rivals, decision_maps
 from worker.models import Model
-from worker.tree import NO_EDGE, TreeInference, TreeMode, infer
+from worker.tree import NO_EDGE, TreeMode, infer
 
 
 @dataclass(frozen=True)
@@ -26,11 +26,12 @@ class DecisionPaths:
 
     card: ModelCard
     tree: Hierarchy
-    inference: TreeInference
-    edges: Tensor  # N x S, the edge chosen at each step; NO_EDGE past the end of a path
-    rivals: Tensor  # N x S, the strongest other edge; NO_EDGE where there is none
-    decisions: DecisionMaps | None
+    mode: TreeMode
+    predictions: list[int]
+    edges: list[list[int]]  # N x S, the edge chosen at each step; NO_EDGE past the end of a path
+    rivals: list[list[int]]  # N x S, the strongest other edge; NO_EDGE where there is none
     edge_p: list[list[float]]  # N x E
+    maps: NDArray[np.float32] | None  # N x S x h x w
     statistics: list[list[list[float]]]  # N x S x 6 of the maps: mean, range, constant, margin and entropy term
 
     @classmethod
@@ -38,19 +39,30 @@ class DecisionPaths:
         tree, matrices = model.card.hierarchy, model.matrices
         assert tree is not None and matrices is not None, "a tree was asked of a model without one"
         inference = infer(logits, matrices, mode=mode)
-        edge_p = inference.edge_log_p.exp().tolist()
         if model.linear is None:
-            return cls(model.card, tree, inference, *chosen_and_rivals(matrices, inference), None, edge_p, [])
-        found = decision_maps(features, logits, model.weight, model.bias, matrices, inference)
-        return cls(model.card, tree, inference, found.edges, found.rivals, found, edge_p, _statistics(found))
+            found, (edges, rivals) = None, chosen_and_rivals(matrices, inference)
+        else:
+            found = decision_maps(features, logits, model.weight, model.bias, matrices, inference)
+            edges, rivals = found.edges, found.rivals
+        return cls(
+            model.card,
+            tree,
+            mode,
+            inference.prediction.tolist(),
+            edges.tolist(),
+            rivals.tolist(),
+            inference.edge_log_p.exp().tolist(),
+            found.maps.cpu().numpy() if found else None,
+            _statistics(found) if found else [],
+        )
 
     def document(self, i: int, *, network_class: int) -> dict[str, Any]:
         """The path of image i."""
-        leaf = int(self.inference.prediction[i])
+        leaf = self.predictions[i]
         steps = self._steps(i)
         weakest = min(range(len(steps)), key=lambda step: float(steps[step]["probability"]))
         return {
-            "mode": self.inference.mode.value,
+            "mode": self.mode.value,
             "prediction": {"index": leaf, "name": self.card.classes[leaf]},
             "agrees_with_network": leaf == network_class,
             "weakest": weakest,
@@ -61,15 +73,14 @@ class DecisionPaths:
 
     def arrays(self, i: int) -> dict[str, NDArray[np.float32]]:
         """The raw maps of image i's steps, by artifact name."""
-        if self.decisions is None:
+        if self.maps is None:
             return {}
-        maps_of_steps = self.decisions.maps[i].cpu().numpy()
-        rivals = self.rivals[i].tolist()
-        return {self._map_name(step): maps_of_steps[step] for step, rival in enumerate(rivals) if rival != NO_EDGE}
+        found = zip(self.maps[i], self.rivals[i], strict=True)
+        return {self._map_name(step): raw for step, (raw, rival) in enumerate(found) if rival != NO_EDGE}
 
     def _steps(self, i: int) -> list[dict[str, Any]]:
         path_p, steps = 1.0, []
-        for number, edge in enumerate(self.edges[i].tolist()):
+        for number, edge in enumerate(self.edges[i]):
             if edge == NO_EDGE:
                 break
             parent, node_id = self.tree.edges[edge]
@@ -97,16 +108,15 @@ class DecisionPaths:
 
     def _map_entry(self, i: int, step: int) -> dict[str, Any] | None:
         """The map of one decision; None where there was nothing to decide, or the head is not linear."""
-        rival = int(self.rivals[i, step])
-        if rival == NO_EDGE or self.decisions is None:
+        rival = self.rivals[i][step]
+        if rival == NO_EDGE or self.maps is None:
             return None
-        raw = self.decisions.maps[i, step]
         mean, low, high, constant, margin, entropy_term = self.statistics[i][step]
-        certificate = maps.certify_mean(mean, constant=constant, score=margin, tolerance=maps.TOLERANCE[raw.dtype])
+        certificate = maps.certify(mean, constant=constant, score=margin, tolerance=maps.TOLERANCE[torch.float32])
         name = self._map_name(step)
         return {
             "against": self.tree.edges[rival][1],
-            "grid": list(raw.shape),
+            "grid": list(self.maps.shape[2:]),
             "artifacts": {"raw": f"{name}.npy", "heatmap": f"{name}.heatmap.png", "overlay": f"{name}.overlay.png"},
             "range": [low, high],
             "entropy_term": entropy_term,
@@ -118,7 +128,7 @@ class DecisionPaths:
 
     def _runner_up(self, i: int, weakest: int) -> dict[str, Any] | None:
         """The branch that nearly won at the weakest step, and the class to which its best children lead."""
-        rival = int(self.rivals[i, weakest])
+        rival = self.rivals[i][weakest]
         if rival == NO_EDGE:
             return None
         node = self.tree.by_id[self.tree.edges[rival][1]]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from worker.trust.defect import defect
+from worker.trust.defect import defects
 
 
 def average_ranks(values: Tensor) -> Tensor:
@@ -20,8 +20,8 @@ def spearman(first: Tensor, second: Tensor) -> list[float | None]:
     """Rank correlation of each of N pairs of maps, N x ... each: -1..1. None where a map is constant or not finite."""
     a, b = (_standardised(average_ranks(maps.flatten(1))) for maps in (first, second))
     values = (a * b).sum(1).clamp(-1, 1).tolist()
-    readable = [defect(x) is None and defect(y) is None for x, y in zip(first, second, strict=True)]
-    return [value if good else None for value, good in zip(values, readable, strict=True)]
+    flaws = zip(defects(first), defects(second), strict=True)
+    return [None if any(pair) else value for value, pair in zip(values, flaws, strict=True)]
 
 
 def _standardised(ranks: Tensor) -> Tensor:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-import torch
 from torch import Tensor
 
 FLAT = 1e-6  # a range of at most this share of the largest absolute value is rounding, not evidence
@@ -21,11 +20,11 @@ SENTENCES = {
 }
 
 
-def defect(raw: Tensor) -> Defect | None:
-    """The defect of a map of any shape, None where it has none. A single cell is the same everywhere."""
-    if not torch.isfinite(raw).all():
-        return Defect.NOT_FINITE
-    values = raw.double()
-    if float(values.max() - values.min()) <= FLAT * float(values.abs().max()):
-        return Defect.CONSTANT
-    return None
+def defects(maps: Tensor) -> list[Defect | None]:
+    """The defect of each of N maps of any shape, None where it has none. A single cell is the same everywhere."""
+    values = maps.flatten(1).double()
+    flat = values.amax(1) - values.amin(1) <= FLAT * values.abs().amax(1)
+    return [
+        Defect.NOT_FINITE if not finite else Defect.CONSTANT if constant else None
+        for finite, constant in zip(values.isfinite().all(1).tolist(), flat.tolist(), strict=True)
+    ]

@@ -18,7 +18,7 @@ from torch import Generator, Tensor
 from torch.nn import functional
 
 from worker.methods.attribution import Watch
-from worker.trust.defect import SENTENCES, Defect, defect
+from worker.trust.defect import SENTENCES, Defect, defects
 
 Score = Callable[[Tensor], Tensor]
 """The target's probability: M x 3 x S x S normalised inputs -> M values in 0..1."""
@@ -107,16 +107,16 @@ def faithfulness_of_maps(
     score: Score, picture: Tensor, raws: Sequence[Tensor], *, seed: int, watch: Watch
 ) -> list[Faithfulness]:
     """The same for several maps of one picture and target, whatever their grids: they share the controls' passes."""
-    defects = [defect(raw) for raw in raws]
-    if all(defects):
-        return [_without_order(one) for one in defects]
+    flaws = [defects(raw[None])[0] for raw in raws]
+    if all(flaws):
+        return [_without_order(flaw) for flaw in flaws]
     side = picture.shape[-1]
-    own = [enlarged(raw[None], side) for raw, flaw in zip(raws, defects, strict=True) if flaw is None]
+    own = [enlarged(raw[None], side) for raw, flaw in zip(raws, flaws, strict=True) if flaw is None]
     controls = [random_maps(RANDOM_MAPS, side, seed=seed), centre_blob(side)[None]]
     stacked = torch.cat([*own, *(control.to(own[0]) for control in controls)])
     areas = deletion_insertion(score, picture, stacked, baseline=blurred(picture), seed=seed, watch=watch)
     places = iter(range(len(own)))
-    return [_without_order(flaw) if flaw else _placed(areas, next(places), first=len(own)) for flaw in defects]
+    return [_without_order(flaw) if flaw else _placed(areas, next(places), first=len(own)) for flaw in flaws]
 
 
 def deletion_insertion(

@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from shared.cards import short_name
 from shared.reliability import FamiliarityLimit
-from worker.trust.defect import SENTENCES, Defect, defect
+from worker.trust.defect import SENTENCES, Defect, defects
 from worker.trust.stability import UNSTABLE, Stability
 
 Document = dict[str, Any]
@@ -29,29 +30,34 @@ def warning(code: str, text: str, **params: Any) -> Document:
     return {"code": code, "params": params, "text": text}
 
 
-def map_warnings(raw: Tensor) -> list[Document]:
-    """Of an h x w map: not finite, the same everywhere, without positive evidence, all evidence at the border."""
-    flaw = defect(raw)
-    if flaw is Defect.NOT_FINITE:
-        return [warning(flaw.value, SENTENCES[flaw])]
+def map_warnings(maps: Tensor) -> list[list[Document]]:
+    """Of each of N h x w maps: not finite, the same everywhere, no positive evidence, all evidence at the border."""
+    positive = (maps > 0).flatten(1).any(1).tolist()
+    said = zip(defects(maps), positive, border_shares(maps), strict=True)
+    return [_of_map(flaw, positive=any_positive, border=border) for flaw, any_positive, border in said]
+
+
+def _of_map(flaw: Defect | None, *, positive: bool, border: float) -> list[Document]:
     found = [] if flaw is None else [warning(flaw.value, SENTENCES[flaw])]
-    if not (raw > 0).any():
-        return [*found, warning("map_without_positive", "No part of the picture speaks for this class.")]
-    if flaw is None and border_share(raw) >= BORDER_SHARE:
+    if flaw is not Defect.NOT_FINITE and not positive:
+        found.append(warning("map_without_positive", "No part of the picture speaks for this class."))
+    if flaw is None and border >= BORDER_SHARE:
         text = "All evidence for this class lies at the border of the picture."
         found.append(warning("map_at_border", text, share=BORDER_SHARE))
     return found
 
 
-def border_share(raw: Tensor) -> float:
-    """Share, 0..1, of the positive evidence of an h x w map in the outer BORDER_WIDTH. 0 where none is positive or the
-    grid is too small to tell."""
-    positive = raw.double().clamp(min=0)
-    total = float(positive.sum())
-    if min(raw.shape) < SMALLEST_GRID or total == 0:
-        return 0.0
-    rows, columns = (max(1, round(side * BORDER_WIDTH)) for side in raw.shape)
-    return 1 - float(positive[rows:-rows, columns:-columns].sum()) / total
+def border_shares(maps: Tensor) -> list[float]:
+    """Share, 0..1, of the positive evidence of each of N h x w maps in the outer BORDER_WIDTH. 0 where none is positive
+    or the grid is too small to tell."""
+    count, *sides = maps.shape
+    if min(sides) < SMALLEST_GRID:
+        return [0.0] * count
+    positive = maps.double().clamp(min=0)
+    rows, columns = (max(1, round(side * BORDER_WIDTH)) for side in sides)
+    inner, whole = positive[:, rows:-rows, columns:-columns].sum((1, 2)), positive.sum((1, 2))
+    shares: list[float] = torch.where(whole > 0, 1 - inner / whole, 0.0).tolist()
+    return shares
 
 
 def confidence_warnings(confidence: float, *, threshold: float | None) -> list[Document]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata, spearmanr
 
 from worker.trust.correlation import average_ranks, spearman
-from worker.trust.defect import Defect, defect
+from worker.trust.defect import Defect, defects
 
 PAIRS = hnp.arrays("float64", (2, 12), elements=st.integers(-4, 4).map(float))  # many ties
 
@@ -55,9 +55,9 @@ def test_a_constant_or_broken_map_has_no_correlation(value: float) -> None:
 
 
 def test_a_defect_is_named() -> None:
-    assert defect(torch.zeros(7, 7)) is Defect.CONSTANT
-    assert defect(torch.full((7, 7), -2.5)) is Defect.CONSTANT
-    assert defect(torch.tensor([[4.0]])) is Defect.CONSTANT
-    assert defect(1 + 1e-8 * torch.rand(7, 7, dtype=torch.float64)) is Defect.CONSTANT
-    assert defect(torch.tensor([[1.0, math.nan]])) is Defect.NOT_FINITE
-    assert defect(torch.tensor([[1e-9, 2e-9]])) is None
+    assert defects(torch.zeros(7, 7)[None]) == [Defect.CONSTANT]
+    assert defects(torch.full((7, 7), -2.5)[None]) == [Defect.CONSTANT]
+    assert defects(torch.tensor([[4.0]])[None]) == [Defect.CONSTANT]
+    assert defects(1 + 1e-8 * torch.rand(7, 7, dtype=torch.float64)[None]) == [Defect.CONSTANT]
+    assert defects(torch.tensor([[1.0, math.nan]])[None]) == [Defect.NOT_FINITE]
+    assert defects(torch.tensor([[1e-9, 2e-9]])[None]) == [None]

@@ -13,7 +13,7 @@ from shared.reliability import FamiliarityLimit
 from worker.trust.stability import Stability
 from worker.trust.warnings import (
     WEAK_DECISION,
-    border_share,
+    border_shares,
     confidence_warnings,
     familiarity_warnings,
     map_warnings,
@@ -69,15 +69,19 @@ def path(*probabilities: float, agrees: bool = True) -> dict[str, Any]:
     ],
 )
 def test_a_map_is_warned_of_for_what_is_wrong_with_it(raw: Tensor, expected: list[str]) -> None:
-    assert codes(map_warnings(raw)) == expected
+    assert codes(map_warnings(raw[None])[0]) == expected
+
+
+def test_every_map_of_a_batch_is_warned_of_for_itself() -> None:
+    maps = torch.stack([bump(3, 3), bump(0, 3), torch.full((7, 7), math.nan), bump(1, 1)])
+    assert [codes(found) for found in map_warnings(maps)] == [[], ["map_at_border"], ["map_not_finite"], []]
 
 
 def test_the_border_is_measured_by_positive_evidence_alone() -> None:
     raw = bump(0, 0) + bump(3, 3) + 0.5
     raw[3, 3] = 1
     raw[0, 0] = 3
-    assert border_share(raw.clamp(min=0)) == pytest.approx(3 / 4)
-    assert border_share(-raw.abs()) == 0
+    assert border_shares(torch.stack([raw.clamp(min=0), -raw.abs()])) == [pytest.approx(3 / 4), 0]
 
 
 def test_an_unsure_answer_is_flagged_below_the_threshold_only() -> None:

@@ -1,0 +1,52 @@
+"""What is said of a method's maps: their range, their certificate, and what to know before believing them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from worker import maps
+from worker.methods.attribution import Attribution, Claim
+from worker.trust.warnings import map_warnings
+
+_TOLERANCE = {Claim.COMPLETE: 0.05}  # of an integral taken in steps; an exact map has the tolerance of its precision
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """One image's map by one method."""
+
+    raw: Tensor  # h x w
+    values: NDArray[np.float32]  # the same
+    claim: Claim
+    unit: str
+    range: tuple[float, float]
+    certificate: maps.Certificate | None  # None for a method that does not claim to add up to the score
+    warnings: list[dict[str, Any]]
+
+
+def evidence(attribution: Attribution, scores: Sequence[float]) -> list[Evidence]:
+    """What is said of the maps of a batch that explain these scores."""
+    raws = attribution.maps
+    cells = raws.double().flatten(1)
+    ranges = zip(cells.amin(1).tolist(), cells.amax(1).tolist(), strict=True)
+    said = zip(ranges, _certificates(attribution, cells.mean(1), scores), map_warnings(raws), strict=True)
+    return [
+        Evidence(raw, values, attribution.claim, attribution.unit, *one)
+        for raw, values, one in zip(raws, raws.cpu().numpy(), said, strict=True)
+    ]
+
+
+def _certificates(attribution: Attribution, means: Tensor, scores: Sequence[float]) -> list[maps.Certificate | None]:
+    if attribution.constants is None:
+        return [None] * len(scores)
+    tolerance = _TOLERANCE.get(attribution.claim, maps.TOLERANCE[attribution.maps.dtype])
+    return [
+        maps.certify(mean, constant=constant, score=score, tolerance=tolerance)
+        for mean, constant, score in zip(means.tolist(), attribution.constants.tolist(), scores, strict=True)
+    ]

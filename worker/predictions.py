@@ -1,0 +1,53 @@
+"""What a network answers, as the contract shows it: its first classes, its confidence, and what to know of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from shared.cards import ModelCard
+from worker.trust.familiarity import FamiliarityKind, familiarity
+from worker.trust.warnings import confidence_warnings, familiarity_warnings
+
+TOP = 5
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The prediction of one image, and what a reader must know of it."""
+
+    document: dict[str, Any]
+    warnings: list[dict[str, Any]]
+
+
+def predictions(card: ModelCard, logits: Tensor, order: Tensor) -> list[Prediction]:
+    """The predictions of a batch, of its N x K logits and the classes from the best down.
+
+    All are made at once here and in what follows a forward pass: each look at a tensor takes its time.
+    """
+    best = order[:, :TOP]
+    measures = (best, logits.softmax(1).gather(1, best), logits.gather(1, best))
+    tops = [
+        [
+            {"index": k, "name": card.classes[k], "probability": probability, "logit": logit}
+            for k, probability, logit in zip(*row, strict=True)
+        ]
+        for row in zip(*(measure.tolist() for measure in measures), strict=True)
+    ]
+    measured = card.reliability
+    if measured is None:
+        return [Prediction({**top[0], "confidence": None, "top": top}, []) for top in tops]
+    confidences = (logits / measured.temperature).softmax(1).gather(1, best[:, :1])[:, 0].tolist()
+    familiarities = familiarity(logits, kind=FamiliarityKind(measured.familiarity.kind)).tolist()
+    return [
+        Prediction(
+            {**top[0], "confidence": confidence, "top": top},
+            [
+                *confidence_warnings(confidence, threshold=measured.confidence_threshold),
+                *familiarity_warnings(familiar, limit=measured.familiarity),
+            ],
+        )
+        for top, confidence, familiar in zip(tops, confidences, familiarities, strict=True)
+    ]
