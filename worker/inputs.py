@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from shared.cards import InputSpec
+from worker.threads import side_by_side
 
 FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
@@ -31,9 +33,11 @@ def to_tensor(picture: Image.Image, spec: InputSpec) -> Tensor:
 
 def to_tensors(pictures: Sequence[Image.Image], spec: InputSpec) -> Tensor:
     """N RGB pictures -> normalised N x 3 x size x size tensor, channels last in memory."""
-    squares = np.stack([visible_square(picture, spec) for picture in pictures])
-    pixels = torch.from_numpy(squares).permute(0, 3, 1, 2).float() / 255
-    normal = (pixels - torch.tensor(spec.mean).view(3, 1, 1)) / torch.tensor(spec.std).view(3, 1, 1)
+    squares = np.stack(side_by_side(partial(visible_square, spec=spec), pictures))
+    pixels = torch.from_numpy(squares).float().div_(255)
+    rows = pixels.flatten(2)  # N x crop x 3 crop: long rows are normalised many times as fast as single pixels
+    rows.sub_(torch.tensor(spec.mean).repeat(spec.crop)).div_(torch.tensor(spec.std).repeat(spec.crop))
+    normal = pixels.permute(0, 3, 1, 2)
     if spec.size == spec.crop:
         return normal
     return functional.interpolate(normal, size=spec.size, mode="bilinear", align_corners=False)

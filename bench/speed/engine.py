@@ -4,7 +4,7 @@ parts."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -27,13 +27,12 @@ from worker.explain import Explanation, explain, tree_mode
 from worker.forward import Question
 from worker.inputs import crop_box, to_tensors
 from worker.models import Model
-from worker.shelf import usable_cores
+from worker.threads import side_by_side
 from worker.tree import TreeMode, infer
 
 BATCHES = (1, 8, 32)
 LIMITS = Limits.of(Settings())
 STYLE = Style()
-_READERS = ThreadPoolExecutor(usable_cores())
 
 
 def engine(n: Sizes) -> list[Figure]:
@@ -124,7 +123,7 @@ def _mapped(subject: Model, inputs: Tensor, mode: TreeMode | None) -> None:
 
 def decoded(given: Sequence[bytes]) -> list[Image.Image]:
     """Decoded side by side, as the worker's drain does."""
-    return list(_READERS.map(lambda file: decode(file, LIMITS), given))
+    return side_by_side(partial(decode, limits=LIMITS), given)
 
 
 def _explained(subject: Model, given: list[bytes], mode: TreeMode | None) -> list[Explanation]:
@@ -138,8 +137,7 @@ def _stored(blobs: BlobStore, explanations: list[Explanation]) -> None:
 
 
 def _drawn(subject: Model, given: list[bytes], explanations: list[Explanation]) -> None:
-    for file, explanation in zip(given, explanations, strict=True):
-        _overlay(subject, file, explanation)
+    side_by_side(lambda one: _overlay(subject, *one), zip(given, explanations, strict=True))
 
 
 def _job_with_overlay(subject: Model, given: list[bytes], mode: TreeMode | None, blobs: BlobStore) -> None:

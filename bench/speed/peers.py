@@ -25,6 +25,7 @@ from worker.explain import Explanation, explain, tree_mode
 from worker.forward import Question
 from worker.inputs import crop_box, to_tensor
 from worker.models import Model
+from worker.threads import side_by_side
 
 Script = Callable[[nn.Module, Tensor], NDArray[np.float32]]  # network and 1 x 3 x S x S -> h x w
 
@@ -95,9 +96,12 @@ def _trees(n: Sizes) -> list[Figure]:
 
 def _ours(subject: Model, given: list[bytes]) -> None:
     pictures, explanations = _explained(subject, given)
-    for picture, explanation in zip(pictures, explanations, strict=True):
-        raw = explanation.maps[f"{subject.card.name}.cam"]
-        _jpeg(overlay(picture, raw, crop_box(*picture.size, subject.card.input), style=STYLE))
+    side_by_side(lambda one: _drawn(subject, *one), zip(pictures, explanations, strict=True))
+
+
+def _drawn(subject: Model, picture: Image.Image, explanation: Explanation) -> bytes:
+    raw = explanation.maps[f"{subject.card.name}.cam"]
+    return _jpeg(overlay(picture, raw, crop_box(*picture.size, subject.card.input), style=STYLE))
 
 
 def _explained(subject: Model, given: list[bytes]) -> tuple[list[Image.Image], list[Explanation]]:
