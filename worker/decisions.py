@@ -43,8 +43,8 @@ def decision_maps(
     """
     edges, rivals = chosen_and_rivals(matrices, inference)
     wanted = (rivals != NO_EDGE).unsqueeze(2)
-    chosen_shares, chosen_entropy = _leaf_shares(logits, edges, matrices, inference.mode)
-    rival_shares, rival_entropy = _leaf_shares(logits, rivals, matrices, inference.mode)
+    chosen_shares, chosen_entropy = _leaf_shares(logits, edges, matrices, inference)
+    rival_shares, rival_entropy = _leaf_shares(logits, rivals, matrices, inference)
     shares = torch.where(wanted, chosen_shares - rival_shares, 0.0)  # N x S x K
     entropies = torch.where(wanted[..., 0], chosen_entropy - rival_entropy, 0.0)
     maps = torch.einsum("nsd,ndhw->nshw", shares @ weight, features)
@@ -61,20 +61,22 @@ def chosen_and_rivals(matrices: TreeMatrices, inference: TreeInference) -> tuple
 
 
 def _rivals(scores: Tensor, edges: Tensor, matrices: TreeMatrices) -> Tensor:
-    number = torch.arange(scores.shape[1], device=scores.device)
-    same_decision = matrices.decision[edges.clamp(min=0)].unsqueeze(2) == matrices.decision  # N x S x E
-    others = same_decision & (number != edges.unsqueeze(2)) & (edges != NO_EDGE).unsqueeze(2)
-    best = torch.where(others, scores.unsqueeze(1), -torch.inf).argmax(2)
-    return torch.where(others.any(2), best, NO_EDGE)
+    siblings = matrices.children[matrices.decision[edges.clamp(min=0)]]  # N x S x C
+    others = (siblings != NO_EDGE) & (siblings != edges.unsqueeze(2)) & (edges != NO_EDGE).unsqueeze(2)
+    found = scores.gather(1, siblings.clamp(min=0).flatten(1)).view_as(others)
+    best = torch.where(others, found, -torch.inf).argmax(2, keepdim=True)
+    return torch.where(others.any(2), siblings.gather(2, best)[..., 0], NO_EDGE)
 
 
-def _leaf_shares(logits: Tensor, edges: Tensor, matrices: TreeMatrices, mode: TreeMode) -> tuple[Tensor, Tensor]:
+def _leaf_shares(
+    logits: Tensor, edges: Tensor, matrices: TreeMatrices, inference: TreeInference
+) -> tuple[Tensor, Tensor]:
     """Weights of the leaves in each edge's score (N x S x K), and their entropy (N x S; 0 but in marginal mode)."""
     index = edges.clamp(min=0)
-    if mode is not TreeMode.MARGINAL:
+    if inference.mode is not TreeMode.MARGINAL:
         shares = matrices.mean[index]
         return shares, shares.new_zeros(index.shape)
-    below = matrices.membership[index].bool()
-    log_r = torch.where(below, logits.unsqueeze(1), -torch.inf).log_softmax(2)
-    r = log_r.exp()
-    return r, -torch.where(below, r * log_r, 0.0).sum(2)
+    scores = inference.scores.gather(1, index)
+    log_r = (logits.unsqueeze(1) - scores.unsqueeze(2)).clamp_(max=0)  # no leaf below an edge is above its log-sum-exp
+    r = log_r.exp().mul_(matrices.membership[index])
+    return r, -log_r.mul_(r).sum(2)

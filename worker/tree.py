@@ -36,6 +36,7 @@ class TreeMatrices:
     mean: Tensor  # E x K, membership with each row divided by its sum
     pairs: Tensor  # 2 x P, edge and class of each one in membership
     decision: Tensor  # E, number of the decision that an edge leaves
+    children: Tensor  # M x C, the edges that leave each decision, padded with NO_EDGE
     paths: Tensor  # K x S, the edges from the root down to each class, padded with NO_EDGE
     decision_count: int
 
@@ -50,8 +51,10 @@ class TreeMatrices:
         paths = [
             torch.tensor([tree.edge_into[node] for node in tree.path_to(leaf)]) for leaf in range(tree.class_count)
         ]
-        padded = pad_sequence(paths, batch_first=True, padding_value=NO_EDGE)
-        return cls(membership, mean, membership.nonzero().T, decision, padded, len(tree.decisions))
+        children = [(decision == number).nonzero()[:, 0] for number in range(len(tree.decisions))]
+        return cls(
+            membership, mean, membership.nonzero().T, decision, _padded(children), _padded(paths), len(tree.decisions)
+        )
 
     def to(self, *, device: torch.device | None = None, dtype: torch.dtype | None = None) -> TreeMatrices:
         return TreeMatrices(
@@ -59,6 +62,7 @@ class TreeMatrices:
             self.mean.to(device=device, dtype=dtype),
             self.pairs.to(device=device),
             self.decision.to(device=device),
+            self.children.to(device=device),
             self.paths.to(device=device),
             self.decision_count,
         )
@@ -124,6 +128,10 @@ def _walk(scores: Tensor, matrices: TreeMatrices) -> Tensor:
     chosen = torch.zeros_like(scores).scatter(1, first, 1.0)
     depth = matrices.membership.sum(0)
     return (chosen @ matrices.membership - depth).argmax(1)
+
+
+def _padded(rows: list[Tensor]) -> Tensor:
+    return pad_sequence(rows, batch_first=True, padding_value=NO_EDGE)
 
 
 def _per_decision(scores: Tensor, matrices: TreeMatrices, fill: float) -> Tensor:
