@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import replace
 
 import pytest
@@ -22,7 +23,7 @@ def raw(settings: Settings) -> redis.Redis:
 
 
 def take(store: JobStore, most: int = 8) -> list[Claim]:
-    return store.claim(most, claim_id=str(store.now_ms()) + str(most))
+    return store.claim(most, claim_id=secrets.token_hex(8))
 
 
 def test_an_empty_store_has_nothing_to_tell(store: JobStore) -> None:

@@ -842,6 +842,8 @@ def test_a_killed_server_comes_back_with_every_job_where_it_was(
     running, waiting = store.submit(submission(key="k", body="one")), store.submit(submission())
     claim = take_one(store)
     before: list[Job] = [store.get(job_id) for job_id in (ended, running, waiting)]
+    # While a busy disk takes its time over the last second, Redis writes nothing more.
+    wait_for(lambda: raw.info("persistence")["aof_buffer_length"] == 0, seconds=60)
     redis_server.kill()
     redis_server.wait()
     server = subprocess.Popen(embedded.prepare(settings), stdout=subprocess.DEVNULL)
