@@ -31,7 +31,6 @@ from shared.results import Result
 from shared.settings import Settings
 from shared.store import End, JobStore, Lease
 from shared.tracing import Trace, tracing
-from worker.differences import with_differences
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -148,7 +147,11 @@ class Drain:
     def _compared(self, claim: Claim, result: Result) -> Result:
         """The result, with its differences from the parent's where the job names one."""
         parent = claim.options.parent
-        return result if parent is None else with_differences(result, parent=parent, before=self._result_of(parent))
+        if parent is None:
+            return result
+        from worker.differences import with_differences  # brings torch, which nothing else here needs
+
+        return with_differences(result, parent=parent, before=self._result_of(parent))
 
     def _result_of(self, job_id: str) -> Result | None:
         """The stored result of a job; None where it is no longer there."""

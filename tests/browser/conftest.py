@@ -77,14 +77,15 @@ def browser(chromium: str) -> Iterator[Browser]:
         running.close()
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("service")
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def service(chromium: str, home: Path) -> Iterator[Service]:
-    """One service for all tests of a browser; their jobs stay, and do not disturb each other."""
+    """One service for all tests of a browser; their jobs stay, and do not disturb each other. Other files of tests may
+    come between theirs."""
     running = start(home, home / "log")
     yield running
     running.stop()
