@@ -137,16 +137,16 @@ def capacity(costs: Costs, *, rate: float, within: float, batch: int, storage: f
         return Figure(name, None, "workers", reason=reason)
     if services > 1:
         meaning = (
-            f"One service ends at {limit.rate:,.0f} a second, which is what {limit.name} takes: {services} services, "
-            "behind a proxy that sends an owner always to the same one."
+            f"One service ends at {limit.rate:,.0f} a second, which is what {limit.name} takes; "
+            f"so {services:,} services, behind a proxy that sends an owner always to the same one."
         )
-    elif needed > 1:
-        meaning = f"More workers; {limit.name} is used to {rate / limit.rate:.0%}."
     else:
-        meaning = f"One machine is enough; {limit.name} is used to {rate / limit.rate:.1%}."
+        first = "One worker is enough" if needed == 1 else "The workers' cores come first"
+        meaning = f"{first}; {limit.name} stands in the way from {limit.rate:,.0f} a second."
     controls = {
-        "services, each with a Redis": services,
-        "cores for web servers": math.ceil(rate * costs.web / BUSY),
+        "services": services,
+        "web cores": math.ceil(rate * costs.web / BUSY),
+        "Redis busy, %": 100 * rate / services * costs.redis,
         "blobs, MB/s": rate * costs.blobs / 1e6,
     }
     return Figure(name, needed * services, "workers", n=JOBS, controls=controls, meaning=meaning)
@@ -185,7 +185,8 @@ def main(
     )
     Console().print(figures.table(found, title=title))
     for figure in found:
-        Console().print(f"{figure.name.removeprefix('scaling: workers for ')}: {figure.meaning or figure.reason}")
+        name = figure.name.removeprefix("scaling: workers for ")
+        Console().print(f"{name}: {figure.meaning or figure.reason}", soft_wrap=True)
     figures.write(found, context, out / "scaling.json")
     if write_page:
         text = "\n\n".join([INTRODUCTION + title + ".", block(found, context)])

@@ -57,11 +57,12 @@ def test_the_first_limit_is_that_of_redis_or_of_the_storage() -> None:
 def test_past_the_limit_the_load_is_divided_among_services() -> None:
     costs = Costs(worker=0.01, redis=0.001, web=0.002, blobs=50_000)
     one, many = (capacity(costs, rate=rate, within=1, batch=8, storage=1e9, seed=0) for rate in (800, 80_000))
-    assert (one.controls["services, each with a Redis"], many.controls["services, each with a Redis"]) == (1, 89)
-    assert one.meaning == "More workers; Redis is used to 89%."
-    assert many.meaning.startswith("One service ends at 900 a second, which is what Redis takes: 89 services,")
+    assert (one.controls["services"], many.controls["services"]) == (1, 89)
+    assert one.meaning == "The workers' cores come first; Redis stands in the way from 900 a second."
+    assert many.meaning.startswith("One service ends at 900 a second, which is what Redis takes; so 89 services,")
+    assert one.controls["Redis busy, %"] == pytest.approx(80) and many.controls["Redis busy, %"] < 90
     assert one.value is not None and many.value is not None and 95 < many.value / one.value < 105
-    assert many.controls["cores for web servers"] == pytest.approx(80_000 * 0.002 / 0.9, abs=1)
+    assert many.controls["web cores"] == pytest.approx(80_000 * 0.002 / 0.9, abs=1)
     assert many.controls["blobs, MB/s"] == pytest.approx(4000)
     slow = capacity(costs, rate=1, within=0.001, batch=8, storage=1e9, seed=0)
     assert (
