@@ -26,7 +26,7 @@ from bench import figures
 from bench.figures import Figure
 from bench.page import block
 from bench.speed.service import BLOBS, ENGINE, per_picture
-from bench.speed.store import FAR, NEAR, ROUND_TRIP_SECONDS
+from bench.speed.store import FAR, NEAR, REDIS, ROUND_TRIP_SECONDS
 from shared.settings import REPOSITORY, Settings
 
 OUT = REPOSITORY / "bench" / "out"
@@ -38,7 +38,8 @@ INTRODUCTION = """\
 # How many workers a load needs
 
 Written by `python -m bench.scaling --write-page` from the figures of `make bench`: a simulation, not a measurement of
-so many machines. A worker has the cores of the machine that was measured.
+so many machines. A worker has the cores of the machine that was measured; web servers answer a client that polls 20
+times a second.
 
 """
 
@@ -57,17 +58,17 @@ class Costs:
     @classmethod
     def read(cls, found: Sequence[Figure]) -> Costs:
         """From the figures of `make bench`. Raises ClickException where they lack the store's or the service's."""
-        values = {one.name: one.value for one in found if one.value is not None}
-        measured = [one.controls for one in found if one.name.startswith(SINGLES) and one.value is not None]
-        if not measured or not {NEAR, FAR} <= values.keys():
+        measured = {one.name: one for one in found if one.value is not None}
+        services = [one.controls for name, one in measured.items() if name.startswith(SINGLES)]
+        if not services or not {NEAR, FAR} <= measured.keys():
             raise click.ClickException("the figures lack those of the store or the service; run: make bench")
-        controls = measured[-1]
+        near, far = (measured[name].value or math.inf for name in (NEAR, FAR))
         return cls(
-            worker=1 / controls[ENGINE],
-            redis=controls[per_picture("redis")] / 1000,
-            web=controls[per_picture("web")] / 1000,
-            trips=max(0.0, (1 / values[FAR] - 1 / values[NEAR]) / ROUND_TRIP_SECONDS),
-            blobs=controls[BLOBS] * 1000,
+            worker=1 / services[-1][ENGINE],
+            redis=measured[NEAR].controls[REDIS] / 1000,
+            web=services[-1][per_picture("web")] / 1000,
+            trips=max(0.0, (1 / far - 1 / near) / ROUND_TRIP_SECONDS),
+            blobs=services[-1][BLOBS] * 1000,
         )
 
     def away(self, round_trip: float) -> Costs:
