@@ -26,7 +26,7 @@ from web.bundle import bundle
 from web.events import EVENT_STREAM, Streams
 from web.jobs import Jobs
 from web.named_addresses import NamedAddresses
-from web.problems import problem
+from web.problems import problem, sentence_of
 from web.room import has_room, require_room
 from web.schemas import (
     ArtifactPath,
@@ -328,7 +328,9 @@ def unready(settings: Settings, *, store: JobStore, blobs: BlobStore) -> str | N
             return f"no worker was heard within {settings.heartbeat_seconds:.0f} s"
         if not has_room(blobs, settings):
             return "the disk has too little room left"
-    except (PathlightError, OSError) as error:
+    except PathlightError as error:
+        return sentence_of(error)
+    except OSError as error:
         return str(error)
     return None
 

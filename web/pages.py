@@ -86,7 +86,7 @@ def blueprint(
                 accept(one, data, settings=settings, store=store, blobs=blobs, bell=bell) for one, data in checked
             ]
         except PathlightError as error:
-            return form_page(chosen, error=told(error.code, str(error)), status=status_of(error))
+            return form_page(chosen, error=told(error.code, problems.sentence_of(error)), status=status_of(error))
         if len(job_ids) == 1:
             return redirect(url_for("pages.job", job_id=job_ids[0]), HTTPStatus.SEE_OTHER)
         return redirect(url_for("pages.several", job=job_ids), HTTPStatus.SEE_OTHER)
@@ -179,7 +179,7 @@ def blueprint(
 
     @pages.errorhandler(PathlightError)
     def trouble(error: PathlightError) -> Response:
-        return problems.page(status_of(error), code=error.code, detail=str(error))
+        return problems.page(status_of(error), code=error.code, detail=problems.sentence_of(error))
 
     @pages.after_request
     def let_keep(response: Response) -> Response:

@@ -99,6 +99,15 @@ def status_of(error: PathlightError) -> HTTPStatus:
     return HTTPStatus.BAD_REQUEST
 
 
+def sentence_of(error: PathlightError) -> str:
+    """What callers are told of an expected error. What Redis' own words name after the colon, its address, is for the
+    log."""
+    if not isinstance(error, StoreUnavailable):
+        return str(error)
+    log.warning("%s", error)
+    return str(error).partition(":")[0]
+
+
 def problem(status: HTTPStatus, *, code: str, detail: str) -> Response:
     """One problem document."""
     body = {"type": "about:blank", "title": status.phrase, "status": status.value, "detail": detail, "code": code}
@@ -134,7 +143,7 @@ def register(app: Flask) -> None:
 
     @app.errorhandler(PathlightError)
     def expected(error: PathlightError) -> Response:
-        return answer(status_of(error), code=error.code, detail=str(error))
+        return answer(status_of(error), code=error.code, detail=sentence_of(error))
 
     @app.errorhandler(RequestEntityTooLarge)
     def too_large(error: RequestEntityTooLarge) -> Response:

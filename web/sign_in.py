@@ -14,7 +14,7 @@ from shared.settings import Settings
 from web import csrf
 from web.language import gettext as _
 from web.language import told
-from web.problems import RETRY_AFTER_SECONDS
+from web.problems import RETRY_AFTER_SECONDS, sentence_of
 
 
 def blueprint(settings: Settings, keys: KeyRing) -> Blueprint:
@@ -47,7 +47,7 @@ def blueprint(settings: Settings, keys: KeyRing) -> Blueprint:
                 )
             session = keys.open_session(key)
         except StoreUnavailable as error:
-            return form_page(error=told(error.code, str(error)), status=HTTPStatus.SERVICE_UNAVAILABLE)
+            return form_page(error=told(error.code, sentence_of(error)), status=HTTPStatus.SERVICE_UNAVAILABLE)
         response = redirect(_next(), HTTPStatus.SEE_OTHER)
         response.set_cookie(
             csrf.SESSION,

@@ -58,7 +58,12 @@ def versus(target: Json, other: Json | None) -> str:
 def unit(entry: Json) -> str:
     """The unit of a map's values, as it stands behind a number."""
     name = entry.get("unit", "logit")
-    words = {"logit": _("logit units"), "probability": _("(probability)"), "arbitrary": _("(arbitrary)")}
+    words = {
+        "logit": _("logit units"),
+        "probability": _("(probability)"),
+        "activation": _("(activation)"),
+        "arbitrary": _("(arbitrary)"),
+    }
     return words[name].striptags() if name in words else f"({name})"
 
 

@@ -385,7 +385,7 @@ def test_without_redis_submit_answers_503_and_health_says_why(
 ) -> None:
     redis_server.kill()
     redis_server.wait()
-    refused(send(), 503, "store_unavailable")
+    assert refused(send(), 503, "store_unavailable") == "Redis does not answer", "its address is nobody's business"
     refused(client.get("/readyz"), 503, "not_ready")
     assert client.get("/healthz").status_code == 200
 

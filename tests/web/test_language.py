@@ -21,7 +21,7 @@ from shared.report.outcome import NO_ANSWER
 from shared.report.page import TITLE
 from shared.settings import REPOSITORY, Settings
 from shared.store import JobStore
-from web import language
+from web import language, stage
 from web.app import create_app
 from web.language import gettext, told
 
@@ -144,6 +144,14 @@ def texts_of(card: ModelCard) -> Iterator[str]:
     if card.hierarchy:
         found.append(card.hierarchy.origin)
     return filter(None, found)
+
+
+def test_every_unit_of_a_map_has_words_of_the_readers(app: Flask) -> None:
+    methods = "".join(path.read_text("utf-8") for path in (REPOSITORY / "worker" / "methods").glob("*.py"))
+    units = set(re.findall(r'Attribution\(.*, "(\w+)", Claim', methods))
+    assert {"logit", "activation"} <= units
+    with app.test_request_context("/?lang=ja"):
+        assert not [unit for unit in units if unit in stage.unit({"unit": unit})]
 
 
 def test_a_sentence_in_two_places_is_translated_alike(catalogue: Catalogue) -> None:

@@ -35,7 +35,7 @@ export async function show(element, shown) {
     return;
   }
   map.canvas.setAttribute("aria-label", shown.alt);
-  part(element, "colours").disabled = shown.contrast;
+  part(element, "colours").parentElement.hidden = shown.contrast; // two things have one table, of two colours
   legend(element, map);
 }
 
