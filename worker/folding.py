@@ -39,11 +39,11 @@ def _pairs(network: nn.Module) -> Iterator[tuple[str, str]]:
         names = str(source.target), str(node.target)
         convolution, norm = map(network.get_submodule, names)
         plain = type(convolution) is nn.Conv2d and type(norm) is nn.BatchNorm2d  # heirs may do more
-        if plain and _is_bare(convolution) and _is_bare(norm) and times[source.target] == times[node.target] == 1:
+        if plain and is_bare(convolution) and is_bare(norm) and times[source.target] == times[node.target] == 1:
             yield names
 
 
-def _is_bare(module: nn.Module) -> bool:
+def is_bare(module: nn.Module) -> bool:
     """Whether a layer is no more than its own parameters and, for a batch norm, its running statistics."""
     hooked = module._forward_hooks or module._forward_pre_hooks
     return not hooked and not module.training and getattr(module, "running_mean", True) is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -13,9 +14,14 @@ from shared.errors import ModelUnavailable
 from worker.anatomy import PooledLinear, dissect
 from worker.architectures import build
 from worker.folding import fold_batch_norms
+from worker.fusing import fuse
 from worker.precision import InBf16
 from worker.tree import TreeMatrices
 from worker.weights import load_weights
+
+# Of pictures that go through a trunk together on a CPU: the activations of more fit neither its caches nor the memory
+# that an allocator keeps, so that each picture takes longer.
+PIXELS_AT_ONCE = 8 * 224**2
 
 
 @dataclass(frozen=True)
@@ -47,7 +53,8 @@ class Model:
             parts = dissect(network, size=card.input.size, kind=card.head)
         except ModelUnavailable as error:
             raise ModelUnavailable(f"{card.name}: {error}") from error
-        return cls(card, InBf16(parts.trunk) if bf16 else parts.trunk, parts.head)
+        trunk = fuse(parts.trunk.to(torch.bfloat16 if bf16 else torch.float32), size=card.input.size)
+        return cls(card, InBf16(trunk) if bf16 else trunk, parts.head)
 
     @property
     def precision(self) -> str:
@@ -89,8 +96,8 @@ class Model:
     def features(self, inputs: Tensor) -> Tensor:
         """N x 3 x S x S -> fp32 N x D x h x w."""
         x = inputs.to(self.device).contiguous(memory_format=torch.channels_last)
-        features: Tensor = self.trunk(x)
-        return features.float().contiguous()
+        parts = math.ceil(len(x) * self.card.input.size**2 / PIXELS_AT_ONCE) if x.device.type == "cpu" else 1
+        return torch.cat([self.trunk(part).float().contiguous() for part in x.tensor_split(max(1, parts))])
 
     def logits(self, features: Tensor) -> Tensor:
         """N x D x h x w -> fp32 N x K."""

@@ -13,12 +13,12 @@ log = logging.getLogger(__name__)
 
 
 class InBf16(nn.Module):
-    """A trunk that computes in bf16, between fp32 pictures and fp32 features. Whatever is made of the features is made
+    """A trunk in bf16, between fp32 pictures and fp32 features. Whatever is made of the features is made
     in fp32, so that certificates hold to the tolerance of fp32."""
 
     def __init__(self, trunk: nn.Module) -> None:
         super().__init__()
-        self.trunk = trunk.to(torch.bfloat16)
+        self.trunk = trunk
 
     def forward(self, x: Tensor) -> Tensor:
         features: Tensor = self.trunk(x.to(torch.bfloat16))

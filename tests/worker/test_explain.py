@@ -272,3 +272,13 @@ def test_a_picture_of_one_pixel_is_explained_without_a_nan(load: Callable[[str],
     model = load("nbdt-cifar10")
     explanation = explain(model, [Image.new("RGB", (1, 1), "white")], [question(model)])[0]
     assert np.isfinite(raw_map(explanation)).all()
+
+
+@pytest.mark.parametrize("at_once", [1, 3 * 32**2, 7 * 32**2 + 1])
+def test_a_batch_that_goes_through_the_trunk_in_parts_has_the_features_of_each_picture(
+    at_once: int, load: Callable[[str], Model], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, inputs = load("nbdt-cifar10"), torch.randn(7, 3, 32, 32)
+    whole = model.features(inputs)
+    monkeypatch.setattr("worker.models.PIXELS_AT_ONCE", at_once)
+    assert torch.allclose(model.features(inputs), whole, atol=1e-5)

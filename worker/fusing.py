@@ -1,0 +1,167 @@
+"""Convolutions that add and rectify as they go: what follows one is done while its output is at hand, and its weights
+lie as this processor reads them fastest.
+
+The operations are those that torch.compile gives to oneDNN, which need no compiler. They have no gradients; where those
+are asked for, the trunk as it was serves.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, fx, nn
+from torch.fx.passes.shape_prop import ShapeProp
+
+from worker.folding import is_bare
+
+TOLERANCE = {
+    torch.float32: 1e-4,
+    torch.bfloat16: 0.05,
+}  # of the largest feature; sums are rounded less often than before
+PROBES = 2  # random pictures on which both must give the same
+
+_ADDITIONS = (operator.add, operator.iadd, torch.add)
+_RECTIFIERS = (torch.relu, nn.functional.relu)
+
+
+class Fused(nn.Module):
+    """A trunk and its quicker twin."""
+
+    def __init__(self, plain: nn.Module, quick: nn.Module) -> None:
+        super().__init__()
+        self.plain = plain
+        self.quick = quick
+
+    def forward(self, x: Tensor) -> Tensor:
+        features: Tensor = (self.plain if x.requires_grad else self.quick)(x)
+        return features
+
+
+class Convolution(nn.Module):
+    """A convolution, perhaps the sum of its output and another tensor, perhaps the positive part of it all."""
+
+    def __init__(self, layer: nn.Conv2d, shape: torch.Size, *, relu: bool, overwrite: bool) -> None:
+        super().__init__()
+        self._geometry = layer.padding, layer.stride, layer.dilation, layer.groups
+        weight = layer.weight.detach().to_mkldnn()
+        self._weight = torch.ops.aten.mkldnn_reorder_conv2d_weight(weight, *self._geometry, list(shape))
+        self._bias = layer.bias
+        self._relu = relu
+        self._overwrite = overwrite  # the tensor that is added is nobody else's, and may hold the sum
+
+    def forward(self, x: Tensor, other: Tensor | None = None) -> Tensor:
+        layer = (self._weight, self._bias, *self._geometry)
+        after = "relu" if self._relu else None
+        out: Tensor
+        if other is None:
+            out = torch.ops.mkldnn._convolution_pointwise(x, *layer, after or "none", [], "")
+        elif self._overwrite:
+            out = torch.ops.mkldnn._convolution_pointwise_.binary(other, x, *layer, "add", 1.0, after, [], "")
+        else:
+            out = torch.ops.mkldnn._convolution_pointwise.binary(x, other, *layer, "add", 1.0, after, [], "")
+        return out
+
+    def __deepcopy__(self, memo: dict[int, object]) -> Convolution:
+        return self  # nothing in it ever changes, and torch cannot copy weights that lie so
+
+
+def fuse(trunk: nn.Module, *, size: int) -> nn.Module:
+    """A trunk in evaluation mode with its quicker twin, where it has convolutions to gain by, lies on a processor whose
+    torch has oneDNN, can be traced, and gives the same features of random pictures of `size` pixels a side."""
+    weight = next((layer.weight for layer in trunk.modules() if type(layer) is nn.Conv2d), None)
+    if weight is None or weight.device.type != "cpu" or not torch.backends.mkldnn.is_available():
+        return trunk
+    probe = torch.randn(PROBES, 3, size, size, generator=torch.Generator().manual_seed(0))
+    inputs = probe.to(weight.dtype).contiguous(memory_format=torch.channels_last)
+    try:
+        with torch.no_grad():
+            quick = _quick(trunk, inputs)
+            features, own = trunk(inputs), quick(inputs)
+    except Exception:  # a network may do what it likes with the stand-ins that a trace sends through it
+        return trunk
+    largest = float(features.abs().max())
+    same = own.shape == features.shape and float((own - features).abs().max()) <= TOLERANCE[weight.dtype] * largest
+    return Fused(trunk, quick).eval() if same else trunk
+
+
+def _quick(trunk: nn.Module, inputs: Tensor) -> fx.GraphModule:
+    module = fx.GraphModule(trunk, fx.Tracer().trace(trunk))
+    for node in _calls(module, nn.Identity):
+        node.replace_all_uses_with(node.all_input_nodes[0])
+        module.graph.erase_node(node)
+    ShapeProp(module).propagate(inputs)
+    for number, node in enumerate(_calls(module, nn.Conv2d)):
+        _fuse(module, node, name=f"convolution_{number}")
+    module.graph.eliminate_dead_code()
+    module.recompile()
+    module.delete_all_unused_submodules()
+    return module.eval()
+
+
+def _calls(module: fx.GraphModule, kind: type[nn.Module]) -> Iterator[fx.Node]:
+    """The calls of bare modules of one kind, and not of its heirs, which may do more."""
+    for node in list(module.graph.nodes):
+        layer = _layer(module, node)
+        if type(layer) is kind and is_bare(layer):
+            yield node
+
+
+def _layer(module: fx.GraphModule, node: fx.Node) -> nn.Module | None:
+    return module.get_submodule(str(node.target)) if node.op == "call_module" else None
+
+
+def _fuse(module: fx.GraphModule, node: fx.Node, *, name: str) -> None:
+    """Put a convolution and what follows it alone, an addition and then a ReLU, into one."""
+    layer = _layer(module, node)
+    assert isinstance(layer, nn.Conv2d)
+    if layer.padding_mode != "zeros" or isinstance(layer.padding, str):
+        return
+    last, other = node, _added(node)
+    overwrite = other is not None and _is_spent(module, other, node)
+    if other is not None:
+        (last,) = node.users
+    relu = len(last.users) == 1 and _rectifies(module, next(iter(last.users)))
+    if relu:
+        (last,) = last.users
+    (source,) = node.all_input_nodes
+    module.add_submodule(name, Convolution(layer, _shape(source), relu=relu, overwrite=overwrite))
+    with module.graph.inserting_after(last):
+        fused = module.graph.call_module(name, (source,) if other is None else (source, other))
+    fused.meta = last.meta
+    last.replace_all_uses_with(fused)
+
+
+def _added(node: fx.Node) -> fx.Node | None:
+    """The tensor of the same shape to which alone a node's value is added."""
+    user = next(iter(node.users))
+    if len(node.users) > 1 or user.op != "call_function" or user.target not in _ADDITIONS or user.kwargs:
+        return None
+    others = [one for one in user.args if one is not node]
+    other = others[0] if len(others) == 1 else None
+    return other if isinstance(other, fx.Node) and _shape(other) == _shape(node) else None
+
+
+def _is_spent(module: fx.GraphModule, other: fx.Node, node: fx.Node) -> bool:
+    """Whether a tensor is a convolution's own output, read before it is added to `node` by layers that keep none of it,
+    and never after."""
+    (addition,) = node.users
+    nodes = list(module.graph.nodes)
+    rest = [user for user in other.users if user is not addition]
+    return isinstance(_layer(module, other), (nn.Conv2d, Convolution)) and all(
+        isinstance(_layer(module, user), (nn.Conv2d, Convolution, nn.BatchNorm2d))
+        and nodes.index(user) < nodes.index(addition)
+        for user in rest
+    )
+
+
+def _rectifies(module: fx.GraphModule, node: fx.Node) -> bool:
+    if node.op == "call_module":
+        return type(_layer(module, node)) is nn.ReLU
+    return node.target in (("relu", "relu_") if node.op == "call_method" else _RECTIFIERS)
+
+
+def _shape(node: fx.Node) -> torch.Size:
+    shape: torch.Size = node.meta["tensor_meta"].shape
+    return shape
