@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from statistics import median as middle
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from bench.figures import Figure, estimate, median
 from bench.quality.context import Sizes, progress
 from bench.speed.subjects import UPSTREAM, random_model
+from worker.fusing import Convolution, Fused
 from worker.models import Model
-from worker.precision import computes_bf16
+from worker.precision import InBf16, computes_bf16
 
 SIDE = 2048  # of the matrices
 
@@ -108,36 +110,63 @@ def _where_time_goes(layers: list[Layer], whole: float, peak: float) -> str:
 
 def _layers(model: Model, inputs: Tensor, rounds: int) -> tuple[list[Layer], float]:
     """The convolutions of a trunk, and the seconds of the whole pass; medians of the rounds."""
-    began: dict[nn.Module, float] = {}
-    seconds: dict[str, list[float]] = {}
-    operations: dict[str, int] = {}
-    handles = []
-    for name, module in model.trunk.named_modules():
-        if not isinstance(module, nn.Conv2d):
-            continue
-
-        def enter(layer: nn.Module, given: Any) -> None:
-            began[layer] = time.perf_counter()
-
-        def leave(layer: nn.Module, given: Any, out: Tensor, name: str = name) -> None:
-            seconds.setdefault(name, []).append(time.perf_counter() - began[layer])
-            weight = layer.weight
-            assert isinstance(weight, Tensor)
-            operations[name] = 2 * out.numel() * weight[0].numel()
-
-        handles += [module.register_forward_pre_hook(enter), module.register_forward_hook(leave)]
+    operations = _by_convolution(_plain(model), inputs)
+    seconds: list[list[float]] = []
     whole = []
     for _ in range(rounds):
-        start = time.perf_counter()
-        model.features(inputs)
-        whole.append(time.perf_counter() - start)
-    for handle in handles:
-        handle.remove()
-    return [Layer(name, operations[name], middle(taken)) for name, taken in seconds.items()], middle(whole)
+        times: list[float] = []
+        with _hooked(model.trunk, lambda layer, out, taken, times=times: times.append(taken)):  # type: ignore[misc]
+            start = time.perf_counter()
+            model.features(inputs)
+            whole.append(time.perf_counter() - start)
+        # A large batch goes through the trunk in parts, one after the other.
+        seconds.append([sum(times[layer :: len(operations)]) for layer in range(len(operations))])
+    medians = map(middle, zip(*seconds, strict=True))
+    layers = [Layer(name, count, taken) for (name, count), taken in zip(operations.items(), medians, strict=True)]
+    return layers, middle(whole)
+
+
+def _by_convolution(trunk: nn.Module, inputs: Tensor) -> dict[str, int]:
+    """Floating-point operations of each convolution by its name, in the order in which they are called."""
+    names = {module: name for name, module in trunk.named_modules()}
+    found: dict[str, int] = {}
+
+    def count(layer: nn.Module, out: Tensor, taken: float) -> None:
+        assert isinstance(layer, nn.Conv2d)
+        found[names[layer]] = 2 * out.numel() * layer.weight[0].numel()
+
+    with _hooked(trunk, count), torch.inference_mode():
+        trunk(inputs.to(next(trunk.parameters()).dtype))
+    return found
+
+
+@contextmanager
+def _hooked(trunk: nn.Module, heard: Callable[[nn.Module, Tensor, float], None]) -> Iterator[None]:
+    """Hear of each convolution's output and seconds, as it is called."""
+    began: list[float] = []
+
+    def enter(layer: nn.Module, given: Any) -> None:
+        began.append(time.perf_counter())
+
+    def leave(layer: nn.Module, given: Any, out: Tensor) -> None:
+        heard(layer, out, time.perf_counter() - began.pop())
+
+    convolutions = [module for module in trunk.modules() if isinstance(module, nn.Conv2d | Convolution)]
+    handles = [module.register_forward_pre_hook(enter) for module in convolutions]
+    handles += [module.register_forward_hook(leave) for module in convolutions]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _plain(model: Model) -> nn.Module:
+    """The trunk whose convolutions are torch's own layers."""
+    trunk = model.trunk.trunk if isinstance(model.trunk, InBf16) else model.trunk
+    return trunk.plain if isinstance(trunk, Fused) else trunk
 
 
 def _operations(model: Model, inputs: Tensor) -> int:
     """Floating-point operations of one forward pass; a multiplication with its addition counts as two."""
-    with FlopCounterMode(display=False) as counter:
-        model.features(inputs)
-    return int(counter.get_total_flops())
+    return sum(_by_convolution(_plain(model), inputs).values())
