@@ -133,7 +133,7 @@ def poison(rig: Rig, size: Size) -> None:
 def out_of_memory(rig: Rig, size: Size) -> None:
     """The processes that met a MemoryError live on."""
     jobs = [rig.deliver(6, Behaviour.OUT_OF_MEMORY, ends=("out_of_memory",)) for _ in range(size.faults)]
-    _await_end(rig, [*jobs, rig.deliver(6)], seconds=60)
+    _await_end(rig, [*jobs, rig.deliver(6, ticks=25)], seconds=60)  # half a second, in which a process could end late
     struck = {e.pid for e in of_kind(rig.events(), Claimed) if e.job in jobs}
     assert struck and all(map(alive, struck)), "a MemoryError cost a worker"
 
