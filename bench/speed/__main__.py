@@ -34,7 +34,8 @@ INTRODUCTION = """\
 # What the engine and the service cost
 
 Written by `make bench`; every number on this page was measured by it. What is compared ran in turns within one run.
-Intervals are 95 % bootstrap intervals over the rounds; the value is their median.
+Intervals are 95 % bootstrap intervals over the rounds; the value is their median. What torch.compile, ONNX Runtime and
+OpenVINO make of the same networks: [runtimes.md](runtimes.md).
 """
 
 
