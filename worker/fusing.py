@@ -1,15 +1,14 @@
 """Convolutions that add and rectify as they go: what follows one is done while its output is at hand, and its weights
-lie as this processor reads them fastest. In bf16, max pooling behind them is quicker too.
+lie as this processor reads them fastest.
 
-The convolutions are those that torch.compile gives to oneDNN, which need no compiler. They have no gradients; where
-those are asked for, the trunk as it was serves.
+The operations are those that torch.compile gives to oneDNN, which need no compiler. They have no gradients; where those
+are asked for, the trunk as it was serves.
 """
 
 from __future__ import annotations
 
 import operator
 from collections.abc import Iterator
-from functools import reduce
 
 import torch
 from torch import Tensor, fx, nn
@@ -49,12 +48,12 @@ class Convolution(nn.Module):
         weight = layer.weight.detach().to_mkldnn()
         self._weight = torch.ops.aten.mkldnn_reorder_conv2d_weight(weight, *self._geometry, list(shape))
         self._bias = layer.bias
-        self.relu = relu
+        self._relu = relu
         self._overwrite = overwrite  # the tensor that is added is nobody else's, and may hold the sum
 
     def forward(self, x: Tensor, other: Tensor | None = None) -> Tensor:
         layer = (self._weight, self._bias, *self._geometry)
-        after = "relu" if self.relu else None
+        after = "relu" if self._relu else None
         out: Tensor
         if other is None:
             out = torch.ops.mkldnn._convolution_pointwise(x, *layer, after or "none", [], "")
@@ -66,34 +65,6 @@ class Convolution(nn.Module):
 
     def __deepcopy__(self, memo: dict[int, object]) -> Convolution:
         return self  # nothing in it ever changes, and torch cannot copy weights that lie so
-
-
-class MaxPool(nn.Module):
-    """Max pooling of bf16 values none of which is negative. They are in the order of the integers that have the same
-    bits, and those a processor compares many at a time."""
-
-    def __init__(self, *, kernel: int, stride: int, padding: int) -> None:
-        super().__init__()
-        self._kernel, self._stride, self._padding = kernel, stride, padding
-
-    @classmethod
-    def of(cls, layer: nn.MaxPool2d) -> MaxPool | None:
-        """What does the same as a layer; None where it does more than to pool over squares."""
-        kernel, stride, padding = layer.kernel_size, layer.stride, layer.padding
-        if layer.dilation != 1 or layer.ceil_mode or layer.return_indices:
-            return None
-        if not (isinstance(kernel, int) and isinstance(stride, int) and isinstance(padding, int)):
-            return None
-        return cls(kernel=kernel, stride=stride, padding=padding)
-
-    def forward(self, x: Tensor) -> Tensor:
-        bits = nn.functional.pad(x.view(torch.int16), (self._padding,) * 4)
-        rows = self._over_rows(bits)
-        return self._over_rows(rows.transpose(2, 3)).transpose(2, 3).view(torch.bfloat16)
-
-    def _over_rows(self, bits: Tensor) -> Tensor:
-        last = bits.shape[2] - self._kernel + 1
-        return reduce(torch.maximum, (bits[:, :, i : last + i : self._stride] for i in range(self._kernel)))
 
 
 def fuse(trunk: nn.Module, *, size: int) -> nn.Module:
@@ -123,8 +94,6 @@ def _quick(trunk: nn.Module, inputs: Tensor) -> fx.GraphModule:
     ShapeProp(module).propagate(inputs)
     for number, node in enumerate(_calls(module, nn.Conv2d)):
         _fuse(module, node, name=f"convolution_{number}")
-    if inputs.dtype == torch.bfloat16:
-        _pool_by_bits(module)
     module.graph.eliminate_dead_code()
     module.recompile()
     module.delete_all_unused_submodules()
@@ -162,16 +131,6 @@ def _fuse(module: fx.GraphModule, node: fx.Node, *, name: str) -> None:
         fused = module.graph.call_module(name, (source,) if other is None else (source, other))
     fused.meta = last.meta
     last.replace_all_uses_with(fused)
-
-
-def _pool_by_bits(module: fx.GraphModule) -> None:
-    """Pool quickly what a convolution has rectified."""
-    for node in _calls(module, nn.MaxPool2d):
-        source, layer = _layer(module, node.all_input_nodes[0]), _layer(module, node)
-        assert isinstance(layer, nn.MaxPool2d)
-        pool = MaxPool.of(layer) if isinstance(source, Convolution) and source.relu else None
-        if pool is not None:
-            module.set_submodule(str(node.target), pool)
 
 
 def _added(node: fx.Node) -> fx.Node | None:

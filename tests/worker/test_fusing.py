@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from tests.worker.test_folding import INPUT, Undecided, used
 from worker.anatomy import dissect
 from worker.folding import fold_batch_norms
-from worker.fusing import Convolution, Fused, MaxPool, fuse
+from worker.fusing import Convolution, Fused, fuse
 from worker.networks import NETWORKS
 
 SIZE = INPUT.shape[-1]
@@ -40,32 +40,6 @@ def test_a_fused_trunk_gives_the_same_features_in_fewer_steps(name: str, rectifi
         for inputs in (INPUT.to(dtype), INPUT[:1].to(dtype)):
             expected = trunk(inputs)
             assert (fused(inputs) - expected).abs().max() <= {4: 1e-5, 2: 0.03}[dtype.itemsize] * expected.abs().max()
-
-
-@pytest.mark.parametrize("layer", [nn.MaxPool2d(2), nn.MaxPool2d(3, 2, 1), nn.MaxPool2d(3, 1), nn.MaxPool2d(5, 3, 2)])
-@pytest.mark.parametrize("side", [11, 12, 13])
-def test_pooling_by_bits_gives_the_same_values(layer: nn.MaxPool2d, side: int) -> None:
-    pool = MaxPool.of(layer)
-    assert pool is not None
-    x = torch.randn(2, 3, side, side).relu().to(torch.bfloat16).contiguous(memory_format=torch.channels_last)
-    assert torch.equal(pool(x), layer(x))
-    assert pool(x).is_contiguous(memory_format=torch.channels_last)
-
-
-def test_only_bf16_values_that_were_rectified_are_pooled_by_bits() -> None:
-    def layers(*between: nn.Module) -> nn.Module:
-        return nn.Sequential(nn.Conv2d(3, 4, 3), *between, nn.MaxPool2d(2)).eval().requires_grad_(False)
-
-    for trunk, dtype, pools in (
-        (layers(nn.ReLU()), torch.bfloat16, 1),
-        (layers(nn.ReLU()), torch.float32, 0),
-        (layers(), torch.bfloat16, 0),
-    ):
-        fused = fuse(trunk.to(dtype), size=SIZE)
-        assert isinstance(fused, Fused)
-        assert steps(fused.quick, MaxPool) == pools and steps(fused.plain, nn.MaxPool2d) == 1
-    for more in (nn.MaxPool2d(2, ceil_mode=True), nn.MaxPool2d(2, dilation=2), nn.MaxPool2d((2, 3))):
-        assert MaxPool.of(more) is None
 
 
 def test_where_gradients_are_asked_for_they_are_those_of_the_trunk() -> None:
