@@ -220,7 +220,7 @@ class _Tracer(fx.Tracer):
         return module_qualified_name.count(".") + 1 >= self._depth or super().is_leaf_module(m, module_qualified_name)
 
 
-class _Shapes(fx.Interpreter):
+class Shapes(fx.Interpreter):
     """Runs a graph and notes the shape of every tensor."""
 
     def __init__(self, module: fx.GraphModule) -> None:
@@ -240,7 +240,7 @@ def _trace(network: nn.Module, probe: Tensor, depth: int) -> _Trace | None:
     try:
         graph = _Tracer(depth).trace(network)
         module = fx.GraphModule(network, graph)
-        shapes = _Shapes(module)
+        shapes = Shapes(module)
         shapes.run(probe)
     except Exception:  # a network may do what it likes with the stand-ins that a trace sends through it
         return None

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor, fx, nn
-from torch.fx.passes.shape_prop import ShapeProp
 
+from worker.anatomy import Shapes
 from worker.folding import is_bare
 
 TOLERANCE = {
@@ -91,9 +91,10 @@ def _quick(trunk: nn.Module, inputs: Tensor) -> fx.GraphModule:
     for node in _calls(module, nn.Identity):
         node.replace_all_uses_with(node.all_input_nodes[0])
         module.graph.erase_node(node)
-    ShapeProp(module).propagate(inputs)
+    shapes = Shapes(module)
+    shapes.run(inputs)
     for number, node in enumerate(_calls(module, nn.Conv2d)):
-        _fuse(module, node, name=f"convolution_{number}")
+        _fuse(module, node, shapes.found, name=f"convolution_{number}")
     module.graph.eliminate_dead_code()
     module.recompile()
     module.delete_all_unused_submodules()
@@ -112,13 +113,13 @@ def _layer(module: fx.GraphModule, node: fx.Node) -> nn.Module | None:
     return module.get_submodule(str(node.target)) if node.op == "call_module" else None
 
 
-def _fuse(module: fx.GraphModule, node: fx.Node, *, name: str) -> None:
+def _fuse(module: fx.GraphModule, node: fx.Node, shapes: dict[fx.Node, torch.Size], *, name: str) -> None:
     """Put a convolution and what follows it alone, an addition and then a ReLU, into one."""
     layer = _layer(module, node)
     assert isinstance(layer, nn.Conv2d)
     if layer.padding_mode != "zeros" or isinstance(layer.padding, str):
         return
-    last, other = node, _added(node)
+    last, other = node, _added(node, shapes)
     overwrite = other is not None and _is_spent(module, other, node)
     if other is not None:
         (last,) = node.users
@@ -126,21 +127,21 @@ def _fuse(module: fx.GraphModule, node: fx.Node, *, name: str) -> None:
     if relu:
         (last,) = last.users
     (source,) = node.all_input_nodes
-    module.add_submodule(name, Convolution(layer, _shape(source), relu=relu, overwrite=overwrite))
+    module.add_submodule(name, Convolution(layer, shapes[source], relu=relu, overwrite=overwrite))
     with module.graph.inserting_after(last):
         fused = module.graph.call_module(name, (source,) if other is None else (source, other))
-    fused.meta = last.meta
+    shapes[fused] = shapes[last]
     last.replace_all_uses_with(fused)
 
 
-def _added(node: fx.Node) -> fx.Node | None:
+def _added(node: fx.Node, shapes: dict[fx.Node, torch.Size]) -> fx.Node | None:
     """The tensor of the same shape to which alone a node's value is added."""
     user = next(iter(node.users))
     if len(node.users) > 1 or user.op != "call_function" or user.target not in _ADDITIONS or user.kwargs:
         return None
     others = [one for one in user.args if one is not node]
     other = others[0] if len(others) == 1 else None
-    return other if isinstance(other, fx.Node) and _shape(other) == _shape(node) else None
+    return other if isinstance(other, fx.Node) and shapes.get(other) == shapes[node] else None
 
 
 def _is_spent(module: fx.GraphModule, other: fx.Node, node: fx.Node) -> bool:
@@ -160,8 +161,3 @@ def _rectifies(module: fx.GraphModule, node: fx.Node) -> bool:
     if node.op == "call_module":
         return type(_layer(module, node)) is nn.ReLU
     return node.target in (("relu", "relu_") if node.op == "call_method" else _RECTIFIERS)
-
-
-def _shape(node: fx.Node) -> torch.Size:
-    shape: torch.Size = node.meta["tensor_meta"].shape
-    return shape
