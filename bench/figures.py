@@ -29,7 +29,19 @@ Statistic = Callable[[NDArray[np.float64]], float]  # samples, one row each, to 
 
 ROUNDS = 1000  # of a bootstrap
 COVERAGE = 0.95
-PACKAGES = ("captum", "grad-cam", "nbdt", "numpy", "pillow", "scikit-learn", "torch", "torchcam", "torchvision")
+PACKAGES = (
+    "captum",
+    "grad-cam",
+    "nbdt",
+    "numpy",
+    "onnxruntime",
+    "openvino",
+    "pillow",
+    "scikit-learn",
+    "torch",
+    "torchcam",
+    "torchvision",
+)
 _COMPARE = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt}
 _CLAUSE = re.compile(r"(?:(low|high) )?(>=|<=|>|<) (-?[0-9.]+(?:e-?[0-9]+)?)")
 

@@ -1,6 +1,6 @@
 """Measure what other runtimes make of the same trunks, in turns with ours, and write docs/runtimes.md.
 
-    python -m bench.runtimes [--quick] [--write-page]
+    python -m bench.runtimes [--quick] [--write-page] [MODEL ...]
 
 What is installed runs in turns with ours. ONNX Runtime and OpenVINO are no part of Pathlight; in a folder of their own
 they leave its environment as it is:
@@ -36,7 +36,7 @@ from worker.shelf import usable_cores
 OUT = REPOSITORY / "bench" / "out"
 OURS = "pathlight"
 WINS = 1.15  # times our speed, on shipped and upstream networks, would be worth another dependency
-FULL: Sizes = {"rounds": 7, "models": 4, "batches": 3}
+FULL: Sizes = {"rounds": 5, "models": 4, "batches": 3}
 QUICK: Sizes = {"rounds": 1, "models": 1, "batches": 1}
 BATCHES = (1, 8, 32)
 TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -105,13 +105,14 @@ RUNTIMES: Mapping[str, Start] = {"torch.compile": compiled, "ONNX Runtime": onnx
 
 
 @click.command(help=__doc__)
+@click.argument("names", metavar="[MODEL ...]", nargs=-1, type=click.Choice(MODELS))
 @click.option("--quick", is_flag=True, help="A trial on one network; its figures mean little.")
 @click.option("--out", type=click.Path(path_type=Path), default=OUT, help="The folder of runtimes.json.")
 @click.option("--write-page", is_flag=True, help="Write docs/runtimes.md too.")
-def main(quick: bool, out: Path, write_page: bool) -> None:
+def main(names: tuple[str, ...], quick: bool, out: Path, write_page: bool) -> None:
     torch.set_num_threads(usable_cores())
     n = QUICK if quick else FULL
-    found = {name: _of_model(name, n) for name in MODELS[: n["models"]]}
+    found = {name: _of_model(name, n) for name in names or MODELS[: n["models"]]}
     every = [figure for section in found.values() for figure in section]
     machine = figures.machine(seed=0)
     Console().print(figures.table(every, title="Other runtimes"))
