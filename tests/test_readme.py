@@ -44,7 +44,7 @@ def test_the_command_line_teaches_itself(name: str) -> None:
 
 
 def test_make_run_starts_what_the_flow_tests_start() -> None:
-    command = ["make", "--dry-run", "--old-file=.venv/.run", "run"]
+    command = ["make", "--dry-run", "--no-print-directory", "--old-file=.venv/.run", "run"]
     shown = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
     assert shown.splitlines()[-1] == "exec .venv/bin/pathlight run"
 

@@ -22,6 +22,10 @@ class Race:
     seconds: Mapping[str, NDArray[np.float64]]
     images: int
 
+    def ms(self, name: str) -> float:
+        """Milliseconds an image of one runner, by its median round."""
+        return float(1000 * np.median(self.seconds[name]) / self.images)
+
     def rate(self, name: str, *, figure: str, meaning: str) -> Figure:
         """Images a second of one runner, by its median round."""
         return estimate(figure, self.images / self.seconds[name], unit="images/s", statistic=median, meaning=meaning)

@@ -32,7 +32,7 @@ from shared.jobs import JobOptions
 from shared.results import Result
 from shared.settings import REPOSITORY, Settings
 from worker.answers import Asked, answer
-from worker.shelf import Shelf
+from worker.shelf import Shelf, usable_cores
 
 CLIENTS = 8
 START_SECONDS = 120.0
@@ -142,6 +142,7 @@ def _saturated(
     }
     rates: dict[str, list[float]] = {"engine": [], **{way: [] for way in ways}}
     spent: dict[str, Counter[str]] = {way: Counter() for way in ways}
+    walls = dict.fromkeys(ways, 0.0)
     with TemporaryDirectory() as folder:
         blobs = BlobStore(Path(folder))
         for serve in (lambda files: _engine(shelf, blobs, files, options), *ways.values()):
@@ -151,9 +152,12 @@ def _saturated(
             rates["engine"].append(jobs / _seconds(lambda files=files: _engine(shelf, blobs, files, options)))  # type: ignore[misc]
             for way, serve in ways.items():
                 files = [_numbered(next(numbers), title) for _ in range(jobs)]
-                before = it.cpu_seconds()
-                rates[way].append(jobs / _seconds(lambda serve=serve, files=files: serve(files)))  # type: ignore[misc]
-                spent[way].update({name: seconds - before[name] for name, seconds in it.cpu_seconds().items()})
+                before = it.cpu_seconds() | {"client": time.process_time()}
+                wall = _seconds(lambda serve=serve, files=files: serve(files))  # type: ignore[misc]
+                after = it.cpu_seconds() | {"client": time.process_time()}
+                rates[way].append(jobs / wall)
+                spent[way].update({name: after[name] - before[name] for name in after})
+                walls[way] += wall
         stored = [len(result.pack()) for result in _answers(shelf, files[: Settings().batch_size], options)]
         kilobytes = (np.mean([len(data) for data in files]) + np.mean(stored)) / 1000
     return [
@@ -167,13 +171,17 @@ def _saturated(
                 ENGINE: float(np.median(rates["engine"])),
                 "service, images/s": float(np.median(rates[way])),
                 **{
-                    f"{name}, % of the service's processor time": 100 * seconds / (spent[way].total() or 1.0)
+                    f"{name}, % of the processor time spent": 100 * seconds / (spent[way].total() or 1.0)
                     for name, seconds in spent[way].items()
                 },
                 **{per_picture(name): 1000 * seconds / (n["rounds"] * jobs) for name, seconds in spent[way].items()},
                 BLOBS: float(kilobytes),
             },
             meaning="Images a second with client, web, Redis and worker on these cores, relative to the engine alone.",
+        ).explained(
+            f"Client, web and Redis take {100 - 100 * spent[way]['worker'] / (spent[way].total() or 1.0):.0f} % of the "
+            f"processor time that is spent, which the engine alone has for itself; all together keep "
+            f"{spent[way].total() / (walls[way] * usable_cores()):.0%} of the cores busy."
         )
         for way, target in zip(ways, targets, strict=True)
     ]
