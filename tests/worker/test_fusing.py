@@ -33,6 +33,9 @@ def test_a_fused_trunk_gives_the_same_features_in_fewer_steps(name: str, rectifi
     """Behind a wide residual network's additions a batch norm stands before the ReLU."""
     trunk = trunk_of(name).to(dtype)
     fused = fuse(trunk, size=SIZE)
+    if dtype is torch.bfloat16 and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        assert fused is trunk  # this processor's oneDNN has no bf16: the trunk as it was serves
+        return
     assert isinstance(fused, Fused) and fused.plain is trunk
     assert steps(fused.quick, Convolution) == steps(trunk, nn.Conv2d) and not steps(fused.quick, nn.Conv2d)
     assert steps(fused.quick, nn.ReLU) == rectifiers
