@@ -10,12 +10,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bench.figures import Figure, estimate, mean
+from bench.figures import Figure, estimate
 from bench.quality.context import BATCH, SHIPPED, Context, HeldOut, Sizes
 from worker.explain import tree_mode
 from worker.tree import TreeMatrices, TreeMode, edge_scores
 from worker.trust.calibration import (
     QUANTILE,
+    CalibrationError,
     calibrated_edges,
     calibration_bound,
     confidences,
@@ -79,18 +80,19 @@ def _nodes(held: HeldOut, fitted: tuple[Tensor, Tensor], measured: tuple[Tensor,
     mode = tree_mode(card, "auto")
     assert card.hierarchy is not None and mode is not None, f"{card.name} ships without a tree"
     matrices = TreeMatrices.of(card.hierarchy, dtype=torch.float64)
-    temperatures = fit_decision_temperatures(_scores(fitted[0], matrices, mode), fitted[1], matrices)
-    edge_p = calibrated_edges(_scores(measured[0], matrices, mode), temperatures, matrices)
-    nodes = [node for node in node_calibration(edge_p, measured[1], matrices, seed=seed) if node.n]
+    scores, labels = _scores(measured[0], matrices, mode), measured[1]
+
+    def calibrated(temperatures: Tensor) -> list[CalibrationError]:
+        edge_p = calibrated_edges(scores, temperatures, matrices)
+        return [node for node in node_calibration(edge_p, labels, matrices, seed=seed) if node.n]
+
+    nodes = calibrated(fit_decision_temperatures(_scores(fitted[0], matrices, mode), fitted[1], matrices))
+    least = _share_within(calibrated(fit_decision_temperatures(scores, labels, matrices)))
     worst = max(nodes, key=lambda node: node.ece - node.bound)
     decisions = matrices.decision_count
-    best = fit_decision_temperatures(_scores(measured[0], matrices, mode), measured[1], matrices)
-    best_p = calibrated_edges(_scores(measured[0], matrices, mode), best, matrices)
-    best_nodes = [node.within for node in node_calibration(best_p, measured[1], matrices, seed=seed) if node.n]
-    least = 100 * sum(best_nodes) / len(best_nodes)
     figure = Figure(
         f"Q10 calibrated nodes, {card.name}",
-        100 * mean(np.array([node.within for node in nodes], dtype=np.float64)),
+        _share_within(nodes),
         "%",
         n=len(nodes),
         target=">= 95",
@@ -109,6 +111,11 @@ def _nodes(held: HeldOut, fitted: tuple[Tensor, Tensor], measured: tuple[Tensor,
         f"decision stand and fall together, so that the tree has {decisions} independent chances: about "
         f"{100 * _chance(decisions):.0f} % of trees that are calibrated perfectly would reach this target."
     )
+
+
+def _share_within(nodes: list[CalibrationError]) -> float:
+    """Per cent of the nodes whose error is within its bound."""
+    return 100 * sum(node.within for node in nodes) / len(nodes)
 
 
 def _chance(decisions: int) -> float:

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from bench.figures import Figure, estimate, mean
-from bench.quality.context import CIFAR, PHOTOS, Context, HeldOut, Sizes, progress
+from bench.quality.context import BATCH, CIFAR, PHOTOS, Context, HeldOut, Sizes, progress
 from worker import maps
 from worker.models import Model
 from worker.trust.faithfulness import (
@@ -25,7 +25,6 @@ from worker.trust.faithfulness import (
 )
 
 STEPS = 8
-BATCH = 50
 BASELINES: Mapping[str, Callable[[Tensor, int], Tensor]] = {  # what hides: 3 x S x S picture and a seed
     "blur": lambda picture, seed: blurred(picture),
     "mean colour": lambda picture, seed: mean_colour(picture),

@@ -97,20 +97,19 @@ def right_shares(raw: Tensor) -> Tensor:
 
 def _mosaics(held: HeldOut, places: Tensor) -> Tensor:
     """Network inputs of four pictures each at the size they are served: N x 3 x 2S x 2S."""
-    parts = torch.stack([held.inputs(row) for row in places.tolist()])
-    top = torch.cat([parts[:, 0], parts[:, 1]], 3)
-    bottom = torch.cat([parts[:, 2], parts[:, 3]], 3)
-    return torch.cat([top, bottom], 2)
+    return _tiled(torch.stack([held.inputs(row) for row in places.tolist()]))
 
 
 def _maps_apart(held: HeldOut, places: Tensor, targets: Tensor) -> Tensor:
     """The maps of the four classes on each picture by itself, laid out like a mosaic: N x 4 x 2h x 2w."""
-    features = held.model.features(held.inputs(places.flatten().tolist())).unflatten(
-        0, places.shape
-    )  # N x 4 x D x h x w
-    raw = torch.einsum("nkd,npdhw->nkphw", held.model.weight[targets], features)
-    top = torch.cat([raw[:, :, 0], raw[:, :, 1]], 3)
-    bottom = torch.cat([raw[:, :, 2], raw[:, :, 3]], 3)
+    features = held.model.features(held.inputs(places.flatten().tolist())).unflatten(0, places.shape)
+    return _tiled(torch.einsum("nkd,npdhw->npkhw", held.model.weight[targets], features))
+
+
+def _tiled(parts: Tensor) -> Tensor:
+    """N x 4 x C x h x w, the four corners row by row -> N x C x 2h x 2w."""
+    top = torch.cat([parts[:, 0], parts[:, 1]], 3)
+    bottom = torch.cat([parts[:, 2], parts[:, 3]], 3)
     return torch.cat([top, bottom], 2)
 
 

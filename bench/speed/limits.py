@@ -92,6 +92,8 @@ def _share(model: Model, peak: float, n: Sizes) -> Figure:
         target=">= 0.7" if model.card.architecture == "resnet18" else None,
         meaning="Arithmetic of the forward pass by time, relative to the best matrix product of this run.",
     )
+    if figure.met is not False:
+        return figure
     return figure.explained(_where_time_goes(*_layers(model, inputs, n["rounds"]), peak))
 
 
