@@ -119,9 +119,13 @@ def test_after_ctrl_c_the_same_command_goes_on_and_comes_to_the_same_weights(
         save(*arguments)
         signal.raise_signal(signal.SIGINT)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(fit, "_save", interrupted_save)
-        stopped = train(home, *OPTIONS, "--name", "resumed")
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever runs the tests may have it ignored
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(fit, "_save", interrupted_save)
+            stopped = train(home, *OPTIONS, "--name", "resumed")
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert stopped.exit_code == 1
     assert stopped.output.endswith("stopped; finished epochs are kept, and the same command goes on from there\n")
     assert "resumed" not in declarations(settings_of(home).own_models)

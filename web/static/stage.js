@@ -61,9 +61,10 @@ function begin(element) {
   return map;
 }
 
-function recolour(element, map, name) {
+// The legend follows the drawing: what it names is always what is to be seen.
+async function recolour(element, map, name) {
   map.colours = part(element, "colours").value = name;
-  map.draw();
+  await map.draw();
   legend(element, map);
 }
 
