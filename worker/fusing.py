@@ -48,12 +48,12 @@ class Convolution(nn.Module):
         weight = layer.weight.detach().to_mkldnn()
         self._weight = torch.ops.aten.mkldnn_reorder_conv2d_weight(weight, *self._geometry, list(shape))
         self._bias = layer.bias
-        self._relu = relu
+        self.rectifies = relu
         self._overwrite = overwrite  # the tensor that is added is nobody else's, and may hold the sum
 
     def forward(self, x: Tensor, other: Tensor | None = None) -> Tensor:
         layer = (self._weight, self._bias, *self._geometry)
-        after = "relu" if self._relu else None
+        after = "relu" if self.rectifies else None
         out: Tensor
         if other is None:
             out = torch.ops.mkldnn._convolution_pointwise(x, *layer, after or "none", [], "")
@@ -65,6 +65,19 @@ class Convolution(nn.Module):
 
     def __deepcopy__(self, memo: dict[int, object]) -> Convolution:
         return self  # nothing in it ever changes, and torch cannot copy weights that lie so
+
+
+class RectifiedPool(nn.Module):
+    """Max pooling of bf16 numbers of which none is negative. Their bits, read as integers, have the same order, and
+    integers are compared as they are, where bf16 numbers are made longer first."""
+
+    def __init__(self, layer: nn.MaxPool2d) -> None:
+        super().__init__()
+        self._layer = layer
+
+    def forward(self, x: Tensor) -> Tensor:
+        largest: Tensor = self._layer(x.view(torch.int16))
+        return largest.view(torch.bfloat16)
 
 
 def fuse(trunk: nn.Module, *, size: int) -> nn.Module:
@@ -95,6 +108,8 @@ def _quick(trunk: nn.Module, inputs: Tensor) -> fx.GraphModule:
     shapes.run(inputs)
     for number, node in enumerate(_calls(module, nn.Conv2d)):
         _fuse(module, node, shapes.found, name=f"convolution_{number}")
+    if inputs.dtype is torch.bfloat16:
+        _pool_integers(module)
     module.graph.eliminate_dead_code()
     module.recompile()
     module.delete_all_unused_submodules()
@@ -132,6 +147,17 @@ def _fuse(module: fx.GraphModule, node: fx.Node, shapes: dict[fx.Node, torch.Siz
         fused = module.graph.call_module(name, (source,) if other is None else (source, other))
     shapes[fused] = shapes[last]
     last.replace_all_uses_with(fused)
+
+
+def _pool_integers(module: fx.GraphModule) -> None:
+    """Where max pooling directly follows a convolution that rectifies."""
+    for number, node in enumerate(_calls(module, nn.MaxPool2d)):
+        (source,) = node.all_input_nodes
+        before, layer = _layer(module, source), _layer(module, node)
+        if isinstance(before, Convolution) and before.rectifies:
+            assert isinstance(layer, nn.MaxPool2d)
+            node.target = f"pool_{number}"
+            module.add_submodule(node.target, RectifiedPool(layer))
 
 
 def _added(node: fx.Node, shapes: dict[fx.Node, torch.Size]) -> fx.Node | None:

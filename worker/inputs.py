@@ -33,8 +33,8 @@ def to_tensor(picture: Image.Image, spec: InputSpec) -> Tensor:
 
 def to_tensors(pictures: Sequence[Image.Image], spec: InputSpec) -> Tensor:
     """N RGB pictures -> normalised N x 3 x size x size tensor, channels last in memory."""
-    squares = np.stack(side_by_side(partial(visible_square, spec=spec), pictures))
-    pixels = torch.from_numpy(squares).float().div_(255)
+    squares = np.stack(side_by_side(partial(visible_square, spec=spec), pictures, threads=torch.get_num_threads()))
+    pixels = torch.from_numpy(squares).div(255)
     rows = pixels.flatten(2)  # N x crop x 3 crop: long rows are normalised many times as fast as single pixels
     rows.sub_(torch.tensor(spec.mean).repeat(spec.crop)).div_(torch.tensor(spec.std).repeat(spec.crop))
     normal = pixels.permute(0, 3, 1, 2)

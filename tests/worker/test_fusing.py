@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from tests.worker.test_folding import INPUT, Undecided, used
 from worker.anatomy import dissect
 from worker.folding import fold_batch_norms
-from worker.fusing import Convolution, Fused, fuse
+from worker.fusing import Convolution, Fused, RectifiedPool, fuse
 from worker.networks import NETWORKS
 
 SIZE = INPUT.shape[-1]
@@ -39,10 +39,26 @@ def test_a_fused_trunk_gives_the_same_features_in_fewer_steps(name: str, rectifi
     assert isinstance(fused, Fused) and fused.plain is trunk
     assert steps(fused.quick, Convolution) == steps(trunk, nn.Conv2d) and not steps(fused.quick, nn.Conv2d)
     assert steps(fused.quick, nn.ReLU) == rectifiers
+    assert steps(fused.quick, RectifiedPool) == (steps(trunk, nn.MaxPool2d) if dtype is torch.bfloat16 else 0)
     with torch.no_grad():
         for inputs in (INPUT.to(dtype), INPUT[:1].to(dtype)):
             expected = trunk(inputs)
             assert (fused(inputs) - expected).abs().max() <= {4: 1e-5, 2: 0.03}[dtype.itemsize] * expected.abs().max()
+
+
+@pytest.mark.parametrize("pool", [nn.MaxPool2d(3, 2, 1), nn.MaxPool2d(2), nn.MaxPool2d(3, 2, ceil_mode=True)])
+def test_numbers_that_are_not_negative_are_pooled_by_their_bits_to_the_very_same(pool: nn.MaxPool2d) -> None:
+    inputs = (INPUT * torch.logspace(-30, 30, INPUT.shape[-1])).relu().to(torch.bfloat16)
+    inputs[0, 0, 0, 0] = torch.inf
+    assert torch.equal(RectifiedPool(pool)(inputs), pool(inputs))
+
+
+@pytest.mark.skipif(not torch.ops.mkldnn._is_mkldnn_bf16_supported(), reason="this processor's oneDNN has no bf16")
+@pytest.mark.parametrize("between", [nn.Tanh(), nn.Conv2d(3, 3, 1)])
+def test_numbers_that_may_be_negative_are_pooled_as_they_are(between: nn.Module) -> None:
+    trunk = nn.Sequential(nn.Conv2d(3, 3, 3), nn.ReLU(), between, nn.MaxPool2d(2)).eval().to(torch.bfloat16)
+    fused = fuse(trunk, size=SIZE)
+    assert isinstance(fused, Fused) and not steps(fused.quick, RectifiedPool) and steps(fused.quick, nn.MaxPool2d)
 
 
 def test_where_gradients_are_asked_for_they_are_those_of_the_trunk() -> None:
