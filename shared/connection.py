@@ -62,15 +62,38 @@ class Scripts:
         how to (7.2 or later) and keeps such a file. Raises StoreUnavailable where that takes too long."""
         if not self._can_sync():
             return self.call(name, *arguments)
-        with answering(), self._client.pipeline(transaction=False) as pipe:  # both commands on one connection
-            self._scripts[name](keys=[PREFIX], args=[str(argument) for argument in arguments], client=pipe)
-            pipe.execute_command("WAITAOF", 1, 0, SYNC_MILLISECONDS)
-            answer, synced = pipe.execute(raise_on_error=False)
-            if isinstance(answer, Exception):
-                raise answer
+        answer, synced = self._send([(name, arguments)], "WAITAOF", 1, 0, SYNC_MILLISECONDS)
         if isinstance(synced, list) and synced[0] < 1:
             raise StoreUnavailable(f"Redis did not write to its disk within {SYNC_MILLISECONDS} ms; try again shortly")
         return answer
+
+    def call_all(self, *calls: tuple[str, Sequence[object]]) -> list[Any]:
+        """What several scripts return, each given with its arguments, run one after the other in one round trip. Raises
+        StoreUnavailable."""
+        return self._send(calls)
+
+    def _send(self, calls: Sequence[tuple[str, Sequence[object]]], *command: object) -> list[Any]:
+        """Scripts and, perhaps, a command after them, on one connection and without waiting in between. The answer of
+        the command may be an error, which is its caller's to judge."""
+        answers = self._attempt(calls, command)
+        if any(isinstance(answer, redis.exceptions.NoScriptError) for answer in answers):  # the server is new
+            with answering():
+                for name, _ in calls:
+                    self._client.script_load(self._scripts[name].script)
+            answers = self._attempt(calls, command)
+        for answer in answers[: len(calls)]:
+            if isinstance(answer, Exception):
+                with answering():
+                    raise answer
+        return answers
+
+    def _attempt(self, calls: Sequence[tuple[str, Sequence[object]]], command: Sequence[object]) -> list[Any]:
+        with answering(), self._client.pipeline(transaction=False) as pipe:
+            for name, arguments in calls:
+                pipe.evalsha(self._scripts[name].sha, 1, PREFIX, *map(str, arguments))
+            if command:
+                pipe.execute_command(*command)
+            return list(pipe.execute(raise_on_error=False))
 
     def _can_sync(self) -> bool:
         if self._version is None:

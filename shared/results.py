@@ -7,7 +7,8 @@ import json
 import struct
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -37,14 +38,31 @@ class Result:
 
     @classmethod
     def unpack(cls, data: bytes) -> Result:
-        try:
-            with zipfile.ZipFile(io.BytesIO(data)) as archive:
-                document = json.loads(archive.read(_DOCUMENT))
-                names = [name for name in archive.namelist() if name.endswith(".npy")]
-                maps = {name[:-4]: _read_npy(archive.read(name)) for name in names}
-        except Exception as error:  # the readers of archives and arrays raise anything on broken input
-            raise StorageFailed(f"a stored result is damaged: {error}") from error
-        return cls(document, maps)
+        """Raises StorageFailed."""
+        with _opened(data) as archive:
+            names = [name for name in archive.namelist() if name.endswith(".npy")]
+            maps = {name[:-4]: _read_npy(archive.read(name)) for name in names}
+            return cls(_read_document(archive), maps)
+
+
+def unpack_document(data: bytes) -> dict[str, Any]:
+    """The document of a packed result; its maps, which take most of the time, are not read. Raises StorageFailed."""
+    with _opened(data) as archive:
+        return _read_document(archive)
+
+
+@contextmanager
+def _opened(data: bytes) -> Iterator[zipfile.ZipFile]:
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            yield archive
+    except Exception as error:  # the readers of archives and arrays raise anything on broken input
+        raise StorageFailed(f"a stored result is damaged: {error}") from error
+
+
+def _read_document(archive: zipfile.ZipFile) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads(archive.read(_DOCUMENT))
+    return document
 
 
 def npy_bytes(raw: NDArray[np.float32]) -> bytes:

@@ -145,17 +145,28 @@ class JobStore:
         """Take up to `most` waiting jobs that this worker's pool takes, under a lease. The same `claim_id` returns the
         same jobs. `woken` says that this answers a doorbell, so that the next job may ring again; `ring` is called
         where more waits than was taken and no doorbell is on its way for it."""
-        to_ring, texts = self._call(
-            "claim",
-            most,
-            claim_id,
-            _ms(self._settings.lease_seconds),
-            self._settings.max_attempts,
-            _ms(self._settings.retention_seconds),
-            int(woken),
-            self._ring_ms if ring else 0,
-            self._pool,
+        return self._claimed(self._call("claim", *self._claiming(most, claim_id, woken=woken, ring=ring)), ring)
+
+    def finish_and_claim(
+        self, ends: Sequence[End], most: int, *, claim_id: str, ring: Ring | None = None
+    ) -> tuple[list[bool], list[Claim]]:
+        """End jobs and take the next, as `finish` and `claim` do, in one round trip."""
+        if not ends:
+            return [], self.claim(most, claim_id=claim_id, ring=ring)
+        finished, claimed = self._scripts.call_all(
+            ("finish", self._finishing(ends)), ("claim", self._claiming(most, claim_id, woken=False, ring=ring))
         )
+        return list(map(bool, finished)), self._claimed(claimed, ring)
+
+    def _claiming(self, most: int, claim_id: str, *, woken: bool, ring: Ring | None) -> list[object]:
+        settings = self._settings
+        lease, retention = _ms(settings.lease_seconds), _ms(settings.retention_seconds)
+        ring_ms = self._ring_ms if ring else 0
+        return [most, claim_id, lease, settings.max_attempts, retention, int(woken), ring_ms, self._pool]
+
+    @staticmethod
+    def _claimed(answer: Any, ring: Ring | None) -> list[Claim]:
+        to_ring, texts = answer
         if ring and to_ring:
             ring()
         return [_claim(json.loads(text)) for text in texts]
@@ -179,11 +190,14 @@ class JobStore:
         """End jobs, all in one call; says of each whether it applies, as `succeed` does."""
         if not ends:
             return []
-        parts: list[object] = []
+        return [bool(one) for one in self._call("finish", *self._finishing(ends))]
+
+    def _finishing(self, ends: Sequence[End]) -> list[object]:
+        parts: list[object] = [_ms(self._settings.retention_seconds)]
         for end in ends:
             error = json.dumps(end.error.to_dict()) if end.error else ""
             parts += [end.claim.id, end.claim.fence, end.status, end.result_ref, error, end.compute_ms]
-        return [bool(one) for one in self._call("finish", _ms(self._settings.retention_seconds), *parts)]
+        return parts
 
     def release(self, claim: Claim, *, charge: bool = False, solo: bool = False) -> bool:
         """Give a running job back to its lane, at shutdown (not charged) or for a run in a batch of one. One that was

@@ -13,7 +13,7 @@ from shared.blobs import BlobStore
 from shared.documents import job_document, job_summary
 from shared.errors import InvalidOption, UnknownJob
 from shared.jobs import Job, JobStatus
-from shared.results import Result
+from shared.results import Result, unpack_document
 from shared.store import JobStore
 from web import access
 from web.problems import Gone
@@ -28,6 +28,7 @@ class Jobs:
         self._store = store
         self._blobs = blobs
         self._result = lru_cache(maxsize=64)(lambda ref: Result.unpack(blobs.get(ref)))
+        self._document = lru_cache(maxsize=64)(lambda ref: unpack_document(blobs.get(ref)))
 
     def get(self, job_id: str) -> Job:
         """Raises UnknownJob, or Gone for a job whose retention has passed. Whose job the caller may not see is unknown,
@@ -42,9 +43,7 @@ class Jobs:
 
     def result(self, job: Job) -> Result:
         """The stored result of a succeeded job. Raises UnknownJob where it has none."""
-        if job.status is not JobStatus.SUCCEEDED or job.result_ref is None:
-            raise UnknownJob("the job has no result")
-        return self._result(job.result_ref)
+        return self._result(_result_ref(job))
 
     def picture(self, job: Job) -> bytes:
         """The picture as it was uploaded."""
@@ -64,12 +63,18 @@ class Jobs:
 
     def to_json(self, job: Job) -> dict[str, Any]:
         """The job of the contract."""
-        result = self.result(job).document if job.status is JobStatus.SUCCEEDED else None
+        result = self._document(_result_ref(job)) if job.status is JobStatus.SUCCEEDED else None
         return job_document(job, result, base=request.script_root)
 
     def summary(self, job: Job) -> dict[str, Any]:
         """The same without the result."""
         return job_summary(job, base=request.script_root)
+
+
+def _result_ref(job: Job) -> str:
+    if job.status is not JobStatus.SUCCEEDED or job.result_ref is None:
+        raise UnknownJob("the job has no result")
+    return job.result_ref
 
 
 def _cursor(place: int) -> str:

@@ -11,7 +11,6 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from types import TracebackType
@@ -31,6 +30,7 @@ from shared.results import Result
 from shared.settings import Settings
 from shared.store import End, JobStore, Lease
 from shared.tracing import Trace, tracing
+from worker.threads import side_by_side
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -70,7 +70,7 @@ class Drain:
         self._settings = settings
         self._answer = answer
         self._ring = ring
-        self._readers = ThreadPoolExecutor(readers, thread_name_prefix="reader")  # decoding leaves the interpreter free
+        self._readers = readers
         self._figures = Figures(store)
 
     def run(self) -> int:
@@ -82,34 +82,34 @@ class Drain:
 
     def _claim_and_finish(self) -> int:
         until = time.monotonic() + _turn_seconds(self._settings)
-        total, woken = 0, True
-        while time.monotonic() < until:
-            if self._blobs.free_bytes() < RESULT_ROOM * self._settings.disk_reserve_bytes:
-                log.warning("the disk has no room for results; jobs wait until it has")
-                return total
-            claims = self._store.claim(
-                self._settings.batch_size, claim_id=secrets.token_hex(8), woken=woken, ring=self._ring
-            )
-            woken = False
-            if not claims:
-                return total
+        if not self._has_room():
+            return 0
+        claims = self._store.claim(self._settings.batch_size, claim_id=_new_id(), woken=True, ring=self._ring)
+        total = 0
+        while claims:
             total += len(claims)
             with tracing(_trace(claims)):
-                self._run_batch(claims)
-        self._ring()
+                claims = self._run_batch(claims, until)
         return total
 
-    def _run_batch(self, claims: list[Claim]) -> None:
+    def _has_room(self) -> bool:
+        if self._blobs.free_bytes() >= RESULT_ROOM * self._settings.disk_reserve_bytes:
+            return True
+        log.warning("the disk has no room for results; jobs wait until it has")
+        return False
+
+    def _run_batch(self, claims: list[Claim], until: float) -> list[Claim]:
+        """Explain a batch and end its jobs; what is to be run next, nothing once it is `until`."""
         open_claims = {claim.id: claim for claim in claims}
         try:
             with Leases(self._store, claims, seconds=self._settings.lease_seconds) as leases:
                 try:
                     answered = self._answer_all(claims, open_claims, leases.report)
                     with self._timed("store"):
-                        self._finish(answered, leases)
+                        return self._finish(answered, leases, until)
                 except Stopped:
                     ends = [end for claim in open_claims.values() for end in _unwanted(claim, leases.state(claim))]
-                    self._persist(lambda: self._store.finish(ends))
+                    return self._hand_in(ends, until)[1]
         except Exception as error:
             if isinstance(error, StoreUnavailable):
                 raise  # the leases run out and the keeper gives the jobs to whoever can reach the store
@@ -118,6 +118,19 @@ class Drain:
             for claim in open_claims.values():
                 self._store.release(claim)
             raise
+        return self._hand_in([], until)[1]
+
+    def _hand_in(self, ends: list[End], until: float) -> tuple[list[bool], list[Claim]]:
+        """End jobs and take the next in one go; says of each end whether it applies. Takes nothing where it is time to
+        hand over, or where results would have no room."""
+        if time.monotonic() >= until:
+            applied = self._persist(lambda: self._store.finish(ends))
+            self._ring()
+            return applied, []
+        if not self._has_room():
+            return self._persist(lambda: self._store.finish(ends)), []
+        most, claim_id = self._settings.batch_size, _new_id()
+        return self._persist(lambda: self._store.finish_and_claim(ends, most, claim_id=claim_id, ring=self._ring))
 
     def _answer_all(
         self, claims: list[Claim], open_claims: dict[str, Claim], progress: Progress
@@ -132,16 +145,14 @@ class Drain:
 
     def _decode(self, claims: list[Claim], open_claims: dict[str, Claim]) -> list[tuple[Claim, Image.Image]]:
         """The pictures of the batch. A job whose picture cannot be decoded fails here, and leaves the open claims."""
-        limits = Limits.of(self._settings)
+        read = partial(_picture, self._blobs, limits=Limits.of(self._settings))
         batch: list[tuple[Claim, Image.Image]] = []
-        read = partial(explained_picture, self._blobs, limits=limits)
-        pictures = [self._readers.submit(read, claim.image, claim.options) for claim in claims]
-        for claim, picture in zip(claims, pictures, strict=True):
-            try:
-                batch.append((claim, picture.result()))
-            except PathlightError as error:
-                self._fail(claim, error)
+        for claim, picture in zip(claims, side_by_side(read, claims, threads=self._readers), strict=True):
+            if isinstance(picture, PathlightError):
+                self._fail(claim, picture)
                 open_claims.pop(claim.id)
+            else:
+                batch.append((claim, picture))
         return batch
 
     def _compared(self, claim: Claim, result: Result) -> Result:
@@ -160,8 +171,8 @@ class Drain:
         except (UnknownJob, StorageFailed):
             return None
 
-    def _finish(self, answered: list[tuple[Claim, Result]], leases: Leases) -> None:
-        """Store the results of a batch and end its jobs, all in one call."""
+    def _finish(self, answered: list[tuple[Claim, Result]], leases: Leases, until: float) -> list[Claim]:
+        """Store the results of a batch and end its jobs; what is to be run next."""
         ends = []
         for claim, result in answered:
             if leases.state(claim) is Lease.HELD:
@@ -170,10 +181,12 @@ class Drain:
                 ends.append(End(claim, JobStatus.SUCCEEDED, result_ref=ref, compute_ms=compute_ms))
             else:
                 ends += _unwanted(claim, leases.state(claim))
-        for end, applies in zip(ends, self._persist(lambda: self._store.finish(ends)), strict=True):
+        applied, following = self._hand_in(ends, until)
+        for end, applies in zip(ends, applied, strict=True):
             if applies and end.status is JobStatus.SUCCEEDED:
                 with tracing(_trace([end.claim])):
                     log.info("job %s succeeded, its batch took %.0f ms", end.claim.id, end.compute_ms)
+        return following
 
     @contextmanager
     def _timed(self, stage: str) -> Iterator[None]:
@@ -209,6 +222,19 @@ class Drain:
                 if time.monotonic() > until:
                     raise
                 time.sleep(0.2)
+
+
+def _picture(blobs: BlobStore, claim: Claim, *, limits: Limits) -> Image.Image | PathlightError:
+    """The picture of a job, or why it cannot be decoded."""
+    try:
+        return explained_picture(blobs, claim.image, claim.options, limits=limits)
+    except PathlightError as error:
+        return error
+
+
+def _new_id() -> str:
+    """Names a claim, so that it can be sent twice."""
+    return secrets.token_hex(8)
 
 
 def _unwanted(claim: Claim, lease: Lease) -> list[End]:

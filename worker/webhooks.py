@@ -21,7 +21,7 @@ from shared.blobs import BlobStore
 from shared.documents import job_document
 from shared.errors import PathlightError, StoreUnavailable, UnknownJob
 from shared.outbound import Outbound
-from shared.results import Result
+from shared.results import unpack_document
 from shared.settings import Settings
 from shared.store import JobStore
 from shared.tracing import Trace, tracing
@@ -93,7 +93,7 @@ class Sender:
         """Post the job as it ended; what went wrong, or None where the receiver has taken it."""
         job = self._store.get(delivery.job_id)
         try:
-            result = Result.unpack(self._blobs.get(job.result_ref)).document if job.result_ref else None
+            result = unpack_document(self._blobs.get(job.result_ref)) if job.result_ref else None
             body = json.dumps(job_document(job, result, base=self._settings.public_url.rstrip("/"))).encode()
             signed = sign(self._settings.webhook_key, message_id=job.id, timestamp=int(time.time()), body=body)
             status = self._outbound.post(

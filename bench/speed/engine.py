@@ -141,7 +141,7 @@ def _mapped(subject: Model, inputs: Tensor, mode: TreeMode | None) -> None:
 
 def decoded(given: Sequence[bytes]) -> list[Image.Image]:
     """Decoded side by side, as the worker's drain does."""
-    return side_by_side(partial(decode, limits=LIMITS), given)
+    return side_by_side(partial(decode, limits=LIMITS), given, threads=torch.get_num_threads())
 
 
 def _explained(subject: Model, given: list[bytes], mode: TreeMode | None) -> list[Explanation]:
@@ -155,7 +155,8 @@ def _stored(blobs: BlobStore, explanations: list[Explanation]) -> None:
 
 
 def _drawn(subject: Model, given: list[bytes], explanations: list[Explanation]) -> None:
-    side_by_side(lambda one: _overlay(subject, *one), zip(given, explanations, strict=True))
+    pairs = list(zip(given, explanations, strict=True))
+    side_by_side(lambda one: _overlay(subject, *one), pairs, threads=torch.get_num_threads())
 
 
 def _job_with_overlay(subject: Model, given: list[bytes], mode: TreeMode | None, blobs: BlobStore) -> None:

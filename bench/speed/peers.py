@@ -110,7 +110,8 @@ def _ours(subject: Model, given: list[bytes]) -> None:
 
 
 def _all_drawn(subject: Model, pictures: list[Image.Image], explanations: list[Explanation]) -> None:
-    side_by_side(lambda one: _drawn(subject, *one), zip(pictures, explanations, strict=True))
+    pairs = list(zip(pictures, explanations, strict=True))
+    side_by_side(lambda one: _drawn(subject, *one), pairs, threads=torch.get_num_threads())
 
 
 def _drawn(subject: Model, picture: Image.Image, explanation: Explanation) -> bytes:

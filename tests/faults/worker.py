@@ -120,17 +120,37 @@ class WatchedStore(JobStore):
 
     def claim(self, most: int, *, claim_id: str, woken: bool = False, ring: Ring | None = None) -> list[Claim]:
         claims = super().claim(most, claim_id=claim_id, woken=woken, ring=ring)
-        for claim in claims:
-            recorder(os.getpid()).add(Claimed(now(), claim.id, claim.fence, claim.attempt, os.getpid()))
+        record_claims(claims)
         return claims
 
     def finish(self, ends: Sequence[End]) -> list[bool]:
         pass_point(Behaviour.DIE_BEFORE_FINISH)
         applied = super().finish(ends)
-        for end, applies in zip(ends, applied, strict=True):
-            recorder(os.getpid()).add(Finished(now(), end.claim.id, end.claim.fence, applies, os.getpid()))
+        record_ends(ends, applied)
         pass_point(Behaviour.DIE_AFTER_FINISH)
         return applied
+
+    def finish_and_claim(
+        self, ends: Sequence[End], most: int, *, claim_id: str, ring: Ring | None = None
+    ) -> tuple[list[bool], list[Claim]]:
+        if not ends:
+            return [], self.claim(most, claim_id=claim_id, ring=ring)
+        pass_point(Behaviour.DIE_BEFORE_FINISH)
+        applied, claims = super().finish_and_claim(ends, most, claim_id=claim_id, ring=ring)
+        record_ends(ends, applied)
+        record_claims(claims)
+        pass_point(Behaviour.DIE_AFTER_FINISH)
+        return applied, claims
+
+
+def record_claims(claims: Sequence[Claim]) -> None:
+    for claim in claims:
+        recorder(os.getpid()).add(Claimed(now(), claim.id, claim.fence, claim.attempt, os.getpid()))
+
+
+def record_ends(ends: Sequence[End], applied: Sequence[bool]) -> None:
+    for end, applies in zip(ends, applied, strict=True):
+        recorder(os.getpid()).add(Finished(now(), end.claim.id, end.claim.fence, applies, os.getpid()))
 
 
 class WatchedBlobs(BlobStore):
@@ -157,11 +177,12 @@ def build_drain(settings: Settings, bell: Bell) -> drain.Drain:
 class FinishFirst(drain.Drain):
     """A planted defect: the job ends before its result is written."""
 
-    def _finish(self, answered: list[tuple[Claim, Result]], leases: drain.Leases) -> None:
+    def _finish(self, answered: list[tuple[Claim, Result]], leases: drain.Leases, until: float) -> list[Claim]:
         for claim, result in answered:
             data = result.pack()
             self._store.succeed(claim, hashlib.sha256(data).hexdigest(), compute_ms=1.0)
             self._blobs.put(data)
+        return self._hand_in([], until)[1]
 
 
 def _ignore_fence(store: JobStore) -> None:

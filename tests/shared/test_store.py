@@ -786,6 +786,7 @@ def calls(store: JobStore) -> list[Callable[[], object]]:
         lambda: store.renew([claim]),
         lambda: store.succeed(claim, RESULT, compute_ms=1.0),
         lambda: store.fail(claim, ERROR),
+        lambda: store.finish_and_claim([End(claim, JobStatus.SUCCEEDED)], 1, claim_id="c"),
         lambda: store.release(claim),
         lambda: store.report([claim], done=1, total=2, stage="cam"),
         lambda: store.cancel("x"),
@@ -937,6 +938,42 @@ def test_nobody_is_called_for_what_no_worker_need_do(make_store: MakeStore) -> N
     with pytest.raises(QueueFull):
         store.submit(submission(), ring=lambda: rings.append(True))
     assert not rings
+
+
+def test_a_batch_ends_and_the_next_is_claimed_in_one_go(store: JobStore) -> None:
+    ids = [store.submit(submission()) for _ in range(4)]
+    rung: list[bool] = []
+    first = store.claim(2, claim_id="first", woken=True)
+
+    def go_on() -> tuple[list[bool], list[Claim]]:
+        ends = [End(claim, JobStatus.SUCCEEDED, result_ref=RESULT, compute_ms=1.0) for claim in first]
+        return store.finish_and_claim(ends, 1, claim_id="second", ring=lambda: rung.append(True))
+
+    applied, (following,) = go_on()
+    assert applied == [True, True] and following.id == ids[2] and rung == [True]
+    assert [store.get(job_id).status for job_id in ids] == ["succeeded", "succeeded", "running", "queued"]
+    assert go_on() == ([True, True], [following]), "sent again"
+    assert store.finish_and_claim([], 1, claim_id="third") == ([], store.claim(1, claim_id="third"))
+
+
+def test_ending_and_claiming_asks_for_nothing_else_unless_the_server_has_forgotten_the_scripts(
+    store: JobStore, raw: redis.Redis
+) -> None:
+    def asked_for_scripts() -> int:
+        return int(raw.info("commandstats").get("cmdstat_script", {"calls": 0})["calls"])
+
+    claims: list[Claim] = []
+    for number, forgotten in enumerate((True, False, True, False)):
+        if forgotten:
+            raw.script_flush()
+        store.submit(submission())
+        claims = claims or store.claim(1, claim_id="first")
+        store.submit(submission())
+        before = asked_for_scripts()
+        ends = [End(claim, JobStatus.SUCCEEDED, result_ref=RESULT) for claim in claims]
+        applied, claims = store.finish_and_claim(ends, 1, claim_id=str(number))
+        assert applied == [True] and len(claims) == 1
+        assert (asked_for_scripts() > before) is forgotten
 
 
 def test_a_batch_is_finished_in_one_call_each_member_by_its_own_claim(store: JobStore, raw: redis.Redis) -> None:

@@ -123,6 +123,37 @@ def test_where_the_disk_has_no_room_for_results_jobs_wait_until_it_has(
     assert store.get(job_id).status is JobStatus.SUCCEEDED
 
 
+def test_where_the_disk_fills_up_meanwhile_the_batch_ends_well_and_no_other_is_taken(
+    store: JobStore, blobs: BlobStore, settings: Settings
+) -> None:
+    class Filling(BlobStore):
+        """Has no room left once a result was written."""
+
+        full = False
+
+        def put(self, data: bytes) -> str:
+            self.full = True
+            return super().put(data)
+
+        def free_bytes(self) -> int:
+            return 0 if self.full else super().free_bytes()
+
+    ids = [submit(store, blobs, colour(shade)) for shade in range(2)]
+    one_by_one = replace(settings, batch_size=1)
+    drain = Drain(store, Filling(settings.blobs), one_by_one, answer=describe, ring=lambda: None)
+    assert drain.run() == 1
+    assert [store.get(job_id).status for job_id in ids] == [JobStatus.SUCCEEDED, JobStatus.QUEUED]
+
+
+def test_a_drain_whose_turn_is_over_calls_another_worker(store: JobStore, blobs: BlobStore, settings: Settings) -> None:
+    ids = [submit(store, blobs, colour(shade)) for shade in range(2)]
+    rung: list[bool] = []
+    short = replace(settings, batch_size=1, soft_time_limit_seconds=0)
+    drain = Drain(store, blobs, short, answer=describe, ring=lambda: rung.append(True))
+    assert drain.run() == 1 and rung == [True, True], "for what waits behind its batch, and at the end of its turn"
+    assert [store.get(job_id).status for job_id in ids] == [JobStatus.SUCCEEDED, JobStatus.QUEUED]
+
+
 def test_as_many_pictures_are_read_at_a_time_as_there_are_readers(
     store: JobStore, blobs: BlobStore, settings: Settings
 ) -> None:
