@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
-from playwright.sync_api import Browser, BrowserContext, FilePayload, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, FilePayload, Page, expect, sync_playwright
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 from cli import embedded
@@ -38,6 +38,7 @@ WIDE, NARROW = 1280, 360  # pixels: of a desk, and of a small telephone
 CONTRAST = "color-contrast"  # axe's slowest rule, and the only one that looks at colours
 QUALITY = 85  # of JPEGs, which a tall page's picture is in a fraction of the time that a PNG takes
 AXE = Axe()
+expect.set_options(timeout=PATIENCE_MS)
 
 
 class Open(Protocol):

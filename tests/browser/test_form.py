@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import FilePayload, Page, expect
 
-from tests.browser.conftest import PATIENCE_MS, Open, shoot, violations
+from tests.browser.conftest import Open, shoot, violations
 from tests.conftest import encoded
 from tests.flow.conftest import Service
 
@@ -42,7 +42,7 @@ def test_three_pictures_are_given_at_once_and_each_is_answered(open_page: Open, 
     expect(page.locator("#previews img")).to_have_count(3)
     explain(page)
     page.wait_for_url("**/several?*")
-    expect(page.locator("#state")).to_have_text("3 of 3 are done.", timeout=PATIENCE_MS)
+    expect(page.locator("#state")).to_have_text("3 of 3 are done.")
     expect(page.locator("#jobs .name")).to_have_text(["chelsea.png", "coffee.png", "rocket.png"])
     assert violations(page) == []
     shoot(page, "several.en")
@@ -54,7 +54,7 @@ def test_without_scripts_several_pictures_are_given_too(open_page: Open, three: 
     page = open_page(scripts=False)
     choose(page, three[:2])
     explain(page)
-    expect(page.locator("#state")).to_have_text("2 of 2 are done.", timeout=PATIENCE_MS)
+    expect(page.locator("#state")).to_have_text("2 of 2 are done.")
 
 
 def test_a_broken_file_among_others_is_named_and_the_others_are_taken(
@@ -67,7 +67,7 @@ def test_a_broken_file_among_others_is_named_and_the_others_are_taken(
     sent = page.locator("#sent li")
     expect(sent.nth(1)).to_contain_text("The file is not a JPEG, PNG or WebP picture.")
     sent.nth(0).get_by_role("link").click()
-    expect(page.locator(".answer").first).to_be_visible(timeout=PATIENCE_MS)
+    expect(page.locator(".answer").first).to_be_visible()
 
 
 def test_a_dropped_picture_is_chosen(open_page: Open, photos: Mapping[str, Image.Image]) -> None:
@@ -89,7 +89,7 @@ def test_a_sample_is_explained_with_one_click(open_page: Open, scripts: bool) ->
     page = open_page(scripts=scripts)
     page.get_by_role("button", name="Chelsea the cat").click()
     page.wait_for_url("**/jobs/*")
-    expect(page.locator(".answer").first).to_be_visible(timeout=PATIENCE_MS)
+    expect(page.locator(".answer").first).to_be_visible()
 
 
 def test_a_form_without_a_picture_says_what_is_missing(open_page: Open) -> None:
@@ -102,10 +102,10 @@ def test_a_running_job_shows_how_far_it_is_and_can_be_stopped(
     open_page: Open, service: Service, chelsea: FilePayload
 ) -> None:
     page = open_page(long_job(service, chelsea))
-    expect(page.locator("#progress[value]")).to_be_visible(timeout=PATIENCE_MS)
+    expect(page.locator("#progress[value]")).to_be_visible()
     expect(page).to_have_title(re.compile(r"^\d+%"))
     page.locator("#follow button").click()
-    expect(page.get_by_role("heading", level=1)).to_have_text("This job was cancelled", timeout=PATIENCE_MS)
+    expect(page.get_by_role("heading", level=1)).to_have_text("This job was cancelled")
 
 
 def test_where_no_event_stream_can_be_had_the_page_polls(
@@ -114,6 +114,6 @@ def test_where_no_event_stream_can_be_had_the_page_polls(
     page = open_page("/healthz")
     page.route("**/events", lambda route: route.abort())
     page.goto(long_job(service, chelsea))
-    expect(page.locator("#progress[value]")).to_be_visible(timeout=PATIENCE_MS)
+    expect(page.locator("#progress[value]")).to_be_visible()
     page.locator("#follow button").click()
-    expect(page.get_by_role("heading", level=1)).to_have_text("This job was cancelled", timeout=PATIENCE_MS)
+    expect(page.get_by_role("heading", level=1)).to_have_text("This job was cancelled")

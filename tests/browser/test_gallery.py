@@ -17,7 +17,6 @@ from tests.browser.conftest import (
     CONTRAST,
     LANGUAGES,
     NARROW,
-    PATIENCE_MS,
     THEMES,
     WIDE,
     Front,
@@ -112,7 +111,7 @@ def test_the_history_is_in_order(open_page: Open, chelsea: FilePayload, language
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_an_answer_is_in_order(open_page: Open, answered: str, language: str) -> None:
     page = open_page(answered, language=language)
-    expect(page.locator("[data-part=legend]").first).to_be_visible(timeout=PATIENCE_MS)
+    expect(page.locator("[data-part=legend]").first).to_be_visible()
     unfold(page)
     look(page, "answer", language)
 

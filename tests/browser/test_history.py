@@ -6,7 +6,7 @@ import json
 
 from playwright.sync_api import FilePayload, expect
 
-from tests.browser.conftest import PATIENCE_MS, Open
+from tests.browser.conftest import Open
 from tests.browser.test_reader import give
 
 
@@ -21,7 +21,7 @@ def test_what_was_given_in_this_browser_is_listed_with_its_picture_and_answer(
     entry = page.locator("#history a")
     expect(entry).to_have_count(1)
     expect(entry).to_contain_text("chelsea.png")
-    expect(entry.locator(".entry-answer")).to_contain_text("cat", timeout=PATIENCE_MS)
+    expect(entry.locator(".entry-answer")).to_contain_text("cat")
     assert entry.locator("img").evaluate("image => image.decode().then(() => image.naturalWidth)") == 192
     entry.click()
     expect(page).to_have_url(address)
@@ -39,7 +39,7 @@ def test_an_answer_that_is_no_longer_kept_leaves_the_list(open_page: Open) -> No
     old = json.dumps([{"id": "gone", "filename": "old.png", "at": "2026-01-01T00:00:00Z"}])
     page.evaluate("old => localStorage.setItem('pathlight-history', old)", old)
     page.reload()
-    expect(page.get_by_role("status")).to_contain_text("taken off the list: 1", timeout=PATIENCE_MS)
+    expect(page.get_by_role("status")).to_contain_text("taken off the list: 1")
     expect(page.locator("#history li")).to_have_count(0)
     page.reload()
     expect(page.get_by_text("Nothing yet.")).to_be_visible()

@@ -7,7 +7,7 @@ import re
 import pytest
 from playwright.sync_api import FilePayload, Page, expect
 
-from tests.browser.conftest import PATIENCE_MS, Open, violations
+from tests.browser.conftest import Open, violations
 
 FIRST_PAINT_MS = 1000
 LOADS = 8  # of which one in time counts: the others may have met a busy machine
@@ -28,7 +28,7 @@ def give(page: Page, file: FilePayload) -> None:
 
 
 def see_answer(page: Page) -> None:
-    expect(page.locator(ANSWER).first).to_be_visible(timeout=PATIENCE_MS)
+    expect(page.locator(ANSWER).first).to_be_visible()
 
 
 def test_a_photograph_is_given_and_its_answer_seen(open_page: Open, chelsea: FilePayload) -> None:
@@ -75,7 +75,7 @@ def tab_to(page: Page, selector: str) -> None:
 def test_a_picture_that_breaks_off_is_said_to_be_unreadable(open_page: Open, broken: FilePayload) -> None:
     page = open_page()
     give(page, broken)
-    expect(page.get_by_role("heading", name="The picture could not be read")).to_be_visible(timeout=PATIENCE_MS)
+    expect(page.get_by_role("heading", name="The picture could not be read")).to_be_visible()
 
 
 def test_a_file_that_is_no_picture_is_refused_on_the_form(open_page: Open) -> None:
@@ -86,7 +86,7 @@ def test_a_file_that_is_no_picture_is_refused_on_the_form(open_page: Open) -> No
 
 def test_the_documentation_of_the_api_is_drawn_from_our_own_files(open_page: Open) -> None:
     page = open_page("/api/v1/docs")
-    expect(page.locator(".opblock").first).to_be_visible(timeout=PATIENCE_MS)
+    expect(page.locator(".opblock").first).to_be_visible()
 
 
 def test_the_first_page_is_small_and_shown_at_once(open_page: Open) -> None:

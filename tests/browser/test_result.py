@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from playwright.sync_api import FilePayload, Locator, Page, expect
 
-from tests.browser.conftest import PATIENCE_MS, Open, finished, shoot, violations
+from tests.browser.conftest import Open, finished, shoot, violations
 from tests.flow.conftest import Service
 
 # What a canvas shows, told apart by the sum of its opacities and some of its pixels.
@@ -155,9 +155,7 @@ def test_the_path_is_walked_with_the_keyboard(page: Page) -> None:
 def test_another_class_is_explained_in_place_and_the_first_answer_comes_back(page: Page) -> None:
     answer = tree_answer(page)
     answer.get_by_role("button", name="Explain dog").click()
-    expect(answer.locator(".evidence h3")).to_have_text(
-        "Which pixels: the evidence for dog", timeout=PATIENCE_MS, use_inner_text=True
-    )
+    expect(answer.locator(".evidence h3")).to_have_text("Which pixels: the evidence for dog", use_inner_text=True)
     expect(answer.get_by_text("asked for; not the prediction")).to_be_visible()
     expect(answer.locator("h2")).to_be_focused()
     expect(legend(answer).first).to_be_visible()
@@ -168,7 +166,7 @@ def test_another_class_is_explained_in_place_and_the_first_answer_comes_back(pag
 def test_what_is_answered_in_place_is_in_the_history_of_the_browser(page: Page, answered: str) -> None:
     heading = tree_answer(page).locator(".evidence h3")
     tree_answer(page).get_by_role("button", name="Explain dog").click()
-    expect(heading).to_have_text("Which pixels: the evidence for dog", timeout=PATIENCE_MS)
+    expect(heading).to_have_text("Which pixels: the evidence for dog")
     expect(page).not_to_have_url(re.compile(f"{answered}$"))
     page.go_back()
     expect(heading).to_have_text("Which pixels: the evidence for cat")
@@ -185,7 +183,7 @@ def test_a_question_in_place_can_be_stopped(page: Page) -> None:
     answer.get_by_role("button", name="Explain dog").click()
     asking = page.locator("#asking")
     asking.get_by_role("button", name="Cancel").click()
-    expect(asking).to_be_hidden(timeout=PATIENCE_MS)
+    expect(asking).to_be_hidden()
     expect(answer.locator(".evidence h3")).to_have_text("Which pixels: the evidence for cat")
 
 
@@ -201,7 +199,7 @@ def test_two_classes_are_compared_side_by_side_on_one_scale(page: Page) -> None:
     answer.get_by_label("Rather than", exact=True).fill("runner-up")
     answer.get_by_role("button", name="Compare the two").click()
     figures = answer.locator(".comparison figure")
-    expect(figures.locator("figcaption")).to_have_text(["cat", "dog", "cat rather than dog"], timeout=PATIENCE_MS)
+    expect(figures.locator("figcaption")).to_have_text(["cat", "dog", "cat rather than dog"])
     for figure in figures.all():
         expect(legend(figure)).to_be_visible()
     tops = figures.locator("[data-part=high]").all_inner_texts()
@@ -216,7 +214,7 @@ def test_a_class_that_the_model_does_not_know_is_said_to_be_unknown(page: Page) 
     answer = tree_answer(page)
     answer.get_by_label("Rather than", exact=True).fill("dodo")
     answer.get_by_role("button", name="Compare the two").click()
-    expect(page.locator("#asking")).to_contain_text("'dodo' is not a class of nbdt-cifar10", timeout=PATIENCE_MS)
+    expect(page.locator("#asking")).to_contain_text("'dodo' is not a class of nbdt-cifar10")
 
 
 def test_a_part_is_painted_over_and_the_answer_seen_beside_the_first(page: Page) -> None:
@@ -232,7 +230,7 @@ def test_a_part_is_painted_over_and_the_answer_seen_beside_the_first(page: Page)
     answer.get_by_label("What the hidden part becomes").select_option("grey")
     ask.click()
     differences = answer.locator(".differences")
-    expect(differences.locator("figcaption").first).to_have_text("Before: cat", timeout=PATIENCE_MS)
+    expect(differences.locator("figcaption").first).to_have_text("Before: cat")
     expect(differences.locator(".proofs li")).to_have_count(3)
     expect(differences.locator("tbody tr")).to_have_count(5)
     assert violations(page) == []
@@ -257,7 +255,7 @@ def test_without_scripts_the_hottest_region_is_hidden_with_one_button(open_page:
     page = open_page(answered, scripts=False)
     tree_answer(page).get_by_text("What if a part were hidden?").click()
     tree_answer(page).get_by_role("button", name="Hide the hottest region").click()
-    expect(page.locator(".differences")).to_be_visible(timeout=PATIENCE_MS)
+    expect(page.locator(".differences")).to_be_visible()
 
 
 def test_without_scripts_maps_are_pictures_and_buttons_ask_again(open_page: Open, answered: str) -> None:
@@ -266,7 +264,7 @@ def test_without_scripts_maps_are_pictures_and_buttons_ask_again(open_page: Open
     expect(overlay.last).to_be_visible()
     page.goto(answered)
     tree_answer(page).get_by_role("button", name="Explain dog").click()
-    expect(page.locator(".evidence h3")).to_have_text("Which pixels: the evidence for dog", timeout=PATIENCE_MS)
+    expect(page.locator(".evidence h3")).to_have_text("Which pixels: the evidence for dog")
 
 
 def test_the_commands_and_files_to_take_along_are_there(page: Page, service: Service) -> None:

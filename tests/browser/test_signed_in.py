@@ -5,7 +5,7 @@ from __future__ import annotations
 from playwright.sync_api import FilePayload, expect
 
 from shared.keys import Scope
-from tests.browser.conftest import PATIENCE_MS, Front, Open
+from tests.browser.conftest import Front, Open
 from tests.browser.test_reader import give, see_answer
 from tests.browser.test_result import ASK_BY_RISE, tree_answer
 
@@ -26,16 +26,16 @@ def test_a_reader_signs_in_gives_a_picture_asks_about_it_and_cancels(
     answer.get_by_text("What if a part were hidden?").click()
     answer.get_by_role("button", name="Hide the hottest region").click()
     answer.get_by_role("button", name="Ask again").click()
-    expect(answer.locator(".differences")).to_be_visible(timeout=PATIENCE_MS)
+    expect(answer.locator(".differences")).to_be_visible()
 
     answer.locator("form.ranking").evaluate(ASK_BY_RISE)
     answer.get_by_role("button", name="Explain dog").click()
     page.locator("#asking").get_by_role("button", name="Cancel").click()
-    expect(page.locator("#asking")).to_be_hidden(timeout=PATIENCE_MS)
+    expect(page.locator("#asking")).to_be_hidden()
 
     page.goto("/")
     page.get_by_text("Options", exact=True).click()
     page.get_by_label("RISE").check()
     give(page, chelsea)
     page.locator("#follow").get_by_role("button", name="Cancel").click()
-    expect(page.get_by_role("heading", level=1)).to_have_text("This job was cancelled", timeout=PATIENCE_MS)
+    expect(page.get_by_role("heading", level=1)).to_have_text("This job was cancelled")

@@ -113,19 +113,19 @@ def test_a_server_that_trickles_is_left_when_the_time_is_over(head: bytes) -> No
         began = time.monotonic()
         with pytest.raises(FetchFailed):
             outbound(server.port).get(f"http://name.example:{server.port}/", most_bytes=1000, seconds=0.5)
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 4
 
 
 def test_a_resolver_that_hangs_is_left_when_the_time_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
     def hang(*arguments: object, **named: object) -> list[object]:
-        time.sleep(3)
+        time.sleep(6)
         return []
 
     monkeypatch.setattr("socket.getaddrinfo", hang)
     began = time.monotonic()
     with pytest.raises(ForbiddenAddress, match="not known"):
         Outbound(Rules()).get("http://slow.example/", most_bytes=1, seconds=0.2)
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 4
 
 
 def test_who_does_not_listen_or_does_not_speak_http_is_named() -> None:

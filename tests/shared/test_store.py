@@ -830,7 +830,7 @@ def test_a_server_that_hangs_is_given_up_after_five_seconds_and_taken_up_when_it
         for waiting in [pool.submit(each.submit, submission()) for each in stores]:
             with pytest.raises(StoreUnavailable):
                 waiting.result()
-    assert 4 < time.monotonic() - began < 6
+    assert 4 < time.monotonic() - began < 9  # asked again, it would be ten
     os.kill(redis_server.pid, signal.SIGCONT)
     for each in stores:
         assert each.get(job_id).status is JobStatus.QUEUED

@@ -201,7 +201,7 @@ def test_without_redis_the_rest_is_told_no_answer_is_held_up_and_later_nothing_i
     served = client.get("/api/v1/models")
     assert served.status_code == 200 and time.monotonic() - began < 2
     told = read(client)
-    assert time.monotonic() - began < 7
+    assert time.monotonic() - began < 9  # it is asked once, and given up after five seconds
     assert told["redis_up"] == 0 and told["disk_free_bytes"] > 0 and "jobs_accepted_total" not in told
     os.kill(redis_server.pid, signal.SIGCONT)
     served.close()

@@ -245,11 +245,11 @@ def test_work_longer_than_its_lease_keeps_the_lease(
     store: JobStore, blobs: BlobStore, make_drain: Callable[..., Drain]
 ) -> None:
     def slow(batch: Asked, progress: Progress) -> list[Result]:
-        time.sleep(1.0)
+        time.sleep(2.5)
         return describe(batch, progress)
 
     job_id = submit(store, blobs, colour(1))
-    drain = make_drain(slow, lease_seconds=0.3)
+    drain = make_drain(slow, lease_seconds=1)
     thread = threading.Thread(target=drain.run)
     thread.start()
     while thread.is_alive():
