@@ -2,7 +2,8 @@
 
 A raw map is in its own unit (logit units for a class activation map) on its own grid. What is drawn is stated, never
 silent: negative evidence is clipped to zero and the scale runs from 0 to the map's own maximum, unless the map is a
-contrast, whose diverging scale is symmetric about zero, or a scale is asked for. A colour bar says so in the picture.
+contrast, whose diverging scale is symmetric about zero, a scale is asked for, or few cells stick out so far that the
+others could not be seen. A colour bar says so in the picture.
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ class Style:
     """How a map is drawn.
 
     `alpha` is the opacity of the strongest evidence in an overlay, `width` that of the picture in pixels. `bar` adds a
-    colour bar below. `scale` is the value at the top of the scale, in the map's unit; by default the map's own maximum.
+    colour bar below. `scale` is the value at the top of the scale, in the map's unit; by default the map's own maximum,
+    or that of its cells without outliers.
     `box` outlines the strongest region: where the map is at least that share of its maximum.
     """
 
@@ -65,7 +67,7 @@ class Style:
 def heatmap(raw: FloatMap, *, style: Style, contrast: bool = False, side: int = 448, unit: str = LOGIT) -> Image.Image:
     """The map alone, as a square of `style.width` (or `side`) pixels; bar and box as the style asks."""
     size = style.width or side
-    scale = Scale.of(raw, contrast=contrast, top=style.scale)
+    scale = Scale.drawn(raw, contrast=contrast, top=style.scale)
     picture = _painted(enlarge(scale.shares(raw), (size, size)), _inks(style, contrast=contrast)).convert("RGB")
     bar = _bar(_table_of(style, contrast=contrast), scale)
     return _explained(picture, raw, (0, 0, size, size), style=style, bar=bar, scale=scale, unit=unit)
@@ -83,7 +85,7 @@ def overlay(
     size = (max(1, round(picture.width * factor)), max(1, round(picture.height * factor)))
     small = picture.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0) if factor < 1 else picture
     x0, y0, x1, y1 = drawn_box = _drawn_box(box, factor, size)
-    scale, inks = Scale.of(raw, contrast=contrast, top=style.scale), _inks(style, contrast=contrast)
+    scale, inks = Scale.drawn(raw, contrast=contrast, top=style.scale), _inks(style, contrast=contrast)
     out = small.point(_DIMMED)
     out.paste(small.crop(drawn_box), drawn_box)
     _lay(_painted(enlarge(scale.shares(raw), (x1 - x0, y1 - y0)), inks), out, drawn_box)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import struct
 import zipfile
 import zlib
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from shared import json_text
 from shared.errors import StorageFailed
 
 _DOCUMENT = "result.json"
@@ -33,7 +33,7 @@ class Result:
     maps: Mapping[str, NDArray[np.float32]]
 
     def pack(self) -> bytes:
-        files = {_DOCUMENT: json.dumps(self.document).encode()}
+        files = {_DOCUMENT: json_text.encode(self.document)}
         return _zipped(files | {f"{name}.npy": npy_bytes(raw) for name, raw in self.maps.items()})
 
     @classmethod
@@ -61,7 +61,7 @@ def _opened(data: bytes) -> Iterator[zipfile.ZipFile]:
 
 
 def _read_document(archive: zipfile.ZipFile) -> dict[str, Any]:
-    document: dict[str, Any] = json.loads(archive.read(_DOCUMENT))
+    document: dict[str, Any] = json_text.decode(archive.read(_DOCUMENT))
     return document
 
 

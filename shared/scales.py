@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,13 +11,18 @@ from shared.phrases import number
 
 FloatMap = NDArray[np.float32]
 
+MANY = 1000  # cells; of fewer, each is a place that a reader looks at, and none is an outlier
+OUTLIERS = 0.02  # the share of the cells that may stick out
+FAR = 3.0  # times as strong as all others, and these are hard to see
+
 
 @dataclass(frozen=True)
 class Scale:
     """From 0 to `top` in the map's own unit; from -`top` to `top` where the map contrasts two things.
 
     `top` is 0 for a map that has nothing to show: no positive value, or no difference at all. `low` and `high` are the
-    range of the map itself. `given` says that somebody chose `top`, so that several pictures share one scale.
+    range of the map itself. `given` says that somebody chose `top`, so that several pictures share one scale, and
+    `without_outliers` that few cells far beyond `top` had no say in it.
     """
 
     top: float
@@ -25,6 +30,7 @@ class Scale:
     high: float
     contrast: bool = False
     given: bool = False
+    without_outliers: bool = False
 
     @classmethod
     def of(cls, raw: FloatMap, *, contrast: bool = False, top: float | None = None) -> Scale:
@@ -33,6 +39,17 @@ class Scale:
         low, high = float(values.min()), float(values.max())
         own = max(-low, high) if contrast else max(0.0, high)
         return cls(own if top is None else top, low, high, contrast, given=top is not None)
+
+    @classmethod
+    def drawn(cls, raw: FloatMap, *, contrast: bool = False, top: float | None = None) -> Scale:
+        """The scale on which a map of h x w cells is drawn: as `of`, but where a few of many cells stick out so far
+        that nothing else could be seen beside them, the strongest of the others is its top."""
+        scale = cls.of(raw, contrast=contrast, top=top)
+        if scale.given or raw.size < MANY:
+            return scale
+        strengths = np.abs(finite(raw)) if contrast else finite(raw).clip(min=0)
+        others = float(np.quantile(strengths, 1 - OUTLIERS, method="lower"))
+        return replace(scale, top=others, without_outliers=True) if 0 < FAR * others < scale.top else scale
 
     def shares(self, raw: FloatMap) -> FloatMap:
         """Every cell as a share of the scale, in [0, 1]; 0 is drawn as 0, or as exactly 0.5 in a contrast."""
@@ -72,6 +89,8 @@ class Scale:
     def _origin(self, nothing: str, own: str) -> str:
         if self.given:
             return f"scale set to {number(self.top)}"
+        if self.without_outliers:
+            return f"scaled to this map\N{RIGHT SINGLE QUOTATION MARK}s values without the strongest {OUTLIERS:.0%}"
         return own if self.top else nothing
 
 

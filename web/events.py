@@ -7,8 +7,9 @@ import threading
 from collections.abc import Iterator
 from functools import partial
 
-from flask import Response, json, request, stream_with_context
+from flask import Response, request, stream_with_context
 
+from shared import json_text
 from shared.changes import Changes
 from shared.errors import PathlightError
 from shared.jobs import Job
@@ -69,7 +70,7 @@ class Streams:
             log.warning("the event stream of job %s ended: %s", job_id, error)
 
     def _event(self, job: Job) -> str:
-        return f"event: job\ndata: {json.dumps(self._jobs.to_json(job))}\n\n"
+        return f"event: job\ndata: {json_text.encode(self._jobs.to_json(job)).decode()}\n\n"
 
 
 def _response(events: Iterator[str] | list[str]) -> Response:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from shared.cards import short_name
 from shared.phrases import number
+from shared.scales import Scale
 from web.language import gettext as _
 
 Json = Mapping[str, Any]
@@ -22,8 +23,11 @@ def of_map(job: Json, explanation: Json, entry: Json, raw: NDArray[Any]) -> dict
         subject=subject,
         where=place(raw),
     )
-    shown = _shown(job, explanation, entry, contrast=entry["contrast"] is not None)
-    return {**shown, "overlay": entry["artifacts"]["overlay"], "subject": subject, "alt": words.striptags()}
+    contrast = entry["contrast"] is not None
+    scale = Scale.drawn(raw, contrast=contrast)
+    shown = _shown(job, explanation, entry, top=scale.top, contrast=contrast)
+    more = {"overlay": entry["artifacts"]["overlay"], "without_outliers": scale.without_outliers}
+    return {**shown, **more, "subject": subject, "alt": words.striptags()}
 
 
 def of_step(job: Json, explanation: Json, step: Json) -> dict[str, Any]:
@@ -32,7 +36,7 @@ def of_step(job: Json, explanation: Json, step: Json) -> dict[str, Any]:
     subject = versus(step, rival)
     target, other = (short_name(node["name"]) for node in (step, rival))
     return {
-        **_shown(job, explanation, step["map"], contrast=True),
+        **_shown(job, explanation, step["map"], top=max(map(abs, step["map"]["range"])), contrast=True),
         "subject": subject,
         "alt": _("Map of the decision {subject}", subject=subject).striptags(),
         "caption": _("Red speaks for {target}, blue for {other}.", target=target, other=other).striptags(),
@@ -79,9 +83,7 @@ def place(raw: NDArray[Any]) -> str:
     return places[3 * (2 * row + 1) // (2 * rows)][3 * (2 * column + 1) // (2 * columns)]
 
 
-def _shown(job: Json, explanation: Json, entry: Json, *, contrast: bool) -> dict[str, Any]:
-    low, high = entry["range"]
-    top = max(-low, high) if contrast else max(0.0, high)
+def _shown(job: Json, explanation: Json, entry: Json, *, top: float, contrast: bool) -> dict[str, Any]:
     return {
         "raw": entry["artifacts"]["raw"],
         "box": explanation["input"]["box"],

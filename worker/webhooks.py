@@ -10,13 +10,13 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-import json
 import logging
 import secrets
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+from shared import json_text
 from shared.blobs import BlobStore
 from shared.documents import job_document
 from shared.errors import PathlightError, StoreUnavailable, UnknownJob
@@ -94,7 +94,7 @@ class Sender:
         job = self._store.get(delivery.job_id)
         try:
             result = unpack_document(self._blobs.get(job.result_ref)) if job.result_ref else None
-            body = json.dumps(job_document(job, result, base=self._settings.public_url.rstrip("/"))).encode()
+            body = json_text.encode(job_document(job, result, base=self._settings.public_url.rstrip("/")))
             signed = sign(self._settings.webhook_key, message_id=job.id, timestamp=int(time.time()), body=body)
             status = self._outbound.post(
                 delivery.address,

@@ -48,15 +48,20 @@ class Race:
 def race(runners: Mapping[str, Runner], *, rounds: int, images: int, title: str) -> Race:
     """Run all in turns for some rounds, after one round that does not count. Each round begins with another runner."""
     names = list(runners)
-    seconds: dict[str, list[float]] = {name: [] for name in names}
+    taken: dict[str, list[float]] = {name: [] for name in names}
     for runner in runners.values():
         runner()
     for turn in progress(range(rounds), title):
         for name in names[turn % len(names) :] + names[: turn % len(names)]:
-            began = time.perf_counter()
-            runners[name]()
-            seconds[name].append(time.perf_counter() - began)
-    return Race({name: np.array(taken) for name, taken in seconds.items()}, images)
+            taken[name].append(seconds(runners[name]))
+    return Race({name: np.array(rounds_of) for name, rounds_of in taken.items()}, images)
+
+
+def seconds(work: Runner) -> float:
+    """How long it takes."""
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
 
 
 def percentile(share: float) -> Statistic:

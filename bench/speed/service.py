@@ -24,7 +24,7 @@ import numpy as np
 from bench.figures import Figure, estimate, median
 from bench.quality.context import Sizes, progress
 from bench.speed.engine import decoded
-from bench.speed.race import percentile
+from bench.speed.race import percentile, seconds
 from bench.speed.subjects import UPSTREAM, install_random, photographs, precision
 from shared.blobs import BlobStore
 from shared.cards import Registry
@@ -142,24 +142,27 @@ def _saturated(
     }
     rates: dict[str, list[float]] = {"engine": [], **{way: [] for way in ways}}
     spent: dict[str, Counter[str]] = {way: Counter() for way in ways}
-    walls = dict.fromkeys(ways, 0.0)
+    walls, engine_seconds = dict.fromkeys(ways, 0.0), 0.0
     with TemporaryDirectory() as folder:
         blobs = BlobStore(Path(folder))
         for serve in (lambda files: _engine(shelf, blobs, files, options), *ways.values()):
             serve([_numbered(next(numbers), title) for _ in range(Settings().batch_size)])  # loads the models
         for _ in progress(range(n["rounds"]), f"service beside the engine, {title}"):
             files = [_numbered(next(numbers), title) for _ in range(jobs)]
-            rates["engine"].append(jobs / _seconds(lambda files=files: _engine(shelf, blobs, files, options)))  # type: ignore[misc]
+            began = time.process_time()
+            rates["engine"].append(jobs / seconds(lambda files=files: _engine(shelf, blobs, files, options)))  # type: ignore[misc]
+            engine_seconds += time.process_time() - began
             for way, serve in ways.items():
                 files = [_numbered(next(numbers), title) for _ in range(jobs)]
                 before = it.cpu_seconds() | {"client": time.process_time()}
-                wall = _seconds(lambda serve=serve, files=files: serve(files))  # type: ignore[misc]
+                wall = seconds(lambda serve=serve, files=files: serve(files))  # type: ignore[misc]
                 after = it.cpu_seconds() | {"client": time.process_time()}
                 rates[way].append(jobs / wall)
                 spent[way].update({name: after[name] - before[name] for name in after})
                 walls[way] += wall
         stored = [len(result.pack()) for result in _answers(shelf, files[: Settings().batch_size], options)]
         kilobytes = (np.mean([len(data) for data in files]) + np.mean(stored)) / 1000
+    pictures = n["rounds"] * jobs
     return [
         estimate(
             f"service: {way} through HTTP beside the engine, {title}",
@@ -171,16 +174,18 @@ def _saturated(
                 ENGINE: float(np.median(rates["engine"])),
                 "service, images/s": float(np.median(rates[way])),
                 **{
-                    f"{name}, % of the processor time spent": 100 * seconds / (spent[way].total() or 1.0)
-                    for name, seconds in spent[way].items()
+                    f"{name}, % of the processor time spent": 100 * cpu / (spent[way].total() or 1.0)
+                    for name, cpu in spent[way].items()
                 },
-                **{per_picture(name): 1000 * seconds / (n["rounds"] * jobs) for name, seconds in spent[way].items()},
+                per_picture("engine"): 1000 * engine_seconds / pictures,
+                **{per_picture(name): 1000 * cpu / pictures for name, cpu in spent[way].items()},
                 BLOBS: float(kilobytes),
             },
             meaning="Images a second with client, web, Redis and worker on these cores, relative to the engine alone.",
         ).explained(
-            f"Client, web and Redis take {100 - 100 * spent[way]['worker'] / (spent[way].total() or 1.0):.0f} % of the "
-            f"processor time that is spent, which the engine alone has for itself; all together keep "
+            f"A picture takes {1000 * engine_seconds / pictures:.0f} ms of a core in the engine alone and "
+            f"{1000 * spent[way]['worker'] / pictures:.0f} ms in a worker that shares the cores; client, web and Redis "
+            f"take {1000 * (spent[way].total() - spent[way]['worker']) / pictures:.1f} ms more. All together keep "
             f"{spent[way].total() / (walls[way] * usable_cores()):.0%} of the cores busy."
         )
         for way, target in zip(ways, targets, strict=True)
@@ -190,12 +195,6 @@ def _saturated(
 def per_picture(name: str) -> str:
     """The control that says what a picture costs a kind of process."""
     return f"{name}, ms of a core a picture"
-
-
-def _seconds(work: Callable[[], object]) -> float:
-    began = time.perf_counter()
-    work()
-    return time.perf_counter() - began
 
 
 def _engine(shelf: Shelf, blobs: BlobStore, files: Sequence[bytes], options: JobOptions) -> None:

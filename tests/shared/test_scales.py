@@ -113,3 +113,38 @@ def test_the_note_says_whose_scale_it_is_and_what_is_left_out(
     values: tuple[float, float], contrast: bool, top: float | None, note: str
 ) -> None:
     assert Scale.of(row(*values), contrast=contrast, top=top).note == note
+
+
+def speckled(count: int, strongest: float) -> FloatMap:
+    """A map of 40 x 40 cells from 0 to 1, of which `count` are as strong as that."""
+    raw = np.linspace(0, 1, 1600, dtype=np.float32)
+    raw[:count] = strongest
+    return raw.reshape(40, 40)
+
+
+def test_a_few_cells_that_stick_out_do_not_hide_the_others() -> None:
+    raw = speckled(10, strongest=40)
+    scale = Scale.drawn(raw)
+    assert 0.97 < scale.top <= 1 and (scale.low, scale.high) == (raw.min(), 40)
+    assert scale.shares(raw).max() == 1 and np.median(scale.shares(raw)) == pytest.approx(0.5, abs=0.05)
+    assert scale.note == (
+        "scaled to this map’s values without the strongest 2%; "
+        f"values above it, up to 40.0, are drawn as {scale.top:.3f}"
+    )
+    across = Scale.drawn(-raw, contrast=True)
+    assert across.top == scale.top
+    assert across.note.startswith("scaled to this map’s values without the strongest 2%; values beyond it, from −40.0")
+
+
+@pytest.mark.parametrize(
+    ("raw", "top"),
+    [
+        (speckled(10, strongest=2.9), None),  # not so far out
+        (speckled(40, strongest=40), None),  # not so few
+        (speckled(10, strongest=40)[:20, :40], None),  # not so many cells
+        (speckled(10, strongest=40), 40.0),  # asked for
+        (np.where(speckled(10, strongest=40) == 40, np.float32(40), np.float32(0)), None),  # nothing beside them
+    ],
+)
+def test_else_a_map_is_drawn_on_its_whole_scale(raw: FloatMap, top: float | None) -> None:
+    assert Scale.drawn(raw, top=top) == Scale.of(raw, top=top)

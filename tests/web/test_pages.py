@@ -23,7 +23,9 @@ from werkzeug.test import TestResponse
 from shared.blobs import BlobStore
 from shared.cards import Registry
 from shared.jobs import Claim, ImageRecord, JobError, JobOptions, JobStatus
+from shared.phrases import number
 from shared.results import Result
+from shared.scales import FloatMap, Scale
 from shared.settings import Settings
 from shared.store import JobStore, Submission
 from web import csrf, pages, reproduce, stage
@@ -71,10 +73,10 @@ class House:
     def claim(self) -> Claim:
         return self.store.claim(1, claim_id=str(time.monotonic_ns()))[0]
 
-    def answered(self, document: dict[str, Any], *, filename: str = "cat.png") -> str:
+    def answered(self, document: dict[str, Any], *, filename: str = "cat.png", raw: FloatMap = CAM) -> str:
         """A succeeded job with this answer."""
         job_id = self.submit(filename=filename)
-        result = Result(document, {"animals.cam": CAM})
+        result = Result(document, {"animals.cam": raw})
         assert self.store.succeed(self.claim(), self.blobs.put(result.pack()), compute_ms=3.0)
         return job_id
 
@@ -485,6 +487,24 @@ def test_a_map_is_told_in_words(house: House) -> None:
     assert "(down to −3.10) is not shown." in seen
     assert "Strongest in the upper left. The network did not see the dimmed edges." in seen
     assert "the mean of its cells plus the bias is 7.10, off by 3e-7; rounding may reach 7e-5." in seen
+
+
+@pytest.mark.parametrize("contrast", [False, True])
+def test_a_scale_that_leaves_out_the_strongest_cells_says_so(house: House, contrast: bool) -> None:
+    raw = np.linspace(-1, 1, 2500, dtype=np.float32).reshape(50, 50)
+    raw[0, :20] = -90 if contrast else 90
+    entry = explanation()
+    low, high = float(raw.min()), float(raw.max())
+    entry["maps"][0] |= {"range": [low, high], "contrast": {"index": 1, "name": "dog"} if contrast else None}
+    page = house.client.get(f"/jobs/{house.answered(document(entry), raw=raw)}")
+    seen, top = words(page), Scale.drawn(raw, contrast=contrast).top
+    assert f'"top":{top}' in page.text and 0.9 < top < 1
+    meaning = (
+        f"−{top:.3f} to {top:.3f} logit units: red speaks for tabby, blue for dog."
+        if contrast
+        else f"0 to {top:.3f} logit units, dark to bright; negative evidence (down to {number(low)}) is not shown."
+    )
+    assert f"{meaning} Scaled without the few strongest cells, up to 90.0, which have the last colour." in seen
 
 
 def test_a_contrast_names_both_classes_and_its_diverging_scale(house: House) -> None:
