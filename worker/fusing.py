@@ -40,10 +40,12 @@ class Fused(nn.Module):
 
 
 class Convolution(nn.Module):
-    """A convolution, perhaps the sum of its output and another tensor, perhaps the positive part of it all."""
+    """A convolution, perhaps the sum of its output and another tensor, perhaps the positive part of it all. `name` is
+    that of the trunk's own layer."""
 
-    def __init__(self, layer: nn.Conv2d, shape: torch.Size, *, relu: bool, overwrite: bool) -> None:
+    def __init__(self, layer: nn.Conv2d, shape: torch.Size, *, name: str, relu: bool, overwrite: bool) -> None:
         super().__init__()
+        self.name = name
         self._geometry = layer.padding, layer.stride, layer.dilation, layer.groups
         weight = layer.weight.detach().to_mkldnn()
         self._weight = torch.ops.aten.mkldnn_reorder_conv2d_weight(weight, *self._geometry, list(shape))
@@ -142,7 +144,8 @@ def _fuse(module: fx.GraphModule, node: fx.Node, shapes: dict[fx.Node, torch.Siz
     if relu:
         (last,) = last.users
     (source,) = node.all_input_nodes
-    module.add_submodule(name, Convolution(layer, shapes[source], relu=relu, overwrite=overwrite))
+    fusion = Convolution(layer, shapes[source], name=str(node.target), relu=relu, overwrite=overwrite)
+    module.add_submodule(name, fusion)
     with module.graph.inserting_after(last):
         fused = module.graph.call_module(name, (source,) if other is None else (source, other))
     shapes[fused] = shapes[last]

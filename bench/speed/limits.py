@@ -112,25 +112,28 @@ def _where_time_goes(layers: list[Layer], whole: float, peak: float) -> str:
 
 def _layers(model: Model, inputs: Tensor, rounds: int) -> tuple[list[Layer], float]:
     """The convolutions of a trunk, and the seconds of the whole pass; medians of the rounds."""
-    operations = _by_convolution(_plain(model), inputs)
-    seconds: list[list[float]] = []
+    trunk = _plain(model)
+    operations, names = _by_convolution(trunk, inputs), _names(trunk)
+    rounds_of: dict[str, list[float]] = {name: [] for name in operations}
     whole = []
     for _ in range(rounds):
-        times: list[float] = []
-        with _hooked(model.trunk, lambda layer, out, taken, times=times: times.append(taken)):  # type: ignore[misc]
+        taken = dict.fromkeys(operations, 0.0)
+
+        def add(layer: nn.Module, out: Tensor, seconds: float, taken: dict[str, float] = taken) -> None:
+            taken[layer.name if isinstance(layer, Convolution) else names[layer]] += seconds
+
+        with _hooked(model.trunk, add):
             start = time.perf_counter()
             model.features(inputs)
             whole.append(time.perf_counter() - start)
-        # A large batch goes through the trunk in parts, one after the other.
-        seconds.append([sum(times[layer :: len(operations)]) for layer in range(len(operations))])
-    medians = map(middle, zip(*seconds, strict=True))
-    layers = [Layer(name, count, taken) for (name, count), taken in zip(operations.items(), medians, strict=True)]
-    return layers, middle(whole)
+        for name, seconds in taken.items():
+            rounds_of[name].append(seconds)
+    return [Layer(name, count, middle(rounds_of[name])) for name, count in operations.items()], middle(whole)
 
 
 def _by_convolution(trunk: nn.Module, inputs: Tensor) -> dict[str, int]:
-    """Floating-point operations of each convolution by its name, in the order in which they are called."""
-    names = {module: name for name, module in trunk.named_modules()}
+    """Floating-point operations of each convolution by its name."""
+    names = _names(trunk)
     found: dict[str, int] = {}
 
     def count(layer: nn.Module, out: Tensor, taken: float) -> None:
@@ -140,6 +143,10 @@ def _by_convolution(trunk: nn.Module, inputs: Tensor) -> dict[str, int]:
     with _hooked(trunk, count), torch.inference_mode():
         trunk(inputs.to(next(trunk.parameters()).dtype))
     return found
+
+
+def _names(trunk: nn.Module) -> dict[nn.Module, str]:
+    return {module: name for name, module in trunk.named_modules()}
 
 
 @contextmanager

@@ -38,6 +38,8 @@ def test_a_fused_trunk_gives_the_same_features_in_fewer_steps(name: str, rectifi
         return
     assert isinstance(fused, Fused) and fused.plain is trunk
     assert steps(fused.quick, Convolution) == steps(trunk, nn.Conv2d) and not steps(fused.quick, nn.Conv2d)
+    convolutions = {name for name, layer in trunk.named_modules() if isinstance(layer, nn.Conv2d)}
+    assert {layer.name for layer in fused.quick.modules() if isinstance(layer, Convolution)} == convolutions
     assert steps(fused.quick, nn.ReLU) == rectifiers
     assert steps(fused.quick, RectifiedPool) == (steps(trunk, nn.MaxPool2d) if dtype is torch.bfloat16 else 0)
     with torch.no_grad():
