@@ -3,13 +3,15 @@ telephone, dark where the reader wants it dark; and pictures for a person to loo
 
 from __future__ import annotations
 
+import re
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from secrets import token_hex
 
 import httpx
 import pytest
-from playwright.sync_api import FilePayload, Page, expect
+from playwright.sync_api import FilePayload, Page, Route, expect
 
 from shared.jobs import Claim, JobError, JobStatus
 from shared.store import PREFIX
@@ -103,6 +105,7 @@ def test_the_history_is_in_order(open_page: Open, chelsea: FilePayload, language
     page.locator("input[type=file][name=image]").set_input_files(chelsea)
     page.locator("button[type=submit]").click()
     page.wait_for_url("**/jobs/*")
+    expect(page.locator(".answer").first).to_be_visible()
     page.goto("/history")
     expect(page.locator("#history .entry-answer")).not_to_be_empty()
     look(page, "history", language)
@@ -157,6 +160,23 @@ def test_a_job_on_its_way_is_in_order(open_page: Open, idle: Front, waiting: Wai
     expect(page.locator("#progress")).to_have_attribute("value", "41")
     look(page, "running", language)
     idle.store.stop(claim, JobStatus.CANCELLED)
+
+
+def test_whoever_is_on_the_way_to_another_page_is_not_called_back_by_the_jobs_end(
+    open_page: Open, idle: Front, waiting: Waiting
+) -> None:
+    page = open_page(waiting.submit(), base=idle.address)
+    claim = waiting.claim()
+    expect(page.locator("#follow [data-when=running]").first).to_be_visible()
+
+    def end_meanwhile(route: Route) -> None:
+        idle.store.stop(claim, JobStatus.CANCELLED)
+        time.sleep(1)
+        route.continue_()
+
+    page.route("**/history", end_meanwhile)
+    page.get_by_role("link", name="History").click()
+    expect(page).to_have_url(re.compile("/history$"))
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

@@ -7,7 +7,7 @@ import json
 from playwright.sync_api import FilePayload, expect
 
 from tests.browser.conftest import Open
-from tests.browser.test_reader import give
+from tests.browser.test_reader import give, see_answer
 
 
 def test_what_was_given_in_this_browser_is_listed_with_its_picture_and_answer(
@@ -16,6 +16,7 @@ def test_what_was_given_in_this_browser_is_listed_with_its_picture_and_answer(
     page = open_page()
     give(page, chelsea)
     page.wait_for_url("**/jobs/*")
+    see_answer(page)
     address = page.url
     page.goto("/history")
     entry = page.locator("#history a")
@@ -49,6 +50,7 @@ def test_the_list_can_be_emptied(open_page: Open, chelsea: FilePayload) -> None:
     page = open_page()
     give(page, chelsea)
     page.wait_for_url("**/jobs/*")
+    see_answer(page)
     page.goto("/history")
     page.get_by_role("button", name="Empty this list").click()
     expect(page.locator("#history li")).to_have_count(0)

@@ -7,7 +7,7 @@ from playwright.sync_api import FilePayload, expect
 from shared.keys import Scope
 from tests.browser.conftest import Front, Open
 from tests.browser.test_reader import give, see_answer
-from tests.browser.test_result import ASK_BY_RISE, tree_answer
+from tests.browser.test_result import ASK_BY_RISE, legend, tree_answer
 
 
 def test_a_reader_signs_in_gives_a_picture_asks_about_it_and_cancels(
@@ -22,6 +22,7 @@ def test_a_reader_signs_in_gives_a_picture_asks_about_it_and_cancels(
     give(page, chelsea)
     see_answer(page)
     answer = tree_answer(page)
+    expect(legend(answer).first).to_be_visible()  # the page's scripts are at work
 
     answer.get_by_text("What if a part were hidden?").click()
     answer.get_by_role("button", name="Hide the hottest region").click()

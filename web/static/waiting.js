@@ -10,6 +10,8 @@ const trouble = document.querySelector("#trouble");
 const bar = document.querySelector("#progress");
 const stages = JSON.parse(panel.dataset.stages);
 const title = document.title;
+const LEAVING_MS = 5000; // within which another page comes, if one comes
+let left = 0; // when the reader last set out for another page
 
 function write(id, words) {
   const element = document.getElementById(id);
@@ -41,5 +43,8 @@ function complain(problem, wait) {
   trouble.hidden = false;
 }
 
+addEventListener("beforeunload", () => (left = Date.now()));
 await follow({ self: panel.dataset.job, events: panel.dataset.events }, { onJob: show, onTrouble: complain });
+// To load this page now would call back whoever is on the way to another.
+while (Date.now() - left < LEAVING_MS) await new Promise((resolve) => setTimeout(resolve, 100));
 location.reload();
