@@ -74,7 +74,8 @@ class Scripts:
 
     def _send(self, calls: Sequence[tuple[str, Sequence[object]]], *command: object) -> list[Any]:
         """Scripts and, perhaps, a command after them, on one connection and without waiting in between. The answer of
-        the command may be an error, which is its caller's to judge."""
+        the command may be an error, which is its caller's to judge. By their hashes alone: redis-py's own scripts in a
+        pipeline cost one more round trip each time, to ask whether the server knows them."""
         answers = self._attempt(calls, command)
         if any(isinstance(answer, redis.exceptions.NoScriptError) for answer in answers):  # the server is new
             with answering():

@@ -9,7 +9,8 @@ import orjson
 
 
 def encode(value: Any) -> bytes:
-    """As UTF-8, without a space or a line break. Raises TypeError for what JSON has no words for."""
+    """As UTF-8, without a space or a line break; all numbers have to be finite. Raises TypeError for what JSON has no
+    words for."""
     try:
         return orjson.dumps(value)
     except TypeError:  # keys that are no strings, and halves of characters, which JSON can only name by their numbers

@@ -123,12 +123,12 @@ class Drain:
     def _hand_in(self, ends: list[End], until: float) -> tuple[list[bool], list[Claim]]:
         """End jobs and take the next in one go; says of each end whether it applies. Takes nothing where it is time to
         hand over, or where results would have no room."""
-        if time.monotonic() >= until:
+        over = time.monotonic() >= until
+        if over or not self._has_room():
             applied = self._persist(lambda: self._store.finish(ends))
-            self._ring()
+            if over:
+                self._ring()
             return applied, []
-        if not self._has_room():
-            return self._persist(lambda: self._store.finish(ends)), []
         most, claim_id = self._settings.batch_size, _new_id()
         return self._persist(lambda: self._store.finish_and_claim(ends, most, claim_id=claim_id, ring=self._ring))
 
