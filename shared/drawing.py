@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import math
+import tempfile
 from dataclasses import dataclass
 from functools import cache
 
@@ -86,8 +87,9 @@ def overlay(
     small = picture.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0) if factor < 1 else picture
     x0, y0, x1, y1 = drawn_box = _drawn_box(box, factor, size)
     scale, inks = Scale.drawn(raw, contrast=contrast, top=style.scale), _inks(style, contrast=contrast)
-    out = small.point(_DIMMED)
-    out.paste(small.crop(drawn_box), drawn_box)
+    out = small.copy()
+    for strip in _around(drawn_box, size):
+        out.paste(small.crop(strip).point(_DIMMED), strip)
     _lay(_painted(enlarge(scale.shares(raw), (x1 - x0, y1 - y0)), inks), out, drawn_box)
     ramp = Image.new("RGB", (_STEPS, 1), GREY)
     _lay(_painted(np.linspace(0, 1, _STEPS, dtype=np.float32)[None], inks), ramp, (0, 0, *ramp.size))
@@ -104,6 +106,21 @@ def png_bytes(image: Image.Image) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, "PNG", compress_level=1)  # 3 % larger than at level 3, in two thirds of the time
     return buffer.getvalue()
+
+
+def jpeg_bytes(image: Image.Image, *, quality: int = 90) -> bytes:
+    """Encoded by way of a file: to that Pillow writes without the interpreter, so that other threads go on."""
+    with tempfile.TemporaryFile() as file:
+        image.save(file, "JPEG", quality=quality)
+        file.seek(0)
+        return file.read()
+
+
+def _around(box: Box, size: tuple[int, int]) -> list[Box]:
+    """What lies above, below, left and right of the box in a picture of `size`."""
+    (x0, y0, x1, y1), (width, height) = box, size
+    strips = ((0, 0, width, y0), (0, y1, width, height), (0, y0, x0, y1), (x1, y0, width, y1))
+    return [strip for strip in strips if strip[0] < strip[2] and strip[1] < strip[3]]
 
 
 def _drawn_box(box: Box, factor: float, size: tuple[int, int]) -> Box:
@@ -123,7 +140,7 @@ def _inks(style: Style, *, contrast: bool) -> NDArray[np.uint32]:
 
 def _painted(values: FloatMap, inks: NDArray[np.uint32]) -> Image.Image:
     """The ink of each value in [0, 1]. Pixels are taken whole, many times as fast as colour by colour."""
-    pixels = inks.take(np.rint(values * (_STEPS - 1)).astype(np.uint16))
+    pixels = inks.take(np.rint(values * (_STEPS - 1)).astype(np.intp))
     return Image.frombuffer("RGBA", values.shape[::-1], pixels, "raw", "RGBA", 0, 1)
 
 

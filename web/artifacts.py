@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -12,7 +11,7 @@ from typing import Any
 from PIL import Image
 
 from shared.blobs import BlobStore
-from shared.drawing import LOGIT, LONGEST_SIDE, Style, heatmap, overlay, png_bytes
+from shared.drawing import LOGIT, LONGEST_SIDE, Style, heatmap, jpeg_bytes, overlay, png_bytes
 from shared.errors import UnknownJob
 from shared.images import Limits
 from shared.jobs import Job
@@ -106,9 +105,7 @@ class Artifacts:
         """The picture as it was explained, re-encoded without its metadata and bounded for display."""
         picture = self._decode(job).copy()
         picture.thumbnail((width or LONGEST_SIDE, LONGEST_SIDE))
-        buffer = io.BytesIO()
-        picture.save(buffer, "JPEG", quality=90)
-        return buffer.getvalue()
+        return jpeg_bytes(picture)
 
     def _mask(self, ref: str) -> bytes:
         """The mask of a what-if, encoded anew as pictures are: it hides what the uploaded one hides."""

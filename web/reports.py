@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import tempfile
 import threading
 import zipfile
@@ -16,7 +15,7 @@ from flask import url_for
 from shared.batches import Batch, BatchStore
 from shared.blobs import BlobStore
 from shared.cards import Registry
-from shared.drawing import Style, overlay
+from shared.drawing import Style, jpeg_bytes, overlay
 from shared.errors import JobConflict, PathlightError
 from shared.images import Limits, decode
 from shared.jobs import Job, JobError, JobStatus
@@ -181,9 +180,7 @@ class Reports:
             style = Style(width=THUMB_WIDTH)
             contrast = entry["contrast"] is not None
             drawn = overlay(picture, outcome.raw(entry), (x0, y0, x1, y1), style=style, contrast=contrast)
-            buffer = io.BytesIO()
-            drawn.save(buffer, "JPEG", quality=80)
-            yield buffer.getvalue()
+            yield jpeg_bytes(drawn, quality=80)
 
 
 def _addresses(job: Job, batch: Batch) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 from functools import cache
 from importlib.util import find_spec
@@ -10,6 +9,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from shared.drawing import jpeg_bytes
 from shared.errors import UnknownJob
 
 SAMPLES: Mapping[str, str] = {
@@ -36,9 +36,7 @@ def thumbnail(name: str) -> bytes:
         w, h = side * THUMBNAIL[0], side * THUMBNAIL[1]
         box = ((width - w) / 2, (height - h) / 2, (width + w) / 2, (height + h) / 2)
         small = picture.convert("RGB").resize(THUMBNAIL, Image.Resampling.LANCZOS, box=box)
-    buffer = io.BytesIO()
-    small.save(buffer, "JPEG", quality=80)
-    return buffer.getvalue()
+    return jpeg_bytes(small, quality=80)
 
 
 def _path(name: str) -> Path:

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from shared.cards import Registry
+from worker.allocator import keep_freed_memory
 from worker.models import Model
 from worker.precision import chooses_bf16
 
@@ -25,7 +26,8 @@ def usable_cores(quota: Path = CPU_QUOTA) -> int:
 
 
 class Shelf:
-    """Loaded models by name. Threads are set from the cores this process may really use, before any torch work."""
+    """Loaded models by name. Threads are set from the cores this process may really use, and memory is kept between
+    batches, before any torch work."""
 
     def __init__(self, registry: Registry, *, share_of_cores: int = 1, precision: str = "auto") -> None:
         self._registry = registry
@@ -33,6 +35,7 @@ class Shelf:
         self._models: dict[str, Model] = {}
         self.threads = max(1, usable_cores() // share_of_cores)
         torch.set_num_threads(self.threads)
+        keep_freed_memory()
 
     @property
     def registry(self) -> Registry:

@@ -28,6 +28,7 @@ from bench.speed.service import service
 from bench.speed.store import store
 from bench.speed.tree import tree
 from shared.settings import REPOSITORY
+from worker.allocator import keep_freed_memory
 
 OUT = REPOSITORY / "bench" / "out"
 INTRODUCTION = """\
@@ -52,9 +53,12 @@ class Part:
 PARTS: Mapping[str, Part] = {
     "limits": Part("Limits of the processor", limits, {"rounds": 15, "batch": 32}, {"rounds": 1, "batch": 1}),
     "engine": Part(
-        "The engine", engine, {"rounds": 9, "models": 4, "batches": 3}, {"rounds": 1, "models": 2, "batches": 1}
+        "The engine",
+        engine,
+        {"rounds": 9, "pairs": 25, "models": 4, "batches": 3},
+        {"rounds": 1, "pairs": 1, "models": 2, "batches": 1},
     ),
-    "peers": Part("Beside what people use today", peers, {"rounds": 7, "pictures": 16}, {"rounds": 1, "pictures": 1}),
+    "peers": Part("Beside what people use today", peers, {"rounds": 15, "pictures": 16}, {"rounds": 1, "pictures": 1}),
     "tree": Part("The tree", tree, {"walks": 3}, {"walks": 1}),
     "store": Part(
         "The job store",
@@ -86,6 +90,7 @@ def _names(context: click.Context, parameter: click.Parameter, value: str) -> li
 @click.option("--out", type=click.Path(path_type=Path), default=OUT, help="The folder of latest.json.")
 @click.option("--write-page", is_flag=True, help="Write docs/performance.md too; only after a run of all parts.")
 def main(names: list[str], quick: bool, strict: bool, out: Path, write_page: bool) -> None:
+    keep_freed_memory()  # as a worker does
     console = Console()
     found: dict[str, list[Figure]] = {}
     for name in names:

@@ -6,20 +6,25 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from statistics import median as middle
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from bench.figures import Figure, estimate, median
-from bench.quality.context import Sizes, progress
+from bench.quality.context import Sizes
+from bench.speed.race import Race, Runner, race
 from bench.speed.subjects import UPSTREAM, random_model
 from worker.fusing import Convolution, Fused
 from worker.models import Model
 from worker.precision import InBf16, computes_bf16
 
 SIDE = 2048  # of the matrices
+GEMM = "matrix product"
 
 
 @dataclass(frozen=True)
@@ -38,12 +43,7 @@ class Layer:
 
 def limits(n: Sizes) -> list[Figure]:
     """GEMM rates, and what share of them the forward passes in the same precision reach."""
-    out = []
-    for dtype, precision in _precisions().items():
-        peak = _gemm(dtype, n)
-        out.append(_rate(f"GEMM, {precision}", peak))
-        out += [_share(random_model(name, precision=precision), max(peak), n) for name in UPSTREAM]
-    return out
+    return [figure for dtype, precision in _precisions().items() for figure in _of_precision(dtype, precision, n)]
 
 
 def _precisions() -> dict[torch.dtype, str]:
@@ -52,49 +52,39 @@ def _precisions() -> dict[torch.dtype, str]:
     return every if computes_bf16(torch.device("cpu")) else {torch.float32: "fp32"}
 
 
-def _gemm(dtype: torch.dtype, n: Sizes) -> list[float]:
-    """GFLOP/s of each round."""
-    a, b = (torch.randn(SIDE, SIDE).to(dtype) for _ in range(2))
-    a @ b
-    rates = []
-    for _ in progress(range(n["rounds"]), f"matrix products, {dtype}"):
-        began = time.perf_counter()
-        a @ b
-        rates.append(2 * SIDE**3 / (time.perf_counter() - began) / 1e9)
-    return rates
-
-
-def _rate(name: str, rates: list[float]) -> Figure:
-    return estimate(
-        f"limits: {name}",
+def _of_precision(dtype: torch.dtype, precision: str, n: Sizes) -> list[Figure]:
+    """Products and passes in turns: how fast the processor is changes within seconds."""
+    a, b, product = (torch.randn(SIDE, SIDE).to(dtype) for _ in range(3))
+    models = [random_model(name, precision=precision) for name in UPSTREAM]
+    inputs = {model.card.name: torch.randn(n["batch"], 3, *2 * (model.card.input.size,)) for model in models}
+    runners: dict[str, Runner] = {GEMM: lambda: torch.mm(a, b, out=product)}
+    runners |= {model.card.name: partial(model.features, inputs[model.card.name]) for model in models}
+    found = race(runners, rounds=n["rounds"], images=n["batch"], title=f"products and passes in {precision}")
+    rates = 2 * SIDE**3 / found.seconds[GEMM] / 1e9
+    peak = estimate(
+        f"limits: GEMM, {precision}",
         rates,
         unit="GFLOP/s",
         statistic=median,
         meaning=f"Rate of {SIDE} x {SIDE} matrix products, the most that a network could reach.",
     )
+    return [peak, *(_share(model, inputs[model.card.name], found, rates, n) for model in models)]
 
 
-def _share(model: Model, peak: float, n: Sizes) -> Figure:
-    batch, size = n["batch"], model.card.input.size
-    inputs = torch.randn(batch, 3, size, size)
-    operations = _operations(model, inputs[:1]) * batch
-    model.features(inputs)
-    shares = []
-    for _ in progress(range(n["rounds"]), f"forward passes, {model.card.name}"):
-        began = time.perf_counter()
-        model.features(inputs)
-        shares.append(operations / (time.perf_counter() - began) / 1e9 / peak)
+def _share(model: Model, inputs: Tensor, found: Race, peaks: NDArray[np.float64], n: Sizes) -> Figure:
+    """By rounds: a pass beside the product of the same round."""
+    operations = _operations(model, inputs[:1]) * len(inputs)
     figure = estimate(
-        f"limits: share of the {model.precision} GEMM peak, {model.card.name}, batch {batch}",
-        shares,
+        f"limits: share of the {model.precision} GEMM peak, {model.card.name}, batch {len(inputs)}",
+        operations / found.seconds[model.card.name] / 1e9 / peaks,
         unit="",
         statistic=median,
         target=">= 0.7" if model.card.architecture == "resnet18" else None,
-        meaning="Arithmetic of the forward pass by time, relative to the best matrix product of this run.",
+        meaning="Arithmetic of the forward pass by time, relative to a matrix product of the same round.",
     )
     if figure.met is not False:
         return figure
-    return figure.explained(_where_time_goes(*_layers(model, inputs, n["rounds"]), peak))
+    return figure.explained(_where_time_goes(*_layers(model, inputs, n["rounds"]), float(np.median(peaks))))
 
 
 def _where_time_goes(layers: list[Layer], whole: float, peak: float) -> str:

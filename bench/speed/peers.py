@@ -19,7 +19,7 @@ from bench.quality.context import Sizes
 from bench.speed.engine import STYLE, decoded
 from bench.speed.race import Runner, race
 from bench.speed.subjects import files, model, precision, registry
-from shared.drawing import overlay
+from shared.drawing import jpeg_bytes, overlay
 from worker.architectures import build
 from worker.explain import Explanation, explain, tree_mode
 from worker.forward import Question
@@ -116,7 +116,7 @@ def _all_drawn(subject: Model, pictures: list[Image.Image], explanations: list[E
 
 def _drawn(subject: Model, picture: Image.Image, explanation: Explanation) -> bytes:
     raw = explanation.maps[f"{subject.card.name}.cam"]
-    return _jpeg(overlay(picture, raw, crop_box(*picture.size, subject.card.input), style=STYLE))
+    return jpeg_bytes(overlay(picture, raw, crop_box(*picture.size, subject.card.input), style=STYLE))
 
 
 def _explained(subject: Model, given: list[bytes]) -> tuple[list[Image.Image], list[Explanation]]:

@@ -15,7 +15,7 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 from PIL import Image
 
-from shared.drawing import COLORMAPS, DIVERGING, Style, heatmap, overlay, png_bytes
+from shared.drawing import COLORMAPS, DIVERGING, Style, heatmap, jpeg_bytes, overlay, png_bytes
 from shared.errors import InvalidOption
 from shared.regions import enlarge, region
 from shared.scales import FloatMap, Scale
@@ -378,6 +378,12 @@ def test_the_thinnest_pictures_can_be_drawn(size: tuple[int, int], width: int | 
     drawn = overlay(Image.new("RGB", size, "white"), planted((7, 7), (3, 3)), box, style=Style(width=width))
     assert min(drawn.size) >= 1
     assert drawn.width <= (width or 1024)
+
+
+def test_jpeg_bytes_are_what_pillow_writes(chelsea: Image.Image) -> None:
+    expected = io.BytesIO()
+    chelsea.save(expected, "JPEG", quality=80)
+    assert jpeg_bytes(chelsea, quality=80) == expected.getvalue()
 
 
 def test_png_bytes_are_the_picture(chelsea: Image.Image) -> None:
