@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
@@ -53,7 +53,7 @@ class JobOptions:
     parent: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self) | {"models": list(self.models), "methods": list(self.methods)}
+        return vars(self) | {"models": list(self.models), "methods": list(self.methods)}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> JobOptions:
@@ -71,7 +71,7 @@ class ImageRecord:
     filename: str
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        return dict(vars(self))
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class JobError:
     message: str
 
     def to_dict(self) -> dict[str, str]:
-        return asdict(self)
+        return dict(vars(self))
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,7 @@ class Settings:
     image_pixels: int = 25_000_000
     image_side: int = 8192
     request_bytes: int = 16 * 1024 * 1024
-    form_memory_bytes: int = 256 * 1024  # above the two 64 KiB chunks that the form parser holds at once
+    form_memory_bytes: int = 256 * 1024  # of one field that is no file
     request_parts: int = 40
     # Of one web process. Each reads and serves one request at a time, so that a slow sender holds one.
     web_threads: int = 256

@@ -20,6 +20,7 @@ from shared.cards import Registry
 from shared.settings import Settings
 from shared.store import JobStore
 from web import access, api, batches, guide, limits, metrics, pages, problems, sign_in, tracing, traffic
+from web.forms import FormRequest
 from web.jobs import Jobs
 from web.schemas import Problem
 
@@ -65,6 +66,7 @@ def create_app(settings: Settings, *, store: JobStore, blobs: BlobStore, bell: B
         MAX_FORM_PARTS=settings.request_parts,
     )
     app.json = JsonProvider(app)
+    app.request_class = FormRequest
     if settings.proxy_hops:
         hops = settings.proxy_hops
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops)  # type: ignore[method-assign]

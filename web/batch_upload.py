@@ -7,11 +7,10 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from flask import Request
 from werkzeug.http import parse_options_header
-from werkzeug.sansio.multipart import Data, Epilogue, Field, File, MultipartDecoder, NeedData
 
 from shared.archives import MAGIC_BYTES, Bounds, is_archive, read_archive, shown_name
 from shared.batches import Member
@@ -20,10 +19,10 @@ from shared.errors import BatchTooLarge, InvalidImage
 from shared.images import Limits, read_header
 from shared.jobs import ImageRecord, JobError
 from shared.settings import Settings
+from web.forms import CHUNK, Part, read_parts
 from web.problems import BadRequest
 from web.room import require_room
 
-_CHUNK = 1 << 16
 _LONGEST_FIELD = 4096
 _MOST_FIELDS = 100
 
@@ -52,14 +51,11 @@ class Reader:
             raise BadRequest("send multipart/form-data with image parts: pictures, or one .zip or .tar of pictures")
         request.max_content_length = self._settings.batch_bytes
         _, options = parse_options_header(request.headers.get("Content-Type"))
-        boundary = options.get("boundary", "")
-        if not boundary:
-            raise BadRequest("the form has no boundary")
         began = time.monotonic()
         try:
-            self._read_parts(_events(request, boundary.encode("latin-1", "replace")))
-        except (ValueError, AttributeError, UnicodeError) as error:  # the decoder's, on a broken form
-            raise BadRequest("the form is malformed or incomplete") from error
+            self._read_parts(read_parts(request.stream, options.get("boundary", "")))
+        except UnicodeError as error:
+            raise BadRequest("a field of the form is no text") from error
         if not self._upload.members:
             raise BadRequest("send at least one picture, in a part named image")
         if time.monotonic() - began > self._settings.blob_grace_seconds / 2:
@@ -71,40 +67,39 @@ class Reader:
         if not all(self._blobs.keep(member.image.sha256) for member in self._upload.members if member.error is None):
             raise BadRequest("the upload took so long that its first pictures are gone; send several smaller batches")
 
-    def _read_parts(self, events: Iterator[Any]) -> None:
-        for event in events:
-            if isinstance(event, Field):
-                self._read_field(event.name, events)
-            elif isinstance(event, File):
-                if event.name != "image":
-                    raise BadRequest(f"send files in parts named image, not {event.name!r}")
-                self._read_file(event.filename, _Part(events))
+    def _read_parts(self, parts: Iterator[Part]) -> None:
+        for part in parts:
+            if part.filename is None:
+                self._read_field(part.name, _Body(part))
+            elif part.name != "image":
+                raise BadRequest(f"send files in parts named image, not {part.name!r}")
+            else:
+                self._read_file(part.filename, _Body(part))
 
-    def _read_field(self, name: str, events: Iterator[Any]) -> None:
+    def _read_field(self, name: str, body: _Body) -> None:
         if sum(map(len, self._upload.fields.values())) >= _MOST_FIELDS:
             raise BadRequest(f"the form has more than {_MOST_FIELDS} fields")
-        text = _Part(events).read(_LONGEST_FIELD + 1)
+        text = body.read(_LONGEST_FIELD + 1)
         if len(text) > _LONGEST_FIELD:
             raise BadRequest(f"{name}: the value is too long")
         self._upload.fields.setdefault(name, []).append(text.decode())
 
-    def _read_file(self, filename: str, part: _Part) -> None:
-        head = part.read(MAGIC_BYTES)
+    def _read_file(self, filename: str, body: _Body) -> None:
+        head = body.read(MAGIC_BYTES)
         if is_archive(head):
-            self._read_archive(filename, head, part)
+            self._read_archive(filename, head, body)
             return
-        data = head + part.read(self._settings.image_bytes + 1 - len(head))
-        part.skip()
+        data = head + body.read(self._settings.image_bytes + 1 - len(head))
         if filename or data:  # a browser sends a nameless, empty part where no file was chosen
             self._add(shown_name(filename), data)
 
-    def _read_archive(self, filename: str, head: bytes, part: _Part) -> None:
+    def _read_archive(self, filename: str, head: bytes, body: _Body) -> None:
         if self._upload.members:
             raise BadRequest("send either pictures or one archive, not both")
         bounds = Bounds(self._settings.batch_members, self._settings.image_bytes, self._settings.batch_bytes)
         with tempfile.TemporaryFile(dir=self._spool()) as file:
             file.write(head)
-            while chunk := part.read(_CHUNK):
+            while chunk := body.read(CHUNK):
                 file.write(chunk)
             file.seek(0)
             self._unpack(file, bounds)
@@ -140,40 +135,17 @@ class Reader:
         return str(self._settings.blobs)
 
 
-class _Part:
+class _Body:
     """The bytes of one part of a form, as a file that can be read once."""
 
-    def __init__(self, events: Iterator[Any]) -> None:
-        self._events = events
+    def __init__(self, part: Part) -> None:
+        self._chunks = part.body
         self._held = bytearray()
-        self._more = True
 
     def read(self, size: int) -> bytes:
         """Up to `size` bytes; fewer only at the part's end."""
-        while self._more and len(self._held) < size:
-            event = next(self._events, None)
-            if not isinstance(event, Data):
-                raise ValueError("a part of the form has no end")
-            self._held += event.data
-            self._more = event.more_data
+        while len(self._held) < size and (chunk := next(self._chunks, b"")):
+            self._held += chunk
         data = bytes(self._held[:size])
         del self._held[:size]
         return data
-
-    def skip(self) -> None:
-        """Pass over what is left."""
-        while self.read(_CHUNK):
-            pass
-
-
-def _events(request: Request, boundary: bytes) -> Iterator[Any]:
-    """The parts of the form as they arrive."""
-    decoder = MultipartDecoder(boundary, max_form_memory_size=16 * _CHUNK)
-    while True:
-        event = decoder.next_event()
-        if isinstance(event, Epilogue):
-            return
-        if isinstance(event, NeedData):
-            decoder.receive_data(request.stream.read(_CHUNK) or None)
-        else:
-            yield event

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from types import TracebackType
 from typing import TypeVar
@@ -135,13 +136,18 @@ class Drain:
     def _answer_all(
         self, claims: list[Claim], open_claims: dict[str, Claim], progress: Progress
     ) -> list[tuple[Claim, Result]]:
+        began = time.perf_counter()
         with self._timed("decode"):
             batch = self._decode(claims, open_claims)
         if not batch:
             return []
         with self._timed("explain"):
             results = self._answer([(picture, claim.options) for claim, picture in batch], progress)
-        return [(claim, self._compared(claim, result)) for (claim, _), result in zip(batch, results, strict=True)]
+        compute_ms = 1000 * (time.perf_counter() - began)
+        return [
+            (claim, self._compared(claim, _taking(result, compute_ms)))
+            for (claim, _), result in zip(batch, results, strict=True)
+        ]
 
     def _decode(self, claims: list[Claim], open_claims: dict[str, Claim]) -> list[tuple[Claim, Image.Image]]:
         """The pictures of the batch. A job whose picture cannot be decoded fails here, and leaves the open claims."""
@@ -230,6 +236,11 @@ def _picture(blobs: BlobStore, claim: Claim, *, limits: Limits) -> Image.Image |
         return explained_picture(blobs, claim.image, claim.options, limits=limits)
     except PathlightError as error:
         return error
+
+
+def _taking(result: Result, compute_ms: float) -> Result:
+    """The result with the time that its batch took, from the pictures' bytes on: decoding, networks and maps."""
+    return replace(result, document={**result.document, "timings": {"compute_ms": round(compute_ms, 3)}})
 
 
 def _new_id() -> str:

@@ -69,7 +69,7 @@ PARTS: Mapping[str, Part] = {
     "service": Part(
         "The service",
         service,
-        {"rounds": 5, "pairs": 64, "jobs": 160, "singles": 200, "few": 1000, "many": 10_000},
+        {"rounds": 10, "pairs": 96, "jobs": 160, "singles": 200, "few": 1000, "many": 10_000},
         {"rounds": 1, "pairs": 2, "jobs": 8, "singles": 2, "few": 8, "many": 16},
     ),
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,9 +52,15 @@ def race(runners: Mapping[str, Runner], *, rounds: int, images: int, title: str)
     for runner in runners.values():
         runner()
     for turn in progress(range(rounds), title):
-        for name in names[turn % len(names) :] + names[: turn % len(names)]:
+        for name in in_turns(names, turn):
             taken[name].append(seconds(runners[name]))
     return Race({name: np.array(rounds_of) for name, rounds_of in taken.items()}, images)
+
+
+def in_turns(names: Sequence[str], turn: int) -> list[str]:
+    """All of them, beginning with another one each turn."""
+    first = turn % len(names)
+    return [*names[first:], *names[:first]]
 
 
 def seconds(work: Runner) -> float:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import os
 import socket
 import subprocess
@@ -14,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -23,8 +23,9 @@ import numpy as np
 
 from bench.figures import Figure, estimate, median
 from bench.quality.context import Sizes, progress
+from bench.speed.caller import BATCHES, JOBS, Busy, Caller
 from bench.speed.engine import decoded
-from bench.speed.race import percentile, seconds
+from bench.speed.race import in_turns, percentile, seconds
 from bench.speed.subjects import UPSTREAM, install_random, photographs, precision
 from shared.blobs import BlobStore
 from shared.cards import Registry
@@ -36,7 +37,7 @@ from worker.shelf import Shelf, usable_cores
 
 CLIENTS = 8
 START_SECONDS = 120.0
-POLL_SECONDS = 0.05
+POLL_SECONDS = 0.1
 SHIPPED = ("resnet18-photos100", "nbdt-cifar10")
 SMALL = "nbdt-cifar10"
 MARKS = {"redis": "redis-server", "web": "gunicorn", "worker": "celery"}  # in the command lines of the processes
@@ -77,14 +78,14 @@ def service(n: Sizes) -> list[Figure]:
         home = Path(folder) / "home"
         for name in UPSTREAM:
             install_random(name, Settings(home=home).registry)
-        with running(home) as it, httpx.Client(base_url=it.url, timeout=60) as client:
+        with running(home) as it, Caller(it.url) as caller:
             shelf = Shelf(Registry.load(Settings(home=home)), precision=precision())
             saturated = [
-                *_saturated(it, client, shelf, UPSTREAM, n["pairs"], n, targets=(">= 0.85", ">= 0.9")),
-                *_saturated(it, client, shelf, SHIPPED, n["jobs"], n, targets=(None, None)),
+                *_saturated(it, shelf, UPSTREAM, n["pairs"], n, targets=(">= 0.85", ">= 0.9")),
+                *_saturated(it, shelf, SHIPPED, n["jobs"], n, targets=(None, None)),
             ]
-            latency = _idle_overhead(client, n)
-            memory = _memory(it, client, n)
+            latency = _idle_overhead(caller, n)
+            memory = _memory(it, n)
         with running(Path(folder) / "second") as again:
             starts = [it.ready_seconds, again.ready_seconds]
     start = estimate(
@@ -125,7 +126,6 @@ def running(home: Path) -> Iterator[Service]:
 
 def _saturated(
     it: Service,
-    client: httpx.Client,
     shelf: Shelf,
     models: tuple[str, ...],
     jobs: int,
@@ -136,26 +136,23 @@ def _saturated(
     """Engine, single jobs and a batch in turns, all on pictures that nobody has seen before."""
     title, options = " and ".join(models), JobOptions(models=models, methods=("cam",))
     numbers = itertools.count()
-    ways: dict[str, Callable[[list[bytes]], object]] = {
-        "single jobs": lambda files: _serve_singles(client, files, models),
-        "a batch": lambda files: _serve_batch(client, files, models),
-    }
-    rates: dict[str, list[float]] = {"engine": [], **{way: [] for way in ways}}
-    spent: dict[str, Counter[str]] = {way: Counter() for way in ways}
-    walls, engine_seconds = dict.fromkeys(ways, 0.0), 0.0
     with TemporaryDirectory() as folder:
         blobs = BlobStore(Path(folder))
-        for serve in (lambda files: _engine(shelf, blobs, files, options), *ways.values()):
+        ways: dict[str, Callable[[list[bytes]], object]] = {
+            "engine": lambda files: _engine(shelf, blobs, files, options),
+            "single jobs": lambda files: _serve_singles(it.url, files, models),
+            "a batch": lambda files: _serve_batch(it.url, files, models),
+        }
+        rates: dict[str, list[float]] = {way: [] for way in ways}
+        spent: dict[str, Counter[str]] = {way: Counter() for way in ways}
+        walls = dict.fromkeys(ways, 0.0)
+        for serve in ways.values():
             serve([_numbered(next(numbers), title) for _ in range(Settings().batch_size)])  # loads the models
-        for _ in progress(range(n["rounds"]), f"service beside the engine, {title}"):
-            files = [_numbered(next(numbers), title) for _ in range(jobs)]
-            began = time.process_time()
-            rates["engine"].append(jobs / seconds(lambda files=files: _engine(shelf, blobs, files, options)))  # type: ignore[misc]
-            engine_seconds += time.process_time() - began
-            for way, serve in ways.items():
+        for turn in progress(range(n["rounds"]), f"service beside the engine, {title}"):
+            for way in in_turns(list(ways), turn):
                 files = [_numbered(next(numbers), title) for _ in range(jobs)]
                 before = it.cpu_seconds() | {"client": time.process_time()}
-                wall = seconds(lambda serve=serve, files=files: serve(files))  # type: ignore[misc]
+                wall = seconds(partial(ways[way], files))
                 after = it.cpu_seconds() | {"client": time.process_time()}
                 rates[way].append(jobs / wall)
                 spent[way].update({name: after[name] - before[name] for name in after})
@@ -163,6 +160,7 @@ def _saturated(
         stored = [len(result.pack()) for result in _answers(shelf, files[: Settings().batch_size], options)]
         kilobytes = (np.mean([len(data) for data in files]) + np.mean(stored)) / 1000
     pictures = n["rounds"] * jobs
+    engine_ms = 1000 * spent["engine"]["client"] / pictures  # the engine runs in this process
     return [
         estimate(
             f"service: {way} through HTTP beside the engine, {title}",
@@ -177,18 +175,18 @@ def _saturated(
                     f"{name}, % of the processor time spent": 100 * cpu / (spent[way].total() or 1.0)
                     for name, cpu in spent[way].items()
                 },
-                per_picture("engine"): 1000 * engine_seconds / pictures,
+                per_picture("engine"): engine_ms,
                 **{per_picture(name): 1000 * cpu / pictures for name, cpu in spent[way].items()},
                 BLOBS: float(kilobytes),
             },
             meaning="Images a second with client, web, Redis and worker on these cores, relative to the engine alone.",
         ).explained(
-            f"A picture takes {1000 * engine_seconds / pictures:.0f} ms of a core in the engine alone and "
+            f"A picture takes {engine_ms:.0f} ms of a core in the engine alone and "
             f"{1000 * spent[way]['worker'] / pictures:.0f} ms in a worker that shares the cores; client, web and Redis "
             f"take {1000 * (spent[way].total() - spent[way]['worker']) / pictures:.1f} ms more. All together keep "
             f"{spent[way].total() / (walls[way] * usable_cores()):.0%} of the cores busy."
         )
-        for way, target in zip(ways, targets, strict=True)
+        for way, target in zip(("single jobs", "a batch"), targets, strict=True)
     ]
 
 
@@ -209,22 +207,29 @@ def _answers(shelf: Shelf, files: Sequence[bytes], options: JobOptions) -> list[
     return answer(shelf, [Asked(picture, options) for picture in decoded(files)])
 
 
-def _serve_singles(client: httpx.Client, files: Sequence[bytes], models: tuple[str, ...]) -> None:
-    """From the first submit to the last terminal state, submitted by several clients at once."""
+def _serve_singles(url: str, files: Sequence[bytes], models: tuple[str, ...]) -> None:
+    """From the first submit to the last terminal state, submitted by several clients at once and polled by one."""
+    shares = [files[first::CLIENTS] for first in range(CLIENTS)]
     with ThreadPoolExecutor(CLIENTS) as clients:
-        ids = list(clients.map(lambda data: _submit(client, data, models), files))
-    for job_id in ids:
-        _wait(client, f"/api/v1/jobs/{job_id}", done=_succeeded)
+        ids = list(clients.map(lambda share: _submit_each(url, share, models), shares))
+    with Caller(url) as caller:
+        for job_id in filter(None, itertools.chain.from_iterable(itertools.zip_longest(*ids))):
+            _wait(caller, f"{JOBS}/{job_id}", done=_succeeded)
 
 
-def _serve_batch(client: httpx.Client, files: Sequence[bytes], models: tuple[str, ...]) -> None:
+def _submit_each(url: str, files: Sequence[bytes], models: tuple[str, ...]) -> list[str]:
+    with Caller(url) as caller:
+        return [_submit(caller, data, models) for data in files]
+
+
+def _serve_batch(url: str, files: Sequence[bytes], models: tuple[str, ...]) -> None:
     """One request with all pictures, and the wait for its end."""
-    pictures = [("image", (f"{place}.jpg", data)) for place, data in enumerate(files)]
-    answered = client.post("/api/v1/batches", files=pictures, data={"models": list(models)}).raise_for_status()
-    _wait(client, f"/api/v1/batches/{answered.json()['id']}", done=lambda batch: _all_succeeded(batch, len(files)))
+    with Caller(url) as caller:
+        batch_id = caller.submit(BATCHES, files, models)
+        _wait(caller, f"{BATCHES}/{batch_id}", done=lambda batch: _all_succeeded(batch, len(files)))
 
 
-def _idle_overhead(client: httpx.Client, n: Sizes) -> list[Figure]:
+def _idle_overhead(caller: Caller, n: Sizes) -> list[Figure]:
     """What the service adds to the computing of one job while nothing else waits."""
     over: list[float] = []
     upload: list[float] = []
@@ -232,12 +237,12 @@ def _idle_overhead(client: httpx.Client, n: Sizes) -> list[Figure]:
     for turn in progress(range(n["singles"] + 1), "one job at a time"):
         data = _numbered(turn, "alone")
         began = time.perf_counter()
-        job_id = _submit(client, data, SHIPPED)
+        job_id = _submit(caller, data, SHIPPED)
         upload.append(1000 * (time.perf_counter() - began))
-        timings = _follow(client, job_id)["result"]["timings"]
+        timings = _follow(caller, job_id)["result"]["timings"]
         over.append(1000 * (time.perf_counter() - began) - timings["compute_ms"])
         queued.append(timings["queued_ms"])
-    meaning = "From before the upload to the event with the result, less the time that the networks and maps took."
+    meaning = "From before the upload to the event with the result, less the time of decoding, networks and maps."
     return [
         estimate(
             f"service: latency of one job beyond its computing, p{share}",
@@ -248,20 +253,20 @@ def _idle_overhead(client: httpx.Client, n: Sizes) -> list[Figure]:
             meaning=meaning,
         ).explained(
             f"Uploading takes {np.median(upload[1:]):.1f} ms until it is answered, and a worker has the job "
-            f"{np.median(queued[1:]):.1f} ms after it was accepted; the rest is reading the picture, packing and "
-            "storing the result, the job's end and the event."
+            f"{np.median(queued[1:]):.1f} ms after it was accepted; the rest is packing and storing the "
+            "result, the job's end and the event."
         )
         for share, bound in ((50, 15), (99, 40))
     ]
 
 
-def _memory(it: Service, client: httpx.Client, n: Sizes) -> list[Figure]:
+def _memory(it: Service, n: Sizes) -> list[Figure]:
     """Of the process that explains, before and after many jobs of the small model."""
     sizes, done = {"after start": it.worker_mib()}, 0
     for goal in (n["few"], n["many"]):
         for first in progress(range(done, goal, 500), f"memory, {goal:,} jobs"):
             files = [_numbered(number, "many") for number in range(first, min(first + 500, goal))]
-            _serve_batch(client, files, (SMALL,))
+            _serve_batch(it.url, files, (SMALL,))
         done = goal
         sizes[f"after {goal:,} jobs"] = it.worker_mib()
     growth = 100 * (sizes[f"after {n['many']:,} jobs"] / sizes[f"after {n['few']:,} jobs"] - 1)
@@ -278,28 +283,26 @@ def _memory(it: Service, client: httpx.Client, n: Sizes) -> list[Figure]:
     ]
 
 
-def _submit(client: httpx.Client, data: bytes, models: tuple[str, ...]) -> str:
+def _submit(caller: Caller, data: bytes, models: tuple[str, ...]) -> str:
     """The job's id. A full queue is waited for."""
     while True:
-        answered = client.post("/api/v1/jobs", files={"image": ("photo.jpg", data)}, data={"models": list(models)})
-        if answered.status_code != httpx.codes.SERVICE_UNAVAILABLE:
-            answered.raise_for_status()
-            return str(answered.json()["id"])
-        time.sleep(0.1)
+        try:
+            return caller.submit(JOBS, [data], models)
+        except Busy:
+            time.sleep(0.1)
 
 
-def _wait(client: httpx.Client, address: str, *, done: Callable[[dict[str, Any]], bool]) -> None:
-    while not done(client.get(address).raise_for_status().json()):
+def _wait(caller: Caller, address: str, *, done: Callable[[dict[str, Any]], bool]) -> None:
+    while not done(caller.get(address)):
         time.sleep(POLL_SECONDS)
 
 
-def _follow(client: httpx.Client, job_id: str) -> dict[str, Any]:
-    """The job at its end, as its event stream tells it."""
-    with client.stream("GET", f"/api/v1/jobs/{job_id}/events") as events:
-        for line in events.iter_lines():
-            if line.startswith("data: ") and _succeeded(job := json.loads(line.removeprefix("data: "))):
-                return dict(job)
-    raise RuntimeError(f"the event stream of {job_id} ended before the job")
+def _follow(caller: Caller, job_id: str) -> dict[str, Any]:
+    """The job at its end, as the last event of its stream tells it."""
+    *_, job = caller.events(f"{JOBS}/{job_id}/events")
+    if not _succeeded(job):
+        raise RuntimeError(f"the event stream of {job_id} ended before the job")
+    return job
 
 
 def _succeeded(job: dict[str, Any]) -> bool:

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from billiard.exceptions import SoftTimeLimitExceeded
@@ -15,6 +16,7 @@ from PIL import Image
 from shared.blobs import BlobStore, Swept
 from shared.errors import ModelUnavailable
 from shared.jobs import ImageRecord, Job, JobOptions, JobStatus
+from shared.masking import explained_picture
 from shared.results import Result
 from shared.settings import Settings
 from shared.store import PREFIX, JobStore, Submission
@@ -56,6 +58,19 @@ def make_drain(store: JobStore, blobs: BlobStore, settings: Settings) -> Callabl
 def result_of(job: Job, blobs: BlobStore) -> Result:
     assert job.result_ref is not None
     return Result.unpack(blobs.get(job.result_ref))
+
+
+def test_a_job_has_been_computing_since_its_picture_began_to_be_decoded(
+    store: JobStore, blobs: BlobStore, make_drain: Callable[..., Drain], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slowly(*arguments: Any, **options: Any) -> Image.Image:
+        time.sleep(0.2)
+        return explained_picture(*arguments, **options)
+
+    monkeypatch.setattr("worker.drain.explained_picture", slowly)
+    job_id = submit(store, blobs, colour(7))
+    make_drain(describe).run()
+    assert result_of(store.get(job_id), blobs).document["timings"]["compute_ms"] >= 200
 
 
 def test_whatever_waits_runs_as_one_batch_and_each_job_gets_its_own_result(
