@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 
 import numpy as np
 import torch
@@ -33,11 +32,18 @@ def to_tensor(picture: Image.Image, spec: InputSpec) -> Tensor:
 
 def to_tensors(pictures: Sequence[Image.Image], spec: InputSpec) -> Tensor:
     """N RGB pictures -> normalised N x 3 x size x size tensor, channels last in memory."""
-    squares = np.stack(side_by_side(partial(visible_square, spec=spec), pictures, threads=torch.get_num_threads()))
-    pixels = torch.from_numpy(squares).div(255)
-    rows = pixels.flatten(2)  # N x crop x 3 crop: long rows are normalised many times as fast as single pixels
-    rows.sub_(torch.tensor(spec.mean).repeat(spec.crop)).div_(torch.tensor(spec.std).repeat(spec.crop))
-    normal = pixels.permute(0, 3, 1, 2)
+    rows = np.empty((len(pictures), spec.crop, 3 * spec.crop), np.float32)
+    means, deviations = (np.tile(np.float32(one), spec.crop) for one in (spec.mean, spec.std))
+
+    def normalise(i: int) -> None:
+        """Picture by picture, while it is at hand; long rows are done many times as fast as single pixels."""
+        levels = visible_square(pictures[i], spec).reshape(rows.shape[1:])
+        np.divide(levels, np.float32(255), out=rows[i])
+        np.subtract(rows[i], means, out=rows[i])
+        np.divide(rows[i], deviations, out=rows[i])
+
+    side_by_side(normalise, range(len(pictures)), threads=torch.get_num_threads())
+    normal = torch.from_numpy(rows.reshape(len(pictures), spec.crop, spec.crop, 3)).permute(0, 3, 1, 2)
     if spec.size == spec.crop:
         return normal
     return functional.interpolate(normal, size=spec.size, mode="bilinear", align_corners=False)
