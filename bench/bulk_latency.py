@@ -40,9 +40,9 @@ from bench.speed.subjects import photographs
 from cli.run import web_command
 from client import Batch, Pathlight
 from shared.broker import DRAIN_QUEUE, KEEP_QUEUE
+from shared.cores import usable_cores
 from shared.settings import REPOSITORY, Settings
 from shared.store import JobStore
-from worker.shelf import usable_cores
 
 OUT = REPOSITORY / "bench" / "out" / "bulk-latency.json"
 PAGE = REPOSITORY / "docs" / "bulk.md"

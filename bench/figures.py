@@ -22,8 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.table import Table
 
+from shared.cores import usable_cores
 from shared.settings import REPOSITORY
-from worker.shelf import usable_cores
 
 Statistic = Callable[[NDArray[np.float64]], float]  # samples, one row each, to one number
 

@@ -28,10 +28,10 @@ from bench.page import page
 from bench.quality.context import Sizes
 from bench.speed.race import Runner, race
 from bench.speed.subjects import MODELS, model
+from shared.cores import usable_cores
 from shared.settings import REPOSITORY
 from worker.fusing import Fused
 from worker.precision import computes_bf16
-from worker.shelf import usable_cores
 
 OUT = REPOSITORY / "bench" / "out"
 OURS = "pathlight"

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 from urllib.parse import quote, urlsplit
 
+from shared.cores import usable_cores
 from shared.errors import InvalidSetting
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -73,7 +74,8 @@ class Settings:
     pool_models: str = ""  # that it serves, by comma; empty: all
     pool_lanes: str = ""  # that it serves: interactive or bulk; empty: both
     batch_size: int = 8
-    concurrency: int = 1
+    # Processes of a worker, each with its share of the cores: two do a fifth more than one does on all of them.
+    concurrency: int = field(default_factory=lambda: min(2, usable_cores()))
     lease_seconds: float = 30.0
     reap_seconds: float = 10.0
     max_attempts: int = 3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Collection
 from typing import Any
 
@@ -22,6 +23,9 @@ from worker.watchdog import Watchdog
 log = logging.getLogger(__name__)
 
 HEARTBEAT_SECONDS = 5.0
+# How often a thread of torch's looks for more work before it sleeps; by default so long that others wait for its core.
+# OpenMP reads it when torch is loaded, which only the pool's children do.
+os.environ.setdefault("GOMP_SPINCOUNT", "5000")
 settings = Settings.load()
 keep_receipts()
 app = make_celery(settings)
@@ -109,5 +113,6 @@ def log_like_the_web_server(**_: Any) -> None:
 def look_once(**_: Any) -> None:
     """On start, look at once for lost leases, waiting jobs and webhooks instead of at the next tick; loads the models
     too."""
-    for task in (KEEP, DRAIN, DELIVER) if settings.webhook_secret else (KEEP, DRAIN):
+    drains = settings.concurrency * [DRAIN]  # one for each process
+    for task in (KEEP, *drains, DELIVER) if settings.webhook_secret else (KEEP, *drains):
         app.send_task(task)

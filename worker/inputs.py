@@ -33,7 +33,7 @@ def to_tensor(picture: Image.Image, spec: InputSpec) -> Tensor:
 def to_tensors(pictures: Sequence[Image.Image], spec: InputSpec) -> Tensor:
     """N RGB pictures -> normalised N x 3 x size x size tensor, channels last in memory."""
     rows = np.empty((len(pictures), spec.crop, 3 * spec.crop), np.float32)
-    means, deviations = (np.tile(np.float32(one), spec.crop) for one in (spec.mean, spec.std))
+    means, deviations = (np.tile(np.array(one, np.float32), spec.crop) for one in (spec.mean, spec.std))
 
     def normalise(i: int) -> None:
         """Picture by picture, while it is at hand; long rows are done many times as fast as single pixels."""

@@ -2,27 +2,13 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import torch
 
 from shared.cards import Registry
+from shared.cores import usable_cores
 from worker.allocator import keep_freed_memory
 from worker.models import Model
 from worker.precision import chooses_bf16
-
-CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
-
-
-def usable_cores(quota: Path = CPU_QUOTA) -> int:
-    """Cores this process may really use: those it may run on, less what a container's quota takes away."""
-    allowed = len(os.sched_getaffinity(0))
-    try:
-        share, period = quota.read_text("ascii").split()
-        return allowed if share == "max" else max(1, min(allowed, int(share) // int(period)))
-    except (OSError, ValueError):
-        return allowed
 
 
 class Shelf:
@@ -33,13 +19,18 @@ class Shelf:
         self._registry = registry
         self._precision = precision
         self._models: dict[str, Model] = {}
-        self.threads = max(1, usable_cores() // share_of_cores)
-        torch.set_num_threads(self.threads)
+        self._cores = usable_cores()
+        self.threads = max(1, self._cores // share_of_cores)
+        self.take_cores(alone=False)
         keep_freed_memory()
 
     @property
     def registry(self) -> Registry:
         return self._registry
+
+    def take_cores(self, *, alone: bool) -> None:
+        """Compute on all cores from now on, or on this process's share of them."""
+        torch.set_num_threads(self._cores if alone else self.threads)
 
     def get(self, name: str) -> Model:
         """The loaded model. Raises ModelUnavailable naming the remedy where it cannot be loaded."""

@@ -6,6 +6,7 @@ The parent process never loads torch; each pool child builds what it needs on it
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,11 @@ from shared.store import JobStore
 from worker.keep import Keeper
 
 if TYPE_CHECKING:
-    from worker.drain import Drain
+    from PIL import Image
+
+    from shared.jobs import JobOptions
+    from shared.results import Result
+    from worker.drain import Drain, Progress
     from worker.webhooks import Sender
 
 
@@ -75,13 +80,17 @@ def build_drain(settings: Settings, bell: Bell) -> Drain:
             shelf.get(name)
         except PathlightError as error:
             log.warning("%s", error)  # jobs that name it fail with this sentence, others run
+
+    def answer_batch(batch: Sequence[tuple[Image.Image, JobOptions]], progress: Progress) -> list[Result]:
+        # One that is not full has left nothing waiting, so that the other processes have nothing to do.
+        shelf.take_cores(alone=len(batch) < settings.batch_size)
+        return answer(shelf, [Asked(picture, options) for picture, options in batch], progress=progress)
+
     return Drain(
         JobStore.connect(settings),
         blob_store(settings),
         settings,
-        answer=lambda batch, progress: answer(
-            shelf, [Asked(picture, options) for picture, options in batch], progress=progress
-        ),
+        answer=answer_batch,
         ring=bell.ring,
         readers=shelf.threads,
     )

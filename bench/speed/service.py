@@ -29,11 +29,12 @@ from bench.speed.race import in_turns, percentile, seconds
 from bench.speed.subjects import UPSTREAM, install_random, photographs, precision
 from shared.blobs import BlobStore
 from shared.cards import Registry
+from shared.cores import usable_cores
 from shared.jobs import JobOptions
 from shared.results import Result
 from shared.settings import REPOSITORY, Settings
 from worker.answers import Asked, answer
-from worker.shelf import Shelf, usable_cores
+from worker.shelf import Shelf
 
 CLIENTS = 8
 START_SECONDS = 120.0
@@ -78,13 +79,14 @@ def service(n: Sizes) -> list[Figure]:
         home = Path(folder) / "home"
         for name in UPSTREAM:
             install_random(name, Settings(home=home).registry)
-        with running(home) as it, Caller(it.url) as caller:
+        with running(home) as it:
             shelf = Shelf(Registry.load(Settings(home=home)), precision=precision())
             saturated = [
                 *_saturated(it, shelf, UPSTREAM, n["pairs"], n, targets=(">= 0.85", ">= 0.9")),
                 *_saturated(it, shelf, SHIPPED, n["jobs"], n, targets=(None, None)),
             ]
-            latency = _idle_overhead(caller, n)
+            with Caller(it.url) as caller:
+                latency = _idle_overhead(caller, n)
             memory = _memory(it, n)
         with running(Path(folder) / "second") as again:
             starts = [it.ready_seconds, again.ready_seconds]
@@ -161,6 +163,7 @@ def _saturated(
         kilobytes = (np.mean([len(data) for data in files]) + np.mean(stored)) / 1000
     pictures = n["rounds"] * jobs
     engine_ms = 1000 * spent["engine"]["client"] / pictures  # the engine runs in this process
+    beside = {way: 1000 * (spent[way].total() - spent[way]["worker"]) / pictures for way in ways}
     return [
         estimate(
             f"service: {way} through HTTP beside the engine, {title}",
@@ -183,8 +186,9 @@ def _saturated(
         ).explained(
             f"A picture takes {engine_ms:.0f} ms of a core in the engine alone and "
             f"{1000 * spent[way]['worker'] / pictures:.0f} ms in a worker that shares the cores; client, web and Redis "
-            f"take {1000 * (spent[way].total() - spent[way]['worker']) / pictures:.1f} ms more. All together keep "
-            f"{spent[way].total() / (walls[way] * usable_cores()):.0%} of the cores busy."
+            f"take {beside[way]:.1f} ms more. All together keep "
+            f"{spent[way].total() / (walls[way] * usable_cores()):.0%} of the cores busy. Beside these, a worker as "
+            f"cheap as the engine would reach {engine_ms / (engine_ms + beside[way]):.2f}."
         )
         for way, target in zip(("single jobs", "a batch"), targets, strict=True)
     ]

@@ -86,7 +86,7 @@ def explain_chunks(
     chunks: Sequence[Sequence[Picture]], options: JobOptions, recorder: Recorder, settings: Settings
 ) -> Generator[Part, None, None]:
     """The parts of all chunks, as they are finished. Raises PathlightError where a process was killed."""
-    from worker.shelf import usable_cores
+    from shared.cores import usable_cores
 
     cores = min(usable_cores(), len(chunks))
     pool = ProcessPoolExecutor(
