@@ -12,6 +12,7 @@ from enum import StrEnum
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 
 from shared.hierarchy import Hierarchy
@@ -113,9 +114,15 @@ def infer(logits: Tensor, matrices: TreeMatrices, *, mode: TreeMode) -> TreeInfe
     """Run the tree on N x K logits of its own dtype. Ties go to the first child or class, as in nbdt."""
     scores = edge_scores(logits, matrices, mode=mode)
     edge_log_p = log_softmax_by_decision(scores, matrices)
-    leaf_log_p = edge_log_p @ matrices.membership
+    leaf_log_p = _along_paths(edge_log_p, matrices)
     prediction = _walk(scores, matrices) if mode is TreeMode.HARD else leaf_log_p.argmax(1)
     return TreeInference(mode, scores, edge_log_p, leaf_log_p, prediction)
+
+
+def _along_paths(edge_log_p: Tensor, matrices: TreeMatrices) -> Tensor:
+    """The sum over the edges from the root down to each class, N x K: few of them, where membership is mostly zeros."""
+    padded = functional.pad(edge_log_p, (0, 1))  # so that NO_EDGE, which counts from the end, is worth nothing
+    return padded[:, matrices.paths].sum(2)
 
 
 def _walk(scores: Tensor, matrices: TreeMatrices) -> Tensor:

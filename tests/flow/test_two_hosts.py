@@ -55,7 +55,8 @@ def second_host(home: Path, **environment: str) -> Iterator[None]:
 def test_a_host_that_is_cut_off_in_the_middle_of_a_job_loses_it_to_the_other(
     tmp_path: Path, bucket: dict[str, str], photos: dict[str, Image.Image]
 ) -> None:
-    shared = {**bucket, "PATHLIGHT_LEASE_SECONDS": "3", "PATHLIGHT_REAP_SECONDS": "1"}
+    # With one process on each host, two jobs that run are one on each.
+    shared = {**bucket, "PATHLIGHT_LEASE_SECONDS": "3", "PATHLIGHT_REAP_SECONDS": "1", "PATHLIGHT_CONCURRENCY": "1"}
     first = start(tmp_path / "first", tmp_path / "log", **shared)
     try:
         settings = Settings(home=tmp_path / "first")
