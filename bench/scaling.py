@@ -38,8 +38,8 @@ INTRODUCTION = """\
 # How many workers a load needs
 
 Written by `python -m bench.scaling --write-page` from the figures of `make bench`: a simulation, not a measurement of
-so many machines. A worker has the cores of the machine that was measured; web servers answer a client that polls 20
-times a second.
+so many machines. A worker has the cores of the machine that was measured, as one process: two do more. Web servers
+answer a client that polls ten times a second.
 
 """
 
