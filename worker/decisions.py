@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from worker.maps import weighted
 from worker.tree import NO_EDGE, TreeInference, TreeMatrices, TreeMode
 
 
@@ -47,11 +48,11 @@ def decision_maps(
     rival_shares, rival_entropy = _leaf_shares(logits, rivals, matrices, inference)
     shares = torch.where(wanted, chosen_shares - rival_shares, 0.0)  # N x S x K
     entropies = torch.where(wanted[..., 0], chosen_entropy - rival_entropy, 0.0)
-    maps = torch.einsum("nsd,ndhw->nshw", shares @ weight, features)
+    found = weighted(features, shares @ weight)
     scores = inference.scores
     margins = scores.gather(1, edges.clamp(min=0)) - scores.gather(1, rivals.clamp(min=0))
     margins = torch.where(wanted[..., 0], margins, 0.0)
-    return DecisionMaps(edges, rivals, maps, shares @ bias + entropies, entropies, margins)
+    return DecisionMaps(edges, rivals, found, shares @ bias + entropies, entropies, margins)
 
 
 def chosen_and_rivals(matrices: TreeMatrices, inference: TreeInference) -> tuple[Tensor, Tensor]:

@@ -50,12 +50,18 @@ def logits_of(features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 def linear_maps(features: Tensor, rows: Tensor) -> Tensor:
     """One map for each image: N x D x h x w features and N x D row vectors of the head -> N x h x w, in score units."""
-    return torch.einsum("nd,ndhw->nhw", rows, features)
+    return weighted(features, rows.unsqueeze(1))[:, 0]
 
 
 def class_maps(features: Tensor, weight: Tensor) -> Tensor:
     """The maps of all classes: N x K x h x w."""
-    return torch.einsum("kd,ndhw->nkhw", weight, features)
+    return weighted(features, weight)
+
+
+def weighted(features: Tensor, rows: Tensor) -> Tensor:
+    """Sums of a feature map's channels: N x D x h x w features, N x R x D or R x D weights -> N x R x h x w."""
+    sums: Tensor = (rows @ features.flatten(2)).unflatten(2, features.shape[2:])
+    return sums
 
 
 def certify(mean: float, *, constant: float, score: float, tolerance: float) -> Certificate:
