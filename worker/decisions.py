@@ -43,41 +43,37 @@ def decision_maps(
     features N x D x h x w, logits N x K, head weight K x D and bias K.
     """
     edges, rivals = chosen_and_rivals(matrices, inference)
-    wanted = (rivals != NO_EDGE).unsqueeze(2)
-    chosen_shares, chosen_entropy = _leaf_shares(logits, edges, matrices, inference)
-    rival_shares, rival_entropy = _leaf_shares(logits, rivals, matrices, inference)
-    shares = torch.where(wanted, chosen_shares - rival_shares, 0.0)  # N x S x K
-    entropies = torch.where(wanted[..., 0], chosen_entropy - rival_entropy, 0.0)
+    wanted = rivals != NO_EDGE
+    index = torch.cat([edges, rivals], dim=1).clamp(min=0)  # both at once, since each look at a tensor takes its time
+    scores = inference.scores.gather(1, index)
+    every_share, every_entropy = _leaf_shares(logits, index, scores, matrices, mode=inference.mode)
+    shares = _difference(every_share, wanted.unsqueeze(2))  # N x S x K
+    entropies = _difference(every_entropy, wanted)
     found = weighted(features, shares @ weight)
-    scores = inference.scores
-    margins = scores.gather(1, edges.clamp(min=0)) - scores.gather(1, rivals.clamp(min=0))
-    margins = torch.where(wanted[..., 0], margins, 0.0)
-    return DecisionMaps(edges, rivals, found, shares @ bias + entropies, entropies, margins)
+    return DecisionMaps(edges, rivals, found, shares @ bias + entropies, entropies, margins=_difference(scores, wanted))
 
 
 def chosen_and_rivals(matrices: TreeMatrices, inference: TreeInference) -> tuple[Tensor, Tensor]:
     """The edges chosen on each image's path and the strongest other edge of each decision, N x S both, as above."""
-    edges = matrices.paths[inference.prediction]
-    return edges, _rivals(inference.scores, edges, matrices)
-
-
-def _rivals(scores: Tensor, edges: Tensor, matrices: TreeMatrices) -> Tensor:
-    siblings = matrices.children[matrices.decision[edges.clamp(min=0)]]  # N x S x C
-    others = (siblings != NO_EDGE) & (siblings != edges.unsqueeze(2)) & (edges != NO_EDGE).unsqueeze(2)
-    found = scores.gather(1, siblings.clamp(min=0).flatten(1)).view_as(others)
-    best = torch.where(others, found, -torch.inf).argmax(2, keepdim=True)
-    return torch.where(others.any(2), siblings.gather(2, best)[..., 0], NO_EDGE)
+    others = matrices.rivals[inference.prediction]  # N x S x C
+    scores = inference.scores.gather(1, others.clamp(min=0).flatten(1)).view_as(others)
+    best = scores.masked_fill(others == NO_EDGE, -torch.inf).argmax(2, keepdim=True)
+    return matrices.paths[inference.prediction], others.gather(2, best)[..., 0]
 
 
 def _leaf_shares(
-    logits: Tensor, edges: Tensor, matrices: TreeMatrices, inference: TreeInference
+    logits: Tensor, edges: Tensor, scores: Tensor, matrices: TreeMatrices, *, mode: TreeMode
 ) -> tuple[Tensor, Tensor]:
-    """Weights of the leaves in each edge's score (N x S x K), and their entropy (N x S; 0 but in marginal mode)."""
-    index = edges.clamp(min=0)
-    if inference.mode is not TreeMode.MARGINAL:
-        shares = matrices.mean[index]
-        return shares, shares.new_zeros(index.shape)
-    scores = inference.scores.gather(1, index)
+    """Weights of the leaves in the scores of N x R edges (N x R x K), and their entropy (N x R; 0 but in marginal
+    mode)."""
+    if mode is not TreeMode.MARGINAL:
+        return matrices.mean[edges], torch.zeros_like(scores)
     log_r = (logits.unsqueeze(1) - scores.unsqueeze(2)).clamp_(max=0)  # no leaf below an edge is above its log-sum-exp
-    r = log_r.exp().mul_(matrices.membership[index])
+    r = log_r.exp().mul_(matrices.membership[edges])
     return r, -log_r.mul_(r).sum(2)
+
+
+def _difference(values: Tensor, wanted: Tensor) -> Tensor:
+    """The first half of N x 2S values less the second, where there is something to decide."""
+    chosen, rival = values.chunk(2, dim=1)
+    return torch.where(wanted, chosen - rival, 0.0)

@@ -37,8 +37,8 @@ class TreeMatrices:
     mean: Tensor  # E x K, membership with each row divided by its sum
     pairs: Tensor  # 2 x P, edge and class of each one in membership
     decision: Tensor  # E, number of the decision that an edge leaves
-    children: Tensor  # M x C, the edges that leave each decision, padded with NO_EDGE
     paths: Tensor  # K x S, the edges from the root down to each class, padded with NO_EDGE
+    rivals: Tensor  # K x S x C, the other edges of each decision on these paths, with NO_EDGE in all other places
     decision_count: int
 
     @classmethod
@@ -49,13 +49,13 @@ class TreeMatrices:
         number = {node.id: index for index, node in enumerate(tree.decisions)}
         decision = torch.tensor([number[parent] for parent, _ in tree.edges])
         mean = membership / membership.sum(1, keepdim=True)
-        paths = [
-            torch.tensor([tree.edge_into[node] for node in tree.path_to(leaf)]) for leaf in range(tree.class_count)
-        ]
-        children = [(decision == number).nonzero()[:, 0] for number in range(len(tree.decisions))]
-        return cls(
-            membership, mean, membership.nonzero().T, decision, _padded(children), _padded(paths), len(tree.decisions)
+        paths = _padded(
+            [torch.tensor([tree.edge_into[node] for node in tree.path_to(leaf)]) for leaf in range(tree.class_count)]
         )
+        children = _padded([(decision == number).nonzero()[:, 0] for number in range(len(tree.decisions))])
+        siblings, chosen = children[decision[paths]], paths.unsqueeze(2)
+        rivals = siblings.masked_fill((siblings == chosen) | (chosen == NO_EDGE), NO_EDGE)
+        return cls(membership, mean, membership.nonzero().T, decision, paths, rivals, len(tree.decisions))
 
     def to(self, *, device: torch.device | None = None, dtype: torch.dtype | None = None) -> TreeMatrices:
         return TreeMatrices(
@@ -63,8 +63,8 @@ class TreeMatrices:
             self.mean.to(device=device, dtype=dtype),
             self.pairs.to(device=device),
             self.decision.to(device=device),
-            self.children.to(device=device),
             self.paths.to(device=device),
+            self.rivals.to(device=device),
             self.decision_count,
         )
 
