@@ -10,7 +10,9 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlsplit
 
-JOBS, BATCHES = "/api/v1/jobs", "/api/v1/batches"
+from shared.documents import API
+
+JOBS, BATCHES = f"{API}/jobs", f"{API}/batches"
 _BOUNDARY = "bench-7f3a9c"
 _SECONDS = 60.0
 
