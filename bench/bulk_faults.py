@@ -145,23 +145,24 @@ def write_pictures(folder: Path, count: int) -> None:
         place.write_bytes(images[offsets[i] : offsets[i + 1]].tobytes())
 
 
-def trial(count: int, folder: Path, *, watch: Watch = lambda stage, done: None) -> Verdict:
-    """One whole trial with `count` pictures in an empty folder."""
+def trial(count: int, folder: Path, *, method: str = "cam", watch: Watch = lambda stage, done: None) -> Verdict:
+    """One whole trial with `count` pictures in an empty folder. Few pictures need a slow `method`: work that is
+    done between two looks has no middle."""
     write_pictures(folder / "pictures", count)
     place = Place(folder, free_port())
     with _service(place) as service:
         began, strikes = time.monotonic(), 0
         for share in STRIKES:
-            client = place.bulk("out")
+            client = place.bulk("out", "--method", method)
             met = _follow(client, folder / "out", watch, until=share * count)
             _kill_worker(service)
             client.send_signal(signal.SIGKILL)
             client.wait()
             strikes += 2 * (met and _rows_done(folder / "out") < count)
-        _follow(place.bulk("out"), folder / "out", watch)
+        _follow(place.bulk("out", "--method", method), folder / "out", watch)
         seconds = time.monotonic() - began
     began = time.monotonic()
-    _follow(place.bulk("local", "--local"), folder / "local", watch)
+    _follow(place.bulk("local", "--local", "--method", method), folder / "local", watch)
     local_seconds = time.monotonic() - began
     mine, reference = (_table(folder / name) for name in ("out", "local"))
     known = len({row["path"] for row in mine})
