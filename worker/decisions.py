@@ -15,65 +15,77 @@ import torch
 from torch import Tensor
 
 from worker.maps import weighted
-from worker.tree import NO_EDGE, TreeInference, TreeMatrices, TreeMode
+from worker.tree import TreeInference, TreeMatrices, TreeMode
 
 
 @dataclass(frozen=True)
 class DecisionMaps:
-    """For N images and at most S steps: rows past the end of an image's path hold NO_EDGE and zeros."""
+    """For N images and at most S steps: rows past the end of an image's path hold `matrices.no_edge` and zeros."""
 
     edges: Tensor  # N x S, the edge chosen at each step
-    rivals: Tensor  # N x S, the strongest other edge of the same decision; NO_EDGE where there is none
+    rivals: Tensor  # N x S, the strongest other edge of the same decision; where there is none, the chosen one itself
     maps: Tensor  # N x S x h x w, in units of the scores
     constants: Tensor  # N x S, bias difference plus entropy difference
     entropies: Tensor  # N x S, the entropy difference alone (0 but in marginal mode), in nats
     margins: Tensor  # N x S, score of the chosen edge minus the rival's
 
 
-def decision_maps(
-    features: Tensor,
-    logits: Tensor,
-    weight: Tensor,
-    bias: Tensor,
-    matrices: TreeMatrices,
-    inference: TreeInference,
-) -> DecisionMaps:
-    """Maps of every decision on each image's path.
+@dataclass(frozen=True)
+class TreeHead:
+    """A network's linear head, and the same for each edge of a tree: the mean of the head's rows below it."""
 
-    features N x D x h x w, logits N x K, head weight K x D and bias K.
-    """
+    weight: Tensor  # K x D
+    bias: Tensor  # K
+    edge_weight: Tensor  # (E + 1) x D
+    edge_bias: Tensor  # E + 1
+
+    @classmethod
+    def of(cls, weight: Tensor, bias: Tensor, matrices: TreeMatrices) -> TreeHead:
+        return cls(weight, bias, matrices.mean @ weight, matrices.mean @ bias)
+
+
+def decision_maps(
+    features: Tensor, logits: Tensor, head: TreeHead, matrices: TreeMatrices, inference: TreeInference
+) -> DecisionMaps:
+    """Maps of every decision on each image's path, from N x D x h x w features and N x K logits."""
     edges, rivals = chosen_and_rivals(matrices, inference)
-    wanted = rivals != NO_EDGE
-    index = torch.cat([edges, rivals], dim=1).clamp(min=0)  # both at once, since each look at a tensor takes its time
-    scores = inference.scores.gather(1, index)
-    every_share, every_entropy = _leaf_shares(logits, index, scores, matrices, mode=inference.mode)
-    shares = _difference(every_share, wanted.unsqueeze(2))  # N x S x K
-    entropies = _difference(every_entropy, wanted)
-    found = weighted(features, shares @ weight)
-    return DecisionMaps(edges, rivals, found, shares @ bias + entropies, entropies, margins=_difference(scores, wanted))
+    both = torch.cat([edges, rivals], dim=1)
+    scores = inference.scores.gather(1, both)
+    margins = _difference(scores).nan_to_num(nan=0.0, posinf=torch.inf, neginf=-torch.inf)  # past the end of a path
+    if inference.mode is TreeMode.MARGINAL:
+        every_share, every_entropy = _leaf_shares(logits, both, scores, matrices)
+        shares, entropies = _difference(every_share), _difference(every_entropy)
+        flat = shares.flatten(0, 1)
+        rows = (flat @ head.weight).view(*edges.shape, -1)
+        constants = torch.addmv(entropies.flatten(), flat, head.bias).view_as(edges)
+    else:
+        index = both.flatten()
+        rows = _difference(head.edge_weight.index_select(0, index).view(*both.shape, -1))
+        constants = _difference(head.edge_bias.index_select(0, index).view_as(both))
+        entropies = torch.zeros_like(constants)
+    return DecisionMaps(edges, rivals, weighted(features, rows), constants, entropies, margins)
 
 
 def chosen_and_rivals(matrices: TreeMatrices, inference: TreeInference) -> tuple[Tensor, Tensor]:
     """The edges chosen on each image's path and the strongest other edge of each decision, N x S both, as above."""
-    others = matrices.rivals[inference.prediction]  # N x S x C
-    scores = inference.scores.gather(1, others.clamp(min=0).flatten(1)).view_as(others)
-    best = scores.masked_fill(others == NO_EDGE, -torch.inf).argmax(2, keepdim=True)
-    return matrices.paths[inference.prediction], others.gather(2, best)[..., 0]
+    edges = matrices.paths.index_select(0, inference.prediction)
+    others = matrices.rivals.index_select(0, edges.flatten())  # NS x C
+    if others.shape[1] == 1:
+        return edges, others.view_as(edges)
+    best = inference.scores.gather(1, others.view(len(edges), -1)).view_as(others).argmax(1, keepdim=True)
+    return edges, others.gather(1, best).view_as(edges)
 
 
-def _leaf_shares(
-    logits: Tensor, edges: Tensor, scores: Tensor, matrices: TreeMatrices, *, mode: TreeMode
-) -> tuple[Tensor, Tensor]:
-    """Weights of the leaves in the scores of N x R edges (N x R x K), and their entropy (N x R; 0 but in marginal
-    mode)."""
-    if mode is not TreeMode.MARGINAL:
-        return matrices.mean[edges], torch.zeros_like(scores)
+def _leaf_shares(logits: Tensor, edges: Tensor, scores: Tensor, matrices: TreeMatrices) -> tuple[Tensor, Tensor]:
+    """Weights of the leaves in the log-sum-exps that are the scores of N x R edges (N x R x K), and their entropy
+    (N x R)."""
+    below = matrices.membership.index_select(0, edges.flatten()).view(*edges.shape, -1)
     log_r = (logits.unsqueeze(1) - scores.unsqueeze(2)).clamp_(max=0)  # no leaf below an edge is above its log-sum-exp
-    r = log_r.exp().mul_(matrices.membership[edges])
+    r = log_r.exp().mul_(below)
     return r, -log_r.mul_(r).sum(2)
 
 
-def _difference(values: Tensor, wanted: Tensor) -> Tensor:
-    """The first half of N x 2S values less the second, where there is something to decide."""
+def _difference(values: Tensor) -> Tensor:
+    """The first half of N x 2S values less the second."""
     chosen, rival = values.chunk(2, dim=1)
-    return torch.where(wanted, chosen - rival, 0.0)
+    return chosen - rival

@@ -45,12 +45,12 @@ def pooled(features: Tensor) -> Tensor:
 
 def logits_of(features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """N x K logits of the linear head, in the head's own precision."""
-    return pooled(features) @ weight.T + bias
+    return torch.addmm(bias, pooled(features), weight.T)
 
 
 def linear_maps(features: Tensor, rows: Tensor) -> Tensor:
     """One map for each image: N x D x h x w features and N x D row vectors of the head -> N x h x w, in score units."""
-    return weighted(features, rows.unsqueeze(1))[:, 0]
+    return weighted(features, rows.unsqueeze(1)).squeeze(1)
 
 
 def class_maps(features: Tensor, weight: Tensor) -> Tensor:
@@ -60,8 +60,8 @@ def class_maps(features: Tensor, weight: Tensor) -> Tensor:
 
 def weighted(features: Tensor, rows: Tensor) -> Tensor:
     """Sums of a feature map's channels: N x D x h x w features, N x R x D or R x D weights -> N x R x h x w."""
-    sums: Tensor = (rows @ features.flatten(2)).unflatten(2, features.shape[2:])
-    return sums
+    sums = torch.bmm(rows.expand(len(features), -1, -1), features.flatten(2))
+    return sums.view(len(features), -1, *features.shape[2:])
 
 
 def certify(mean: float, *, constant: float, score: float, tolerance: float) -> Certificate:

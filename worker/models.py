@@ -13,6 +13,7 @@ from shared.cards import ModelCard
 from shared.errors import ModelUnavailable
 from worker.anatomy import PooledLinear, dissect
 from worker.architectures import build
+from worker.decisions import TreeHead
 from worker.folding import fold_batch_norms
 from worker.fusing import fuse
 from worker.precision import InBf16
@@ -76,7 +77,7 @@ class Model:
         """K, of a linear head."""
         return self._linear.bias
 
-    @property
+    @cached_property
     def _linear(self) -> PooledLinear:
         if self.linear is None:
             raise ModelUnavailable(f"{self.card.name} has no linear head; its card names the methods that it can do")
@@ -92,12 +93,17 @@ class Model:
         tree = self.card.hierarchy
         return TreeMatrices.of(tree).to(device=self.device) if tree else None
 
+    @cached_property
+    def tree_head(self) -> TreeHead | None:
+        return TreeHead.of(self.weight, self.bias, self.matrices) if self.linear and self.matrices else None
+
     @torch.no_grad()
     def features(self, inputs: Tensor) -> Tensor:
-        """N x 3 x S x S -> fp32 N x D x h x w."""
+        """N x 3 x S x S -> fp32 N x D x h x w, in the order in memory that the trunk gives them."""
         x = inputs.to(self.device).contiguous(memory_format=torch.channels_last)
         parts = math.ceil(len(x) * self.card.input.size**2 / PIXELS_AT_ONCE) if x.device.type == "cpu" else 1
-        return torch.cat([self.trunk(part).float().contiguous() for part in x.tensor_split(max(1, parts))])
+        found = [self.trunk(part).float() for part in x.tensor_split(max(1, parts))]
+        return torch.cat(found) if parts > 1 else found[0]
 
     def logits(self, features: Tensor) -> Tensor:
         """N x D x h x w -> fp32 N x K."""

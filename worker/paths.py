@@ -17,7 +17,7 @@ from shared.hierarchy import Hierarchy
 from worker import maps
 from worker.decisions import DecisionMaps, chosen_and_rivals, decision_maps
 from worker.models import Model
-from worker.tree import NO_EDGE, TreeMode, infer
+from worker.tree import TreeMode, infer
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,8 @@ class DecisionPaths:
     tree: Hierarchy
     mode: TreeMode
     predictions: list[int]
-    edges: list[list[int]]  # N x S, the edge chosen at each step; NO_EDGE past the end of a path
-    rivals: list[list[int]]  # N x S, the strongest other edge; NO_EDGE where there is none
+    edges: list[list[int]]  # N x S, the edge chosen at each step; E past the end of a path
+    rivals: list[list[int]]  # N x S, the strongest other edge; the chosen one where there is none
     edge_p: list[list[float]]  # N x E
     maps: NDArray[np.float32] | None  # N x S x h x w
     statistics: list[list[list[float]]]  # N x S x 6 of the maps: mean, range, constant, margin and entropy term
@@ -39,10 +39,10 @@ class DecisionPaths:
         tree, matrices = model.card.hierarchy, model.matrices
         assert tree is not None and matrices is not None, "a tree was asked of a model without one"
         inference = infer(logits, matrices, mode=mode)
-        if model.linear is None:
+        if model.tree_head is None:
             found, (edges, rivals) = None, chosen_and_rivals(matrices, inference)
         else:
-            found = decision_maps(features, logits, model.weight, model.bias, matrices, inference)
+            found = decision_maps(features, logits, model.tree_head, matrices, inference)
             edges, rivals = found.edges, found.rivals
         return cls(
             model.card,
@@ -75,13 +75,12 @@ class DecisionPaths:
         """The raw maps of image i's steps, by artifact name."""
         if self.maps is None:
             return {}
-        found = zip(self.maps[i], self.rivals[i], strict=True)
-        return {self._map_name(step): raw for step, (raw, rival) in enumerate(found) if rival != NO_EDGE}
+        return {self._map_name(step): raw for step, raw in enumerate(self.maps[i]) if self._rival(i, step) is not None}
 
     def _steps(self, i: int) -> list[dict[str, Any]]:
         path_p, steps = 1.0, []
         for number, edge in enumerate(self.edges[i]):
-            if edge == NO_EDGE:
+            if edge == len(self.tree.edges):
                 break
             parent, node_id = self.tree.edges[edge]
             probability = self.edge_p[i][edge]
@@ -108,8 +107,8 @@ class DecisionPaths:
 
     def _map_entry(self, i: int, step: int) -> dict[str, Any] | None:
         """The map of one decision; None where there was nothing to decide, or the head is not linear."""
-        rival = self.rivals[i][step]
-        if rival == NO_EDGE or self.maps is None:
+        rival = self._rival(i, step)
+        if rival is None or self.maps is None:
             return None
         mean, low, high, constant, margin, entropy_term = self.statistics[i][step]
         certificate = maps.certify(mean, constant=constant, score=margin, tolerance=maps.TOLERANCE[torch.float32])
@@ -123,13 +122,18 @@ class DecisionPaths:
             "exactness": certificate.to_dict(),
         }
 
+    def _rival(self, i: int, step: int) -> int | None:
+        """The strongest other edge, where there was something to decide."""
+        rival = self.rivals[i][step]
+        return None if rival == self.edges[i][step] else rival
+
     def _map_name(self, step: int) -> str:
         return f"{self.card.name}.step-{step + 1}"
 
     def _runner_up(self, i: int, weakest: int) -> dict[str, Any] | None:
         """The branch that nearly won at the weakest step, and the class to which its best children lead."""
-        rival = self.rivals[i][weakest]
-        if rival == NO_EDGE:
+        rival = self._rival(i, weakest)
+        if rival is None:
             return None
         node = self.tree.by_id[self.tree.edges[rival][1]]
         while node.leaf is None:

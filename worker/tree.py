@@ -1,8 +1,11 @@
-"""Neural-backed decision tree inference in matrix form: two sparse products instead of a walk over nodes.
+"""Neural-backed decision tree inference in matrix form: a few sums over sets of columns instead of a walk over nodes.
 
 Pure functions of logits. Notation of arXiv 2004.00221: an edge leads from a decision to a child; the score of a
 child is the mean of its leaf logits ("soft" and "hard"), or their log-sum-exp ("marginal", which returns the
 network's own softmax, because the path product telescopes).
+
+Behind a fast network these operations take their time one by one, hardly by the numbers in them: few that do much are
+chosen here over many that do little.
 """
 
 from __future__ import annotations
@@ -12,12 +15,11 @@ from enum import StrEnum
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 
 from shared.hierarchy import Hierarchy
 
-NO_EDGE = -1
+WIDEST = 80.0  # from the least to the greatest logit of an image: on one scale, all exponentials are precise in fp32
 
 
 class TreeMode(StrEnum):
@@ -27,45 +29,86 @@ class TreeMode(StrEnum):
 
 
 @dataclass(frozen=True)
-class TreeMatrices:
-    """A hierarchy as arrays. E edges, K classes, M decisions; edges are numbered as in `Hierarchy.edges`.
+class Bags:
+    """G sets of columns that are added up, P columns in all."""
 
-    The P pairs of an edge and a class below it are few (6,400 of 1,367,000 in WordNet's tree over ImageNet).
+    columns: Tensor  # P, one set after another
+    starts: Tensor  # G, where each set begins
+
+    @classmethod
+    def of(cls, member: Tensor) -> Bags:
+        """The columns of each row of a G x C matrix that are not zero."""
+        sizes = (member != 0).sum(1)
+        return cls(member.nonzero()[:, 1], sizes.cumsum(0) - sizes)
+
+    def to(self, device: torch.device | None) -> Bags:
+        return Bags(self.columns.to(device), self.starts.to(device))
+
+    def sums(self, values: Tensor) -> Tensor:
+        """N x C values -> N x G."""
+        return torch.embedding_bag(values.T.contiguous(), self.columns, self.starts)[0].T
+
+
+@dataclass(frozen=True)
+class TreeMatrices:
+    """A hierarchy as arrays. E edges, K classes, M decisions; edges are numbered as in `Hierarchy.edges`. Where there
+    is no edge stands E, one past the last, and tables over edges end with a row for it.
+
+    The pairs of an edge and a class below it are few (5,807 of 1,367,000 in WordNet's tree over ImageNet).
     """
 
-    membership: Tensor  # E x K, 1 where leaf k lies under the child of edge e
-    mean: Tensor  # E x K, membership with each row divided by its sum
-    pairs: Tensor  # 2 x P, edge and class of each one in membership
+    membership: Tensor  # (E + 1) x K, 1 where leaf k lies under the child of edge e
+    mean: Tensor  # (E + 1) x K, membership with each row divided by its sum
+    offset: Tensor  # E + 1, what is added to a score: nothing, or -inf where there is no edge
+    below: Bags  # of classes: those below each of E + 1 edges
+    above: Bags  # of edges: those from the root down to each class
     decision: Tensor  # E, number of the decision that an edge leaves
-    paths: Tensor  # K x S, the edges from the root down to each class, padded with NO_EDGE
-    rivals: Tensor  # K x S x C, the other edges of each decision on these paths, with NO_EDGE in all other places
-    decision_count: int
+    children: Tensor  # M x C, the edges of each decision
+    place: Tensor  # E, where an edge stands in `children`, counted row by row
+    rivals: Tensor  # (E + 1) x (C - 1), the other edges of an edge's decision, then the first of them again and again;
+    # where there is none, the edge itself, hence one column at least
+    paths: Tensor  # K x S, the edges from the root down to each class
 
     @classmethod
     def of(cls, tree: Hierarchy, *, dtype: torch.dtype = torch.float32) -> TreeMatrices:
-        membership = torch.zeros(len(tree.edges), tree.class_count, dtype=dtype)
+        no_edge = len(tree.edges)
+        membership = torch.zeros(no_edge + 1, tree.class_count, dtype=dtype)
         for row, (_, child) in enumerate(tree.edges):
             membership[row, list(tree.leaves_below[child])] = 1
-        number = {node.id: index for index, node in enumerate(tree.decisions)}
-        decision = torch.tensor([number[parent] for parent, _ in tree.edges])
-        mean = membership / membership.sum(1, keepdim=True)
-        paths = _padded(
-            [torch.tensor([tree.edge_into[node] for node in tree.path_to(leaf)]) for leaf in range(tree.class_count)]
+        edges_of = [[tree.edge_into[child] for child in node.children] for node in tree.decisions]
+        children = _padded(edges_of, no_edge)
+        return cls(
+            membership,
+            mean=membership / membership.sum(1, keepdim=True).clamp(min=1),
+            offset=torch.zeros(no_edge + 1, dtype=dtype).index_fill(0, torch.tensor(no_edge), -torch.inf),
+            below=Bags.of(membership),
+            above=Bags.of(membership[:-1].T),
+            decision=torch.tensor([number for number, edges in enumerate(edges_of) for _ in edges]),
+            children=children,
+            place=(children != no_edge).flatten().nonzero()[:, 0],
+            rivals=_rivals([*edges_of, [no_edge]]),
+            paths=_padded(
+                [[tree.edge_into[node] for node in tree.path_to(leaf)] for leaf in range(tree.class_count)], no_edge
+            ),
         )
-        children = _padded([(decision == number).nonzero()[:, 0] for number in range(len(tree.decisions))])
-        siblings, chosen = children[decision[paths]], paths.unsqueeze(2)
-        rivals = siblings.masked_fill((siblings == chosen) | (chosen == NO_EDGE), NO_EDGE)
-        return cls(membership, mean, membership.nonzero().T, decision, paths, rivals, len(tree.decisions))
+
+    @property
+    def no_edge(self) -> int:
+        """E, which stands where there is no edge."""
+        return len(self.decision)
 
     def to(self, *, device: torch.device | None = None, dtype: torch.dtype | None = None) -> TreeMatrices:
         return TreeMatrices(
             self.membership.to(device=device, dtype=dtype),
             self.mean.to(device=device, dtype=dtype),
-            self.pairs.to(device=device),
-            self.decision.to(device=device),
-            self.paths.to(device=device),
-            self.rivals.to(device=device),
-            self.decision_count,
+            self.offset.to(device=device, dtype=dtype),
+            self.below.to(device),
+            self.above.to(device),
+            self.decision.to(device),
+            self.children.to(device),
+            self.place.to(device),
+            self.rivals.to(device),
+            self.paths.to(device),
         )
 
 
@@ -74,72 +117,72 @@ class TreeInference:
     """What the tree says of N images. Probabilities are natural-log."""
 
     mode: TreeMode
-    scores: Tensor  # N x E, score of each edge's child
+    scores: Tensor  # N x (E + 1), score of each edge's child; -inf where there is no edge
     edge_log_p: Tensor  # N x E, log probability of the child given its decision
     leaf_log_p: Tensor  # N x K, log of the path product
     prediction: Tensor  # N, class index
 
 
 def edge_scores(logits: Tensor, matrices: TreeMatrices, *, mode: TreeMode) -> Tensor:
-    """Score of every edge's child, N x E: mean of its leaf logits, or their log-sum-exp in marginal mode."""
+    """Score of every edge's child, N x (E + 1): mean of its leaf logits, or their log-sum-exp in marginal mode; last
+    -inf, where there is no edge."""
     if mode is not TreeMode.MARGINAL:
-        return logits @ matrices.mean.T
-    edge, leaf = matrices.pairs
-    return _logsumexp(logits[:, leaf], edge, groups=len(matrices.decision))
+        return torch.addmm(matrices.offset, logits, matrices.mean.T)
+    low, top = logits.aminmax(dim=1, keepdim=True)
+    if (top - low).max() > WIDEST:
+        return _logsumexp_below(logits, matrices)
+    return matrices.below.sums((logits - top).exp()).log().add_(top)
+
+
+def _logsumexp_below(logits: Tensor, matrices: TreeMatrices) -> Tensor:
+    """The same in marginal mode, each edge on a scale of its own."""
+    edge, leaf = matrices.membership.nonzero().T
+    index, values = edge.expand(len(logits), -1), logits.index_select(1, leaf)
+    top = values.new_full((len(values), matrices.no_edge + 1), -torch.inf).scatter_reduce(1, index, values, "amax")
+    total = torch.zeros_like(top).scatter_add(1, index, (values - top.gather(1, index)).exp())
+    return torch.where(total > 0, top + total.log(), -torch.inf)
 
 
 def log_softmax_by_decision(scores: Tensor, matrices: TreeMatrices) -> Tensor:
-    """Log softmax of N x E scores within the edges that leave one decision."""
-    index = matrices.decision.expand_as(scores)
-    top = _per_decision(scores, matrices, -torch.inf).scatter_reduce(1, index, scores, "amax").detach()
-    shifted = scores - top.gather(1, index)
-    total = _per_decision(scores, matrices, 0.0).scatter_add(1, index, shifted.exp())
-    return shifted - total.log().gather(1, index)
+    """Log softmax of N x (E + 1) scores within the edges that leave one decision, N x E."""
+    within = _by_decision(scores, matrices).log_softmax(2)
+    return within.flatten(1).index_select(1, matrices.place)
 
 
-def _logsumexp(values: Tensor, group: Tensor, *, groups: int) -> Tensor:
-    """Log-sum-exp of the N x P values of each group, N x groups. `group` is P numbers; no group is empty."""
-    index = group.expand_as(values)
-    top = values.new_full((len(values), groups), -torch.inf).scatter_reduce(1, index, values, "amax")
-    total = torch.zeros_like(top).scatter_add(1, index, (values - top.gather(1, index)).exp())
-    return top + total.log()
+def _by_decision(scores: Tensor, matrices: TreeMatrices) -> Tensor:
+    """N x (E + 1) scores as N x M x C."""
+    return scores.index_select(1, matrices.children.flatten()).view(len(scores), *matrices.children.shape)
 
 
 def soft_leaf_log_p(logits: Tensor, matrices: TreeMatrices) -> Tensor:
     """Log probability of every class under the soft tree, N x K; differentiable, the tree-supervision loss needs it."""
-    return log_softmax_by_decision(edge_scores(logits, matrices, mode=TreeMode.SOFT), matrices) @ matrices.membership
+    edge_log_p = log_softmax_by_decision(edge_scores(logits, matrices, mode=TreeMode.SOFT), matrices)
+    return edge_log_p @ matrices.membership[:-1]
 
 
 def infer(logits: Tensor, matrices: TreeMatrices, *, mode: TreeMode) -> TreeInference:
     """Run the tree on N x K logits of its own dtype. Ties go to the first child or class, as in nbdt."""
     scores = edge_scores(logits, matrices, mode=mode)
     edge_log_p = log_softmax_by_decision(scores, matrices)
-    leaf_log_p = _along_paths(edge_log_p, matrices)
+    leaf_log_p = matrices.above.sums(edge_log_p)
     prediction = _walk(scores, matrices) if mode is TreeMode.HARD else leaf_log_p.argmax(1)
     return TreeInference(mode, scores, edge_log_p, leaf_log_p, prediction)
 
 
-def _along_paths(edge_log_p: Tensor, matrices: TreeMatrices) -> Tensor:
-    """The sum over the edges from the root down to each class, N x K: few of them, where membership is mostly zeros."""
-    padded = functional.pad(edge_log_p, (0, 1))  # so that NO_EDGE, which counts from the end, is worth nothing
-    return padded[:, matrices.paths].sum(2)
-
-
 def _walk(scores: Tensor, matrices: TreeMatrices) -> Tensor:
     """Follow the best child from the root: the one leaf all of whose edges are chosen, N class indices."""
-    index = matrices.decision.expand_as(scores)
-    top = _per_decision(scores, matrices, -torch.inf).scatter_reduce(1, index, scores, "amax")
-    edges = torch.arange(scores.shape[1], device=scores.device).expand_as(scores)
-    best = torch.where(scores == top.gather(1, index), edges, scores.shape[1])
-    first = torch.full_like(top, scores.shape[1], dtype=torch.long).scatter_reduce(1, index, best, "amin")
-    chosen = torch.zeros_like(scores).scatter(1, first, 1.0)
-    depth = matrices.membership.sum(0)
-    return (chosen @ matrices.membership - depth).argmax(1)
+    by_decision = _by_decision(scores, matrices)
+    best = by_decision == by_decision.amax(2, keepdim=True)
+    first = best & (best.cumsum(2) == 1)
+    chosen = first.flatten(1).index_select(1, matrices.place).to(scores)
+    return (chosen @ matrices.membership[:-1] - matrices.membership.sum(0)).argmax(1)
 
 
-def _padded(rows: list[Tensor]) -> Tensor:
-    return pad_sequence(rows, batch_first=True, padding_value=NO_EDGE)
+def _rivals(edges_of: list[list[int]]) -> Tensor:
+    width = max(max(map(len, edges_of)) - 1, 1)
+    others = [[e for e in edges if e != edge] or [edge] for edges in edges_of for edge in edges]
+    return torch.tensor([row + row[:1] * (width - len(row)) for row in others])
 
 
-def _per_decision(scores: Tensor, matrices: TreeMatrices, fill: float) -> Tensor:
-    return scores.new_full((scores.shape[0], matrices.decision_count), fill)
+def _padded(rows: list[list[int]], fill: int) -> Tensor:
+    return pad_sequence([torch.tensor(row, dtype=torch.long) for row in rows], batch_first=True, padding_value=fill)

@@ -89,7 +89,7 @@ def _nodes(held: HeldOut, fitted: tuple[Tensor, Tensor], measured: tuple[Tensor,
     nodes = calibrated(fit_decision_temperatures(_scores(fitted[0], matrices, mode), fitted[1], matrices))
     least = _share_within(calibrated(fit_decision_temperatures(scores, labels, matrices)))
     worst = max(nodes, key=lambda node: node.ece - node.bound)
-    decisions = matrices.decision_count
+    decisions = len(matrices.children)
     figure = Figure(
         f"Q10 calibrated nodes, {card.name}",
         _share_within(nodes),

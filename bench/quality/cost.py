@@ -90,11 +90,11 @@ def _explaining(model: Model, n: Sizes) -> list[Figure]:
 def _seconds(model: Model, inputs: Tensor, mode: TreeMode) -> list[float]:
     """Seconds of one round: prediction; map, tree and decision maps; the tree alone; the whole explanation."""
     predict, (features, logits) = _timed(lambda: _predicted(model, inputs))
-    matrices = model.matrices
-    assert matrices is not None
+    matrices, head = model.matrices, model.tree_head
+    assert matrices is not None and head is not None
     cam, _ = _timed(lambda: maps.linear_maps(features, model.weight[logits.argmax(1)]))
     tree, inference = _timed(lambda: infer(logits, matrices, mode=mode))
-    decisions, _ = _timed(lambda: decision_maps(features, logits, model.weight, model.bias, matrices, inference))
+    decisions, _ = _timed(lambda: decision_maps(features, logits, head, matrices, inference))
     questions = [Question(tree=mode)] * len(inputs)
     boxes = [(0, 0, *inputs.shape[2:])] * len(inputs)
     forward = Forward.of(model, inputs, questions)

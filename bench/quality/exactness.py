@@ -11,9 +11,9 @@ from bench.figures import Figure, estimate
 from bench.quality.context import BATCH, SHIPPED, Context, HeldOut, Sizes, progress
 from worker import maps
 from worker.architectures import build
-from worker.decisions import decision_maps
+from worker.decisions import TreeHead, decision_maps
 from worker.maps import TOLERANCE
-from worker.tree import NO_EDGE, TreeMatrices, TreeMode, infer
+from worker.tree import TreeMatrices, TreeMode, infer
 from worker.weights import load_weights
 
 PRECISION = {torch.float32: "fp32", torch.float64: "fp64"}
@@ -125,7 +125,7 @@ def _decision_figures(
                     residual,
                     n=len(features),
                     target=f"<= {TOLERANCE[dtype]:g}",
-                    meaning=f"At all {matrices.decision_count} decisions, the map of every child against its strongest "
+                    meaning=f"At all {len(matrices.children)} decisions, the map of every child against its strongest "
                     "sibling adds up to the difference of their scores, within this.",
                 )
             )
@@ -156,14 +156,15 @@ def _worst_decision(
         scores=inference.scores.expand(count, -1),
         prediction=torch.arange(count),
     )
-    found = decision_maps(
-        features.expand(count, -1, -1, -1), logits.expand(count, -1), weight, bias, matrices, everywhere
-    )
+    head = TreeHead.of(weight, bias, matrices)
+    found = decision_maps(features.expand(count, -1, -1, -1), logits.expand(count, -1), head, matrices, everywhere)
     sums = found.maps.double().mean((2, 3)) + found.constants.double()
     margins = found.margins.double()
-    residual = ((sums - margins).abs() / margins.abs().clamp(min=1))[found.rivals != NO_EDGE]
-    children = torch.bincount(matrices.decision)[matrices.decision[found.edges.clamp(min=0)]]
-    binary = (found.rivals != NO_EDGE) & (children == 2)
-    served = inference.edge_log_p[0].double().exp()[found.edges.clamp(min=0)]
+    decided = found.rivals != found.edges
+    residual = ((sums - margins).abs() / margins.abs().clamp(min=1))[decided]
+    edges = found.edges.clamp(max=matrices.no_edge - 1)
+    children = torch.bincount(matrices.decision)[matrices.decision[edges]]
+    binary = decided & (children == 2)
+    served = inference.edge_log_p[0].double().exp()[edges]
     error = (sums.sigmoid() - served).abs()[binary]
     return float(residual.max()), float(error.max()) if len(error) else 0.0

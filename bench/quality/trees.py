@@ -28,7 +28,7 @@ def _parity(dataset: str, what: str, logits: Tensor) -> list[Figure]:
     theirs = nbdt_oracle.ask(dataset, logits)
     hard = infer(logits, matrices, mode=TreeMode.HARD)
     soft = infer(logits, matrices, mode=TreeMode.SOFT).leaf_log_p.exp()
-    ties = sum(int(has_tie(part, matrices).sum()) for part in hard.scores.split(BATCH))
+    ties = sum(int(has_tie(part, matrices).sum()) for part in hard.scores[:, :-1].split(BATCH))
     return [
         Figure(
             f"Q3 hard decisions equal to nbdt's, {dataset}, {what}",

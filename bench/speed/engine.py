@@ -138,10 +138,10 @@ def _mapped(subject: Model, inputs: Tensor, mode: TreeMode | None) -> None:
     """The prediction, the class's map and those of all decisions: tensors only."""
     features = subject.features(inputs)
     logits = subject.logits(features)
-    maps.linear_maps(features, subject.weight[logits.argmax(1)])
-    if mode is not None and subject.matrices is not None:
+    maps.linear_maps(features, subject.weight.index_select(0, logits.argmax(1)))
+    if mode is not None and subject.matrices is not None and subject.tree_head is not None:
         inference = infer(logits, subject.matrices, mode=mode)
-        decision_maps(features, logits, subject.weight, subject.bias, subject.matrices, inference)
+        decision_maps(features, logits, subject.tree_head, subject.matrices, inference)
 
 
 def decoded(given: Sequence[bytes]) -> list[Image.Image]:

@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from torch.nn import functional
 
 from shared.cards import Registry
 from shared.hierarchy import Hierarchy, Node
-from worker.decisions import decision_maps
+from worker.decisions import TreeHead, decision_maps
 from worker.inputs import to_tensor
 from worker.models import Model
-from worker.tree import NO_EDGE, TreeInference, TreeMatrices, TreeMode, infer
+from worker.tree import TreeInference, TreeMatrices, TreeMode, infer
 
 
 def residuals(
@@ -27,7 +28,7 @@ def residuals(
         inference = infer(logits, matrices, mode=mode)
         to_leaf = torch.full_like(inference.prediction, leaf)
         inference = TreeInference(mode, inference.scores, inference.edge_log_p, inference.leaf_log_p, to_leaf)
-        found = decision_maps(features, logits, weight, bias, matrices, inference)
+        found = decision_maps(features, logits, TreeHead.of(weight, bias, matrices), matrices, inference)
         difference = (found.maps.mean((2, 3)) + found.constants - found.margins).abs()
         worst.append((difference / found.margins.abs().clamp(min=1)).max())
     return torch.stack(worst)
@@ -62,17 +63,18 @@ def test_in_a_binary_decision_the_map_adds_up_to_the_log_odds_that_are_served(mo
     weight, bias = (torch.randn(3, 4, generator=rng, dtype=torch.float64), torch.randn(3, generator=rng).double())
     logits = features.mean((2, 3)) @ weight.T + bias
     inference = infer(logits, matrices, mode=mode)
-    found = decision_maps(features, logits, weight, bias, matrices, inference)
+    found = decision_maps(features, logits, TreeHead.of(weight, bias, matrices), matrices, inference)
     odds = (found.maps.mean((2, 3)) + found.constants).sigmoid()
-    served = inference.edge_log_p.exp().gather(1, found.edges.clamp(min=0))
-    assert torch.allclose(odds[found.edges != NO_EDGE], served[found.edges != NO_EDGE], atol=1e-12)
+    there = found.edges != matrices.no_edge
+    served = functional.pad(inference.edge_log_p.exp(), (0, 1)).gather(1, found.edges)
+    assert torch.allclose(odds[there], served[there], atol=1e-12)
 
 
 def test_paths_list_edges_from_the_root_down() -> None:
     tree = Hierarchy.load(Path(__file__).parents[2] / "models" / "nbdt-cifar10" / "hierarchy.json")
-    paths = TreeMatrices.of(tree).paths
+    matrices = TreeMatrices.of(tree)
     for leaf in range(tree.class_count):
-        nodes = [tree.edges[edge][1] for edge in paths[leaf].tolist() if edge != NO_EDGE]
+        nodes = [tree.edges[edge][1] for edge in matrices.paths[leaf].tolist() if edge != matrices.no_edge]
         assert tuple(nodes) == tree.path_to(leaf)
 
 
@@ -84,8 +86,10 @@ def test_a_decision_without_an_alternative_has_no_rival_and_an_empty_map() -> No
     features = torch.rand(1, 4, 2, 2)
     weight, bias = torch.rand(2, 4), torch.zeros(2)
     logits = features.mean((2, 3)) @ weight.T
-    found = decision_maps(features, logits, weight, bias, matrices, infer(logits, matrices, mode=TreeMode.SOFT))
-    assert found.rivals[0, 0] == NO_EDGE
+    found = decision_maps(
+        features, logits, TreeHead.of(weight, bias, matrices), matrices, infer(logits, matrices, mode=TreeMode.SOFT)
+    )
+    assert found.rivals[0, 0] == found.edges[0, 0]
     assert (found.maps[0, 0] == 0).all()
 
 
@@ -99,7 +103,7 @@ def test_every_decision_to_every_imagenet_class_has_an_exact_map(mode: TreeMode)
     bias = torch.randn(1000, generator=rng, dtype=torch.float64)
     logits = features.mean((2, 3)) @ weight.T + bias
     inference = replace(infer(logits, matrices, mode=mode), prediction=torch.arange(1000))
-    found = decision_maps(features, logits, weight, bias, matrices, inference)
+    found = decision_maps(features, logits, TreeHead.of(weight, bias, matrices), matrices, inference)
     difference = (found.maps.mean((2, 3)) + found.constants - found.margins).abs()
     assert (difference / found.margins.abs().clamp(min=1)).max() <= 1e-12
-    assert ((found.edges != NO_EDGE) == (found.rivals != NO_EDGE)).all()
+    assert ((found.edges != matrices.no_edge) == (found.rivals != found.edges)).all()

@@ -81,6 +81,18 @@ def test_saturated_and_equal_logits_give_numbers(mode: TreeMode) -> None:
     assert inference.prediction.tolist()[2] == 9
 
 
+@pytest.mark.parametrize("spread", [1.0, 79.0, 81.0, 1e4])
+def test_a_child_however_far_below_the_best_class_has_a_precise_score(spread: float, imagenet_tree: Hierarchy) -> None:
+    logits = torch.rand(3, 1000, generator=torch.Generator().manual_seed(8)) * spread
+    logits[:, :2] = torch.tensor([0.0, spread])
+    matrices = TreeMatrices.of(imagenet_tree)
+    scores = edge_scores(logits, matrices, mode=TreeMode.MARGINAL)
+    assert (scores[:, matrices.no_edge] == -torch.inf).all()
+    for edge, (_, child) in enumerate(imagenet_tree.edges):
+        exact = logits[:, list(imagenet_tree.leaves_below[child])].double().logsumexp(1)
+        assert torch.allclose(scores[:, edge].double(), exact, rtol=1e-6, atol=1e-5)
+
+
 def test_ties_go_to_the_first_child() -> None:
     tree = Hierarchy((Node("root", "root", ("a", "b")), Node("a", "a", leaf=0), Node("b", "b", leaf=1)))
     matrices = TreeMatrices.of(tree)
@@ -174,6 +186,6 @@ def test_the_marginal_mode_takes_little_room_for_many_pictures_and_classes(image
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
         scores = edge_scores(logits, matrices, mode=TreeMode.MARGINAL)
     largest = max(event.cpu_memory_usage for event in seen.events())
-    assert largest < 8 * 512 * matrices.pairs.shape[1] < 30e6
+    assert largest < 8 * 512 * len(matrices.below.columns) < 30e6
     below = list(imagenet_tree.leaves_below[imagenet_tree.edges[0][1]])
     assert torch.allclose(scores[:, 0], logits[:, below].logsumexp(1), atol=1e-5)

@@ -16,7 +16,7 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional
 
-from worker.tree import NO_EDGE, TreeInference, TreeMatrices, log_softmax_by_decision
+from worker.tree import TreeInference, TreeMatrices, log_softmax_by_decision
 
 BINS = 15
 SIMULATIONS = 1000
@@ -46,16 +46,16 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> float:
 
 
 def fit_decision_temperatures(scores: Tensor, labels: Tensor, matrices: TreeMatrices) -> Tensor:
-    """One temperature for each of M decisions of a tree, from the N x E scores of its children and N labels.
+    """One temperature for each of M decisions of a tree, from the N x (E + 1) scores of edges and N labels.
 
     For soft and hard mode: a score that is the mean of many logits is flatter than one of few, so that no single
     temperature fits them all. In marginal mode the network's temperature, on the logits, calibrates the nodes too.
     Each is fitted on the images whose true leaf lies below the decision, and held to the temperature common to all by
     a normal prior on its logarithm, of standard deviation PRIOR: with few images it is the common one.
     """
-    below = matrices.membership.bool().T[labels]  # N x E
+    below = matrices.membership[:-1].bool().T[labels]  # N x E
     stands = []
-    for decision in range(matrices.decision_count):
+    for decision in range(len(matrices.children)):
         edges = (matrices.decision == decision).nonzero()[:, 0]
         there = below[:, edges].any(1)
         stands.append((scores.double()[there][:, edges], below[there][:, edges].long().argmax(1)))
@@ -67,15 +67,15 @@ def fit_decision_temperatures(scores: Tensor, labels: Tensor, matrices: TreeMatr
     def held(decision: int, t: float) -> float:
         return loss(decision, t) + math.log(t / common) ** 2 / (2 * PRIOR**2)
 
-    decisions = range(matrices.decision_count)
+    decisions = range(len(matrices.children))
     common = best_temperature(lambda t: sum(loss(decision, t) for decision in decisions))
     return torch.tensor([best_temperature(partial(held, decision)) for decision in decisions], dtype=torch.float64)
 
 
 def calibrated_edges(scores: Tensor, temperatures: Tensor, matrices: TreeMatrices) -> Tensor:
-    """N x E probabilities of the children given their decisions, from their scores and M temperatures."""
-    z = scores.double() / temperatures.to(scores.device)[matrices.decision]
-    return log_softmax_by_decision(z, matrices).exp()
+    """N x E probabilities of the children given their decisions, from N x (E + 1) scores and M temperatures."""
+    of_edges = functional.pad(temperatures.to(scores.device)[matrices.decision], (0, 1), value=1.0)
+    return log_softmax_by_decision(scores.double() / of_edges, matrices).exp()
 
 
 def best_temperature(loss: Callable[[float], float]) -> float:
@@ -124,7 +124,7 @@ def node_calibration(edge_p: Tensor, labels: Tensor, matrices: TreeMatrices, *, 
     A child's probability is compared with whether the true leaf lies below it, over those images alone whose true leaf
     lies below its parent: only they really stand before that decision.
     """
-    below = matrices.membership.bool().T[labels]  # N x E
+    below = matrices.membership[:-1].bool().T[labels]  # N x E
     out = []
     for edge in range(edge_p.shape[1]):
         siblings = matrices.decision == matrices.decision[edge]
@@ -137,10 +137,10 @@ def decisions_on_paths(inference: TreeInference, labels: Tensor, matrices: TreeM
     """Probability of every decision on the paths of N images, and whether it was right, end to end. A decision counts
     where the true leaf lies below its parent: past a wrong turn there is nothing right to choose."""
     edges = matrices.paths[inference.prediction]  # N x S
-    right = (matrices.membership[edges.clamp(min=0), labels.unsqueeze(1)] > 0) & (edges != NO_EDGE)
+    right = matrices.membership[edges, labels.unsqueeze(1)] > 0
     before = functional.pad(right[:, :-1].long(), (1, 0), value=1).bool()
-    counted = before & (edges != NO_EDGE)
-    probability = inference.edge_log_p.exp().gather(1, edges.clamp(min=0))
+    counted = before & (edges != matrices.no_edge)
+    probability = functional.pad(inference.edge_log_p.exp(), (0, 1)).gather(1, edges)
     return probability[counted], right[counted]
 
 

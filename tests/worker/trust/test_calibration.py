@@ -62,9 +62,10 @@ def test_each_decision_gets_its_own_planted_temperature() -> None:
     logits, labels = sample(8000, 4, seed=3)
     planted = torch.tensor([0.7, 1.0, 1.4], dtype=torch.float64)
     truth = edge_scores(logits, matrices, mode=TreeMode.MARGINAL)
-    found = fit_decision_temperatures(truth * planted[matrices.decision], labels, matrices)
+    hotter = truth * functional.pad(planted[matrices.decision], (0, 1), value=1.0)
+    found = fit_decision_temperatures(hotter, labels, matrices)
     assert found.tolist() == pytest.approx(planted.tolist(), rel=0.1)
-    back = calibrated_edges(truth * planted[matrices.decision], planted, matrices)
+    back = calibrated_edges(hotter, planted, matrices)
     assert torch.allclose(back, infer(logits, matrices, mode=TreeMode.MARGINAL).edge_log_p.exp())
 
 
