@@ -55,7 +55,7 @@ PARTS: Mapping[str, Part] = {
     "engine": Part(
         "The engine",
         engine,
-        {"rounds": 13, "pairs": 25, "models": 4, "batches": 3},
+        {"rounds": 13, "pairs": 41, "models": 4, "batches": 3},
         {"rounds": 1, "pairs": 1, "models": 2, "batches": 1},
     ),
     "peers": Part("Beside what people use today", peers, {"rounds": 15, "pictures": 16}, {"rounds": 1, "pictures": 1}),
@@ -69,7 +69,7 @@ PARTS: Mapping[str, Part] = {
     "service": Part(
         "The service",
         service,
-        {"rounds": 10, "pairs": 96, "jobs": 160, "singles": 200, "few": 1000, "many": 10_000},
+        {"rounds": 14, "pairs": 96, "jobs": 160, "singles": 200, "few": 1000, "many": 10_000},
         {"rounds": 1, "pairs": 2, "jobs": 8, "singles": 2, "few": 8, "many": 16},
     ),
 }
