@@ -51,7 +51,7 @@ def decision_maps(
     edges, rivals = chosen_and_rivals(matrices, inference)
     both = torch.cat([edges, rivals], dim=1)
     scores = inference.scores.gather(1, both)
-    margins = _difference(scores).nan_to_num(nan=0.0, posinf=torch.inf, neginf=-torch.inf)  # past the end of a path
+    margins = _difference(scores)
     if inference.mode is TreeMode.MARGINAL:
         every_share, every_entropy = _leaf_shares(logits, both, scores, matrices)
         shares, entropies = _difference(every_share), _difference(every_entropy)
