@@ -87,9 +87,8 @@ def overlay(
     small = picture.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0) if factor < 1 else picture
     x0, y0, x1, y1 = drawn_box = _drawn_box(box, factor, size)
     scale, inks = Scale.drawn(raw, contrast=contrast, top=style.scale), _inks(style, contrast=contrast)
-    out = small.copy()
-    for strip in _around(drawn_box, size):
-        out.paste(small.crop(strip).point(_DIMMED), strip)
+    out = small.point(_DIMMED)
+    out.paste(small.crop(drawn_box), drawn_box)
     _lay(_painted(enlarge(scale.shares(raw), (x1 - x0, y1 - y0)), inks), out, drawn_box)
     ramp = Image.new("RGB", (_STEPS, 1), GREY)
     _lay(_painted(np.linspace(0, 1, _STEPS, dtype=np.float32)[None], inks), ramp, (0, 0, *ramp.size))
@@ -114,13 +113,6 @@ def jpeg_bytes(image: Image.Image, *, quality: int = 90) -> bytes:
         image.save(file, "JPEG", quality=quality)
         file.seek(0)
         return file.read()
-
-
-def _around(box: Box, size: tuple[int, int]) -> list[Box]:
-    """What lies above, below, left and right of the box in a picture of `size`."""
-    (x0, y0, x1, y1), (width, height) = box, size
-    strips = ((0, 0, width, y0), (0, y1, width, height), (0, y0, x0, y1), (x1, y0, width, y1))
-    return [strip for strip in strips if strip[0] < strip[2] and strip[1] < strip[3]]
 
 
 def _drawn_box(box: Box, factor: float, size: tuple[int, int]) -> Box:

@@ -11,9 +11,9 @@ Box = tuple[int, int, int, int]  # x0 y0 x1 y1 in pixels; x1 and y1 lie just out
 
 
 def enlarge(shares: FloatMap, size: tuple[int, int]) -> FloatMap:
-    """Values in [0, 1] at (width, height) pixels: bilinear between cell centres, means where cells outnumber pixels."""
-    image = Image.fromarray(shares).resize(size, Image.Resampling.BILINEAR)
-    return np.asarray(image).clip(0, 1)
+    """Values in [0, 1] but for the last bit, at (width, height) pixels: bilinear between cell centres, means where
+    cells outnumber pixels."""
+    return np.asarray(Image.fromarray(shares).resize(size, Image.Resampling.BILINEAR))
 
 
 def region(raw: FloatMap, box: Box, *, threshold: float) -> Box | None:
