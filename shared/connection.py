@@ -18,6 +18,9 @@ PREFIX = "pathlight:"  # of every key that Pathlight has in Redis
 SYNC_MILLISECONDS = 500  # that a submit waits for Redis to have written to its disk
 _SCRIPTS = Path(__file__).with_name("scripts")
 
+Call = tuple[str, Sequence[object]]
+"""A script's name and its arguments."""
+
 
 def connect(settings: Settings) -> redis.Redis:
     """A client that fails fast. It connects when it is first asked something."""
@@ -57,22 +60,21 @@ class Scripts:
             name: client.register_script(prelude + (_SCRIPTS / f"{name}.lua").read_text("utf-8")) for name in names
         }
 
-    def call_synced(self, name: str, *arguments: object) -> Any:
-        """As `call`, and waits until the server's append-only file has reached the disk with it, where the server knows
-        how to (7.2 or later) and keeps such a file. Raises StoreUnavailable where that takes too long."""
-        if not self._can_sync():
-            return self.call(name, *arguments)
-        answer, synced = self._send([(name, arguments)], "WAITAOF", 1, 0, SYNC_MILLISECONDS)
-        if isinstance(synced, list) and synced[0] < 1:
-            raise StoreUnavailable(f"Redis did not write to its disk within {SYNC_MILLISECONDS} ms; try again shortly")
-        return answer
-
-    def call_all(self, *calls: tuple[str, Sequence[object]]) -> list[Any]:
-        """What several scripts return, each given with its arguments, run one after the other in one round trip. Raises
-        StoreUnavailable."""
+    def call_all(self, *calls: Call) -> list[Any]:
+        """What several scripts return, run one after the other in one round trip. Raises StoreUnavailable."""
         return self._send(calls)
 
-    def _send(self, calls: Sequence[tuple[str, Sequence[object]]], *command: object) -> list[Any]:
+    def call_all_synced(self, *calls: Call) -> list[Any]:
+        """As `call_all`, and waits until the server's append-only file has reached the disk with it, where the server
+        knows how to (7.2 or later) and keeps such a file. Raises StoreUnavailable where that takes too long."""
+        if not self._can_sync():
+            return self.call_all(*calls)
+        *answers, synced = self._send(calls, "WAITAOF", 1, 0, SYNC_MILLISECONDS)
+        if isinstance(synced, list) and synced[0] < 1:
+            raise StoreUnavailable(f"Redis did not write to its disk within {SYNC_MILLISECONDS} ms; try again shortly")
+        return answers
+
+    def _send(self, calls: Sequence[Call], *command: object) -> list[Any]:
         """Scripts and, perhaps, a command after them, on one connection and without waiting in between. The answer of
         the command may be an error, which is its caller's to judge. By their hashes alone: redis-py's own scripts in a
         pipeline cost one more round trip each time, to ask whether the server knows them."""
@@ -88,7 +90,7 @@ class Scripts:
                     raise answer
         return answers
 
-    def _attempt(self, calls: Sequence[tuple[str, Sequence[object]]], command: Sequence[object]) -> list[Any]:
+    def _attempt(self, calls: Sequence[Call], command: Sequence[object]) -> list[Any]:
         with answering(), self._client.pipeline(transaction=False) as pipe:
             for name, arguments in calls:
                 pipe.evalsha(self._scripts[name].sha, 1, PREFIX, *map(str, arguments))

@@ -15,7 +15,7 @@ import redis
 from shared.batches import BatchStore
 from shared.changes import Changes
 from shared.connection import PREFIX as PREFIX
-from shared.connection import Scripts, connect
+from shared.connection import Call, Scripts, connect
 from shared.connection import answering as _answering
 from shared.errors import JobConflict, QueueFull, StoreUnavailable, TooManyRequests, UnknownJob
 from shared.jobs import Claim, ImageRecord, Job, JobError, JobOptions, JobStatus, Lane
@@ -104,11 +104,26 @@ class JobStore:
         """Store a job and return its id; the same idempotency key and body give the same id. `ring` is called where no
         doorbell is on its way yet. Raises QueueFull, TooManyRequests (of this owner), JobConflict (key known with
         another body)."""
-        job_id = secrets.token_urlsafe(16)
+        (answer,) = self._stored(("submit", self._submitting(_new_id(), submission, ring)))
+        return self._accepted(answer, ring)
+
+    def submit_and_get(self, submission: Submission, *, viewer: str | None, ring: Ring | None = None) -> Job:
+        """Store a job and return it as it then stands, as `submit` and `get` do, in one round trip."""
+        new_id = _new_id()
+        answer, found = self._stored(
+            ("submit", self._submitting(new_id, submission, ring)), ("look", self._looking(new_id, viewer))
+        )
+        job_id = self._accepted(answer, ring)
+        return _job(job_id, found) if job_id == new_id else self.get(job_id, viewer=viewer)
+
+    def _stored(self, *calls: Call) -> list[Any]:
         # Under `always` the answer itself comes after the disk.
-        call = self._scripts.call_synced if self._settings.durability == "everysec" else self._scripts.call
-        outcome, job_id, to_ring = call(
-            "submit",
+        synced = self._settings.durability == "everysec"
+        return self._scripts.call_all_synced(*calls) if synced else self._scripts.call_all(*calls)
+
+    def _submitting(self, job_id: str, submission: Submission, ring: Ring | None) -> list[object]:
+        """Arguments of the script."""
+        return [
             job_id,
             submission.lane,
             self._settings.queue_limit,
@@ -127,7 +142,11 @@ class JobStore:
             self._ring_ms if ring else 0,
             submission.webhook,
             submission.request_id,
-        )
+        ]
+
+    def _accepted(self, answer: list[Any], ring: Ring | None) -> str:
+        """The id of the job that the script has stored, or knew. Rings, and raises as `submit` does."""
+        outcome, job_id, to_ring = answer
         if outcome == "full":
             raise QueueFull(f"{self._settings.queue_limit} jobs are waiting already; try again shortly")
         if outcome == "no memory":
@@ -252,16 +271,11 @@ class JobStore:
 
     def get(self, job_id: str, *, viewer: str | None = None) -> Job:
         """The job as it stands. Raises UnknownJob, also where `viewer` is not its owner; None sees every job."""
-        heard_ms = _ms(self._settings.heartbeat_seconds)
-        found = self._call("look", job_id, int(viewer is not None), viewer or "", heard_ms)
-        if not found:
-            raise UnknownJob("there is no job with this id")
-        ahead, pace_ms, fields, served = found
-        job = Job.from_hash(job_id, dict(zip(fields[::2], fields[1::2], strict=True)))
-        if ahead is None:
-            return job
-        eta_seconds = (ahead + 1) * float(pace_ms or PACE_MS) / 1000
-        return replace(job, position=ahead + 1, eta_seconds=round(eta_seconds, 3), served=served == 1)
+        return _job(job_id, self._call("look", *self._looking(job_id, viewer)))
+
+    def _looking(self, job_id: str, viewer: str | None) -> list[object]:
+        """Arguments of the script."""
+        return [job_id, int(viewer is not None), viewer or "", _ms(self._settings.heartbeat_seconds)]
 
     def newest(
         self, *, viewer: str | None = None, status: JobStatus | None = None, before: int | None = None, most: int = 20
@@ -361,6 +375,22 @@ class JobStore:
 
     def _call(self, name: str, *arguments: object) -> Any:
         return self._scripts.call(name, *arguments)
+
+
+def _new_id() -> str:
+    return secrets.token_urlsafe(16)
+
+
+def _job(job_id: str, found: list[Any]) -> Job:
+    """What the script has found. Raises UnknownJob where that is nothing."""
+    if not found:
+        raise UnknownJob("there is no job with this id")
+    ahead, pace_ms, fields, served = found
+    job = Job.from_hash(job_id, dict(zip(fields[::2], fields[1::2], strict=True)))
+    if ahead is None:
+        return job
+    eta_seconds = (ahead + 1) * float(pace_ms or PACE_MS) / 1000
+    return replace(job, position=ahead + 1, eta_seconds=round(eta_seconds, 3), served=served == 1)
 
 
 def _claim(data: dict[str, Any]) -> Claim:

@@ -16,10 +16,11 @@ from shared.broker import Bell
 from shared.cards import ModelCard, Registry
 from shared.drawing import Style
 from shared.errors import JobConflict, PathlightError
-from shared.jobs import JobStatus
+from shared.jobs import Job, JobStatus
 from shared.options import TREES
 from shared.settings import Settings
 from shared.store import JobStore, Submission
+from web import access
 from web import submission as submissions
 from web.artifacts import ASKED, Artifacts
 from web.bundle import bundle
@@ -122,16 +123,16 @@ def accept(
     store: JobStore,
     blobs: BlobStore,
     bell: Bell,
-) -> str:
-    """Store picture, mask and job, ring, and return the job's id. The files come first: a job without them cannot
-    run. Raises QueueFull, also where the disk has no room."""
+) -> Job:
+    """Store picture, mask and job, ring, and return the job. The files come first: a job without them cannot run.
+    Raises QueueFull, also where the disk has no room."""
     require_room(blobs, settings)
     for file in (data,) if mask is None else (data, mask):
         blobs.put(file)
-    job_id = store.submit(submission, ring=bell.ring)
-    tracing.follow(replace(tracing.current(), job_id=job_id))
-    log.info("job %s accepted: %s, for %s", job_id, submission.image.format, ", ".join(submission.options.models))
-    return job_id
+    job = store.submit_and_get(submission, viewer=access.caller().viewer, ring=bell.ring)
+    tracing.follow(replace(tracing.current(), job_id=job.id))
+    log.info("job %s accepted: %s, for %s", job.id, submission.image.format, ", ".join(submission.options.models))
+    return job
 
 
 def blueprint(
@@ -176,13 +177,12 @@ def blueprint(
         submission, picture, mask = submissions.read(
             request, settings=settings, registry=registry, jobs=jobs, addresses=addresses
         )
-        job_id = accept(submission, picture, mask=mask, settings=settings, store=store, blobs=blobs, bell=bell)
-        job = jobs.get(job_id)
+        job = accept(submission, picture, mask=mask, settings=settings, store=store, blobs=blobs, bell=bell)
         if submission.webhook and job.status.is_terminal:  # its answer was known already
             bell.ring_sender()
         response = jsonify(jobs.to_json(job))
         response.status_code = HTTPStatus.ACCEPTED
-        response.headers["Location"] = url_for("api.get_job", job_id=job_id)
+        response.headers["Location"] = url_for("api.get_job", job_id=job.id)
         response.headers["Retry-After"] = "1"
         return response
 

@@ -83,7 +83,7 @@ def blueprint(
                 for data, name in _read_pictures(request)
             ]
             job_ids = [
-                accept(one, data, settings=settings, store=store, blobs=blobs, bell=bell) for one, data in checked
+                accept(one, data, settings=settings, store=store, blobs=blobs, bell=bell).id for one, data in checked
             ]
         except PathlightError as error:
             return form_page(chosen, error=told(error.code, problems.sentence_of(error)), status=status_of(error))
@@ -151,8 +151,8 @@ def blueprint(
             settings=settings,
             registry=registry,
         )
-        new_id = accept(checked, data, mask=asked.mask, settings=settings, store=store, blobs=blobs, bell=bell)
-        return redirect(url_for("pages.job", job_id=new_id), HTTPStatus.SEE_OTHER)
+        new = accept(checked, data, mask=asked.mask, settings=settings, store=store, blobs=blobs, bell=bell)
+        return redirect(url_for("pages.job", job_id=new.id), HTTPStatus.SEE_OTHER)
 
     @pages.post("/jobs/<job_id>/cancel")
     def cancel(job_id: str) -> WerkzeugResponse:

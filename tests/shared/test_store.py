@@ -119,6 +119,21 @@ def test_the_same_key_and_body_give_the_same_job_in_every_state_of_it(store: Job
     assert store.counts()["accepted"] == 1
 
 
+def test_a_job_is_stored_and_seen_in_one_round_trip_as_it_would_be_in_two(store: JobStore, raw: redis.Redis) -> None:
+    store.submit(submission())
+    job = store.submit_and_get(submission(key="k", body="one"), viewer=None)
+    assert job == store.get(job.id)
+    assert (job.status, job.position) == (JobStatus.QUEUED, 2)
+    assert store.submit_and_get(submission(key="k", body="one"), viewer=None) == job
+    with pytest.raises(JobConflict):
+        store.submit_and_get(submission(key="k", body="two"), viewer=None)
+    with pytest.raises(UnknownJob):
+        store.submit_and_get(submission(), viewer="somebody else")
+    sent = int(raw.info("stats")["total_reads_processed"])
+    store.submit_and_get(submission(), viewer=None)
+    assert int(raw.info("stats")["total_reads_processed"]) - sent == 2  # the second is the look at the count
+
+
 def test_the_same_key_with_another_body_is_a_conflict_and_stores_nothing(store: JobStore) -> None:
     store.submit(submission(key="k", body="one"))
     with pytest.raises(JobConflict, match="Idempotency-Key was used before with another request body"):
@@ -782,6 +797,7 @@ def calls(store: JobStore) -> list[Callable[[], object]]:
     claim = Claim("x", 1, 1, JobOptions(("m",)), ImageRecord(IMAGE, 1, 1, "PNG", "a"), 0)
     return [
         lambda: store.submit(submission()),
+        lambda: store.submit_and_get(submission(), viewer=None),
         lambda: take(store),
         lambda: store.renew([claim]),
         lambda: store.succeed(claim, RESULT, compute_ms=1.0),
