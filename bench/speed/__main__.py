@@ -55,7 +55,7 @@ PARTS: Mapping[str, Part] = {
     "engine": Part(
         "The engine",
         engine,
-        {"rounds": 13, "pairs": 41, "models": 4, "batches": 3},
+        {"rounds": 19, "pairs": 41, "models": 4, "batches": 3},
         {"rounds": 1, "pairs": 1, "models": 2, "batches": 1},
     ),
     "peers": Part("Beside what people use today", peers, {"rounds": 15, "pictures": 16}, {"rounds": 1, "pictures": 1}),
