@@ -160,6 +160,7 @@ def test_a_job_on_its_way_is_in_order(open_page: Open, idle: Front, waiting: Wai
     expect(page.locator("#progress")).to_have_attribute("value", "41")
     look(page, "running", language)
     idle.store.stop(claim, JobStatus.CANCELLED)
+    expect(page.locator("#progress")).to_have_count(0)  # a browser that is closed on its way to a page may hang
 
 
 def test_whoever_is_on_the_way_to_another_page_is_not_called_back_by_the_jobs_end(
