@@ -69,7 +69,7 @@ def decision_maps(
 def chosen_and_rivals(matrices: TreeMatrices, inference: TreeInference) -> tuple[Tensor, Tensor]:
     """The edges chosen on each image's path and the strongest other edge of each decision, N x S both, as above."""
     edges = matrices.paths.index_select(0, inference.prediction)
-    others = matrices.rivals.index_select(0, edges.flatten())  # NS x C
+    others = matrices.rivals.index_select(0, edges.flatten())  # NS x (C - 1)
     if others.shape[1] == 1:
         return edges, others.view_as(edges)
     best = inference.scores.gather(1, others.view(len(edges), -1)).view_as(others).argmax(1, keepdim=True)
