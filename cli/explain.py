@@ -9,16 +9,15 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
-from PIL import Image
 from rich.console import Console
 
 from shared import options as job_options
 from shared.cards import Registry, short_name
 from shared.drawing import Style, heatmap, overlay, png_bytes
 from shared.errors import FetchFailed, ImageTooLarge, InvalidImage
-from shared.images import Limits, decode
+from shared.images import Limits, Photo
 from shared.jobs import JobOptions
-from shared.masking import hide, read_mask
+from shared.masking import read_explained
 from shared.results import Result, npy_bytes
 from shared.settings import Settings
 
@@ -30,7 +29,7 @@ def explain_source(
     *,
     mask: Path | None = None,
     progress: Callable[[str, int, int], None],
-) -> tuple[Image.Image, Result]:
+) -> tuple[Photo, Result]:
     """Read a file or http(s) address, explain it, and return the picture with the result. Where a mask is given, the
     picture is the one without what the mask hides."""
     from worker.answers import Asked, answer
@@ -43,11 +42,9 @@ def explain_source(
     job_options.plan(options, registry)
     data = download(source, settings) if urlsplit(source).scheme in ("http", "https") else read_file(Path(source))
     limits = Limits.of(settings)
-    picture = decode(data, limits)
-    if mask is not None:
-        picture = hide(picture, read_mask(read_file(mask), limits), fill=options.fill)
+    photo = read_explained(data, None if mask is None else read_file(mask), limits, fill=options.fill)
     shelf = Shelf(registry, precision=settings.precision)
-    return picture, answer(shelf, [Asked(picture, options)], progress=progress)[0]
+    return photo, answer(shelf, [Asked(photo, options)], progress=progress)[0]
 
 
 def read_file(path: Path) -> bytes:
@@ -133,7 +130,7 @@ def _verdict(entry: dict[str, Any]) -> str:
     return f"{holds} (residual {check['residual']:.1e}, tolerance {check['tolerance']:.0e})"
 
 
-def write_result(result: Result, picture: Image.Image, out: Path) -> int:
+def write_result(result: Result, photo: Photo, out: Path) -> int:
     """Write the pictures, the raw maps and the document of each model; how many files."""
     written = 0
     for number, explanation in enumerate(result.document["explanations"]):
@@ -142,7 +139,7 @@ def write_result(result: Result, picture: Image.Image, out: Path) -> int:
         document = {**explanation, "provenance": result.document["provenance"]}
         files = {"explanation.json": json.dumps(document, indent=2).encode()}
         for place, entry in enumerate(explanation["maps"]):
-            files |= _map_files(result, picture, explanation, entry, first=place == 0)
+            files |= _map_files(result, photo, explanation, entry, first=place == 0)
         for name, data in files.items():
             (folder / name).write_bytes(data)
         written += len(files)
@@ -150,15 +147,16 @@ def write_result(result: Result, picture: Image.Image, out: Path) -> int:
 
 
 def _map_files(
-    result: Result, picture: Image.Image, explanation: dict[str, Any], entry: dict[str, Any], *, first: bool
+    result: Result, photo: Photo, explanation: dict[str, Any], entry: dict[str, Any], *, first: bool
 ) -> dict[str, bytes]:
     """The raw map, named by its method, and its pictures; those of further methods bear the method's name too."""
     raw = result.maps[entry["artifacts"]["raw"].removesuffix(".npy")]
     contrast = entry["contrast"] is not None
     x0, y0, x1, y1 = explanation["input"]["box"]
+    place = photo.place((x0, y0, x1, y1))
     prefix = "" if first else f"{entry['method']}."
     return {
         f"{entry['method']}.npy": npy_bytes(raw),
         f"{prefix}heatmap.png": png_bytes(heatmap(raw, style=Style(), contrast=contrast)),
-        f"{prefix}overlay.png": png_bytes(overlay(picture, raw, (x0, y0, x1, y1), style=Style(), contrast=contrast)),
+        f"{prefix}overlay.png": png_bytes(overlay(photo.pixels, raw, place, style=Style(), contrast=contrast)),
     }

@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from shared import options as job_options
 from shared.archives import Measured
@@ -26,10 +25,10 @@ from shared.blobs import BlobStore
 from shared.bucket import blob_store
 from shared.cards import Registry
 from shared.errors import InvalidBundle, InvalidImage, InvalidOption, ModelUnavailable, PathlightError, StorageFailed
-from shared.images import Limits, decode
+from shared.images import Limits, Photo
 from shared.jobs import JobOptions
 from shared.manifest import MANIFEST, SIGNATURE, Manifest, is_signed
-from shared.masking import hide, read_mask
+from shared.masking import read_explained
 from shared.results import Result
 from shared.settings import Settings
 
@@ -192,15 +191,13 @@ def _options(claims: Claims) -> JobOptions:
     return options
 
 
-def _picture(bundle: Path, claims: Claims, options: JobOptions, settings: Settings, path: Path | None) -> Image.Image:
+def _picture(bundle: Path, claims: Claims, options: JobOptions, settings: Settings, path: Path | None) -> Photo:
     """The picture as it was explained, less what a what-if hides."""
     limits = Limits.of(settings)
-    picture = decode(_original(claims.manifest.original_sha256, blob_store(settings), path), limits)
-    if options.mask is None:
-        return picture
+    data = _original(claims.manifest.original_sha256, blob_store(settings), path)
     with _opened(bundle) as archive:
-        mask = read_mask(_read(archive, _members(archive), _MASK), limits)
-        return hide(picture, mask, fill=options.fill)
+        mask = None if options.mask is None else _read(archive, _members(archive), _MASK)
+    return read_explained(data, mask, limits, fill=options.fill)
 
 
 def _original(sha256: str, blobs: BlobStore, path: Path | None) -> bytes:

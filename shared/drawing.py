@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from shared.errors import InvalidOption
+from shared.images import LONGEST_SIDE
 from shared.legend import Bar, with_legend
 from shared.phrases import number
 from shared.regions import Box, enlarge, region
@@ -27,7 +28,6 @@ from shared.scales import FloatMap, Scale
 
 COLORMAPS = ("inferno", "viridis", "jet")
 DIVERGING = "RdBu_r"
-LONGEST_SIDE = 1024
 LOGIT = "logit"
 
 GREY = (128, 128, 128)  # what the bar of an overlay is laid over: neither of a bright picture nor of a dark one

@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from shared.errors import ImageTooLarge, InvalidImage, UnsupportedImage
+from shared.regions import Box
 from shared.settings import Settings
 
 FORMATS = ("JPEG", "PNG", "WEBP")
@@ -29,6 +30,7 @@ _NEXT_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")  # within a scan, where 
 _SCAN, _END = 0xDA, 0xD9
 _ALONE = {0x01, *range(0xD0, 0xD9)}  # markers without a length
 _ORIENTATION = 0x0112
+LONGEST_SIDE = 1024  # of a picture that anybody is shown, in pixels
 _TURNS: dict[object, Image.Transpose] = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -52,6 +54,28 @@ class Limits:
     @classmethod
     def of(cls, settings: Settings) -> Limits:
         return cls(settings.image_bytes, settings.image_pixels, settings.image_side)
+
+
+@dataclass(frozen=True)
+class Photo:
+    """An upright RGB picture, perhaps with fewer pixels than its file has: one for each square of `divisor` by
+    `divisor`, and for what is left of one at the right and at the bottom."""
+
+    pixels: Image.Image
+    size: tuple[int, int]  # width and height as in the file: places in a picture are told in its pixels
+
+    @classmethod
+    def whole(cls, pixels: Image.Image) -> Photo:
+        return cls(pixels, pixels.size)
+
+    @property
+    def divisor(self) -> int:
+        return round(self.size[0] / self.pixels.width)
+
+    def place(self, box: Box) -> Box:
+        """Where a box of the file lies in `pixels`."""
+        x0, y0, x1, y1 = (round(edge / self.divisor) for edge in box)
+        return x0, y0, x1, y1
 
 
 @dataclass(frozen=True)
@@ -81,14 +105,30 @@ def decode(data: bytes, limits: Limits, *, ground: str = "white") -> Image.Image
 
     Raises as above.
     """
+    return _decoded(data, limits, ground=ground).pixels
+
+
+def decode_reduced(data: bytes, limits: Limits) -> Photo:
+    """The same for explaining and showing: a large JPEG is read at a half, a quarter or an eighth of its size, as far
+    as its shorter side stays as long as what is shown. That takes a third of the time and a fraction of the memory.
+
+    Raises as above.
+    """
+    return _decoded(data, limits, ground="white", least=LONGEST_SIDE)
+
+
+def _decoded(data: bytes, limits: Limits, *, ground: str, least: int | None = None) -> Photo:
     _check_kind(data, limits)
     with _as_invalid(), _opened(data, limits) as image:
         image.seek(0)
+        width, height = image.size
+        if least is not None:
+            image.draft(None, (least, least))
         image.load()
         turn = _turn(data, image)
         picture = _to_rgb(image if turn is None else image.transpose(turn), ground)
         picture.info.clear()  # comments and profiles: Pillow would write them again wherever the picture is saved
-        return picture
+        return Photo(picture, (height, width) if turn in _SIDEWAYS else (width, height))
 
 
 def _check_kind(data: bytes, limits: Limits) -> str:
@@ -192,4 +232,4 @@ def _to_rgb(image: Image.Image, ground: str) -> Image.Image:
     if image.mode in ("LA", "PA", "RGBA", "RGBa", "La") or "transparency" in image.info:
         picture = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", picture.size, ground), picture).convert("RGB")
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")

@@ -5,11 +5,13 @@ No torch: the page draws its overlays over the same picture that the worker expl
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from PIL import Image, ImageFilter, ImageStat
 
 from shared.blobs import BlobStore
 from shared.errors import InvalidImage
-from shared.images import Limits, decode
+from shared.images import Limits, Photo, decode, decode_reduced
 from shared.jobs import ImageRecord, JobOptions
 
 GREY = (128, 128, 128)
@@ -19,12 +21,18 @@ _BLURRED_SIDE = 128  # so strong a blur leaves nothing that more pixels would sh
 _HIDDEN_FROM = 128  # the grey level from which a mask hides
 
 
-def explained_picture(blobs: BlobStore, image: ImageRecord, options: JobOptions, *, limits: Limits) -> Image.Image:
+def explained_picture(blobs: BlobStore, image: ImageRecord, options: JobOptions, *, limits: Limits) -> Photo:
     """The picture that a job is about: as uploaded, less what its mask hides. Raises StorageFailed, InvalidImage."""
-    picture = decode(blobs.get(image.sha256), limits)
-    if options.mask is None:
-        return picture
-    return hide(picture, read_mask(blobs.get(options.mask), limits), fill=options.fill)
+    mask = None if options.mask is None else blobs.get(options.mask)
+    return read_explained(blobs.get(image.sha256), mask, limits, fill=options.fill)
+
+
+def read_explained(data: bytes, mask: bytes | None, limits: Limits, *, fill: str) -> Photo:
+    """The same from the files' bytes. Raises InvalidImage."""
+    photo = decode_reduced(data, limits)
+    if mask is None:
+        return photo
+    return hide(photo, read_mask(mask, limits), fill=fill)
 
 
 def read_mask(data: bytes, limits: Limits) -> Image.Image:
@@ -35,11 +43,12 @@ def read_mask(data: bytes, limits: Limits) -> Image.Image:
         raise type(error)(f"mask: {error}") from error
 
 
-def hide(picture: Image.Image, mask: Image.Image, *, fill: str) -> Image.Image:
-    """The picture with `fill` where the mask, of the same size, is white. Raises InvalidImage where sizes differ."""
-    if mask.size != picture.size:
+def hide(photo: Photo, mask: Image.Image, *, fill: str) -> Photo:
+    """The picture with `fill` where the mask, of its file's size, is white. Raises InvalidImage where sizes differ."""
+    if mask.size != photo.size:
         raise InvalidImage("mask: it has not the size of the picture")
-    return Image.composite(_FILLS[fill](picture), picture, mask.point(lambda level: 255 * (level >= _HIDDEN_FROM)))
+    hidden = mask.reduce(photo.divisor).point(lambda level: 255 * (level >= _HIDDEN_FROM))
+    return replace(photo, pixels=Image.composite(_FILLS[fill](photo.pixels), photo.pixels, hidden))
 
 
 def _blurred(picture: Image.Image) -> Image.Image:

@@ -10,10 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from PIL import Image
-
 from shared.cards import short_name
 from shared.drawing import LOGIT, Style, overlay, png_bytes
+from shared.images import Photo
 from shared.phrases import number as in_digits
 from shared.phrases import percent
 from shared.scales import FloatMap
@@ -38,16 +37,14 @@ _MODES = {
 }
 
 
-def draw_tree(
-    explanation: Mapping[str, Any], maps: Mapping[str, FloatMap], picture: Image.Image, *, style: Style
-) -> str:
-    """The SVG of an explanation's decision path. `maps` are those of its result, `picture` is what was explained.
+def draw_tree(explanation: Mapping[str, Any], maps: Mapping[str, FloatMap], photo: Photo, *, style: Style) -> str:
+    """The SVG of an explanation's decision path. `maps` are those of its result, `photo` is what was explained.
 
     Of the style, `alpha` and `scale` count: the scale that all small pictures share, by default each one's own.
     """
     path = explanation["decision_path"]
     x0, y0, x1, y1 = explanation["input"]["box"]
-    seen = picture.crop((x0, y0, x1, y1))
+    seen = photo.pixels.crop(photo.place((x0, y0, x1, y1)))
     seen.thumbnail((THUMBNAIL_PIXELS, THUMBNAIL_PIXELS))
     seen = seen.convert("L").convert("RGB")  # on grey, red and blue can only be the map's
     small = Style(alpha=style.alpha, scale=style.scale)

@@ -72,6 +72,12 @@ def photos() -> dict[str, Image.Image]:
 
 
 @pytest.fixture(scope="session")
+def large_photo(photos: dict[str, Image.Image]) -> bytes:
+    """A JPEG of 3,101 x 2,069 pixels, as a telephone takes it."""
+    return encoded(photos["coffee"].resize((3101, 2069), Image.Resampling.BICUBIC), "JPEG", quality=90)
+
+
+@pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder of CIFAR-10 and photos100. Absent on a reader's machine, where the test is skipped; never in CI."""
     if not (DATA / "cifar10-test.npz").exists():

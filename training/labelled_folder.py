@@ -16,7 +16,7 @@ from torch import Generator
 from shared.cards import InputSpec, ModelCard
 from shared.errors import InvalidImage, InvalidOption
 from shared.files import replacing
-from shared.images import SUFFIXES, Limits, decode
+from shared.images import SUFFIXES, Limits, decode_reduced
 from training.pictures import Pictures
 from worker.inputs import visible_square
 
@@ -100,11 +100,11 @@ def _write(part: Sequence[Labelled], spec: InputSpec, folder: Path, limits: Limi
     images = np.lib.format.open_memmap(folder / "images.npy", "w+", np.uint8, shape)
     for one in track(part, f"preparing pictures, {folder.stem}"):
         try:
-            picture = decode(one.file.read_bytes(), limits)
+            photo = decode_reduced(one.file.read_bytes(), limits)
         except (InvalidImage, OSError) as error:
             left_out.append(f"{one.file.parent.name}/{one.file.name}: {error}")
             continue
-        images[len(labels)] = visible_square(picture, spec).transpose(2, 0, 1)
+        images[len(labels)] = visible_square(photo, spec).transpose(2, 0, 1)
         labels.append(one.label)
     images.flush()
     np.save(folder / "labels.npy", np.array(labels, np.int64))

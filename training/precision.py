@@ -18,6 +18,7 @@ from rich.progress import track
 from torch import Tensor
 
 from shared.cards import Bf16Gate, Registry
+from shared.images import Photo
 from shared.settings import Settings
 from training import pictures
 from training.pictures import ARCHIVES
@@ -51,7 +52,7 @@ def measure(fp32: Model, bf16: Model, images: Tensor, labels: Tensor) -> Bf16Gat
     found: dict[str, list[Tensor]] = {"fp32": [], "bf16": []}
     correlations: list[float] = []
     for chunk in track(list(images.permute(0, 2, 3, 1).split(BATCH)), f"{fp32.card.name}: fp32 and bf16"):
-        inputs = to_tensors([Image.fromarray(one.numpy()) for one in chunk], fp32.card.input)
+        inputs = to_tensors([Photo.whole(Image.fromarray(one.numpy())) for one in chunk], fp32.card.input)
         features = {"fp32": fp32.features(inputs), "bf16": bf16.features(inputs)}
         for name, model in (("fp32", fp32), ("bf16", bf16)):
             found[name].append(model.logits(features[name]))

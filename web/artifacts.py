@@ -8,12 +8,10 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any
 
-from PIL import Image
-
 from shared.blobs import BlobStore
-from shared.drawing import LOGIT, LONGEST_SIDE, Style, heatmap, jpeg_bytes, overlay, png_bytes
+from shared.drawing import LOGIT, Style, heatmap, jpeg_bytes, overlay, png_bytes
 from shared.errors import UnknownJob
-from shared.images import Limits
+from shared.images import LONGEST_SIDE, Limits, Photo
 from shared.jobs import Job
 from shared.masking import explained_picture, read_mask
 from shared.results import Result, npy_bytes
@@ -90,8 +88,9 @@ class Artifacts:
             if name == entry["artifacts"]["heatmap"]:
                 return png_bytes(heatmap(raw, style=style, contrast=contrast, unit=unit))
             x0, y0, x1, y1 = explanation["input"]["box"]
-            picture = self._decode(job)
-            return png_bytes(overlay(picture, raw, (x0, y0, x1, y1), style=style, contrast=contrast, unit=unit))
+            photo = self._decode(job)
+            place = photo.place((x0, y0, x1, y1))
+            return png_bytes(overlay(photo.pixels, raw, place, style=style, contrast=contrast, unit=unit))
 
         return self._artifact("image/png", job.result_ref, f"{name}{style}", make)
 
@@ -103,7 +102,7 @@ class Artifacts:
 
     def _picture(self, job: Job, width: int | None) -> bytes:
         """The picture as it was explained, re-encoded without its metadata and bounded for display."""
-        picture = self._decode(job).copy()
+        picture = self._decode(job).pixels.copy()
         picture.thumbnail((width or LONGEST_SIDE, LONGEST_SIDE))
         return jpeg_bytes(picture)
 
@@ -111,7 +110,7 @@ class Artifacts:
         """The mask of a what-if, encoded anew as pictures are: it hides what the uploaded one hides."""
         return png_bytes(read_mask(self._blobs.get(ref), self._limits))
 
-    def _decode(self, job: Job) -> Image.Image:
+    def _decode(self, job: Job) -> Photo:
         """The picture as it was explained; shared, so that nobody may change it."""
         return self._explained(job.image, job.options)
 

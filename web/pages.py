@@ -19,8 +19,9 @@ from shared import phrases
 from shared.blobs import BlobStore
 from shared.broker import Bell
 from shared.cards import ModelCard, Registry, short_name
-from shared.drawing import COLORMAPS, DIVERGING, LONGEST_SIDE, png_bytes, strip
+from shared.drawing import COLORMAPS, DIVERGING, png_bytes, strip
 from shared.errors import JobConflict, PathlightError, UnknownJob
+from shared.images import LONGEST_SIDE
 from shared.jobs import Job, JobStatus, rfc3339
 from shared.methods import METHODS
 from shared.options import TREES

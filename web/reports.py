@@ -17,7 +17,7 @@ from shared.blobs import BlobStore
 from shared.cards import Registry
 from shared.drawing import Style, jpeg_bytes, overlay
 from shared.errors import JobConflict, PathlightError
-from shared.images import Limits, decode
+from shared.images import Limits, decode_reduced
 from shared.jobs import Job, JobError, JobStatus
 from shared.report.evidence import ClassMaps
 from shared.report.figures import write_figures
@@ -173,13 +173,14 @@ class Reports:
         outcome = self._outcome(job)
         if not outcome.explanations:
             return
-        picture = decode(self._blobs.get(job.image.sha256), self._limits)
+        photo = decode_reduced(self._blobs.get(job.image.sha256), self._limits)
         for explanation in outcome.explanations:
             entry = explanation["maps"][0]
             x0, y0, x1, y1 = explanation["input"]["box"]
             style = Style(width=THUMB_WIDTH)
             contrast = entry["contrast"] is not None
-            drawn = overlay(picture, outcome.raw(entry), (x0, y0, x1, y1), style=style, contrast=contrast)
+            place = photo.place((x0, y0, x1, y1))
+            drawn = overlay(photo.pixels, outcome.raw(entry), place, style=style, contrast=contrast)
             yield jpeg_bytes(drawn, quality=80)
 
 

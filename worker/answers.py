@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from shared import options as job_options
+from shared.images import Photo
 from shared.jobs import JobOptions
 from shared.results import Result
 from worker.explain import Explanation, explain, tree_mode
@@ -27,7 +27,7 @@ from worker.shelf import Shelf
 class Asked:
     """One picture and what is asked about it."""
 
-    picture: Image.Image
+    photo: Photo
     options: JobOptions
 
 
@@ -40,7 +40,7 @@ def answer(shelf: Shelf, batch: Sequence[Asked], *, progress: Progress = ignore)
         members = [i for i, asked in enumerate(batch) if name in asked.options.models]
         model = shelf.get(name)
         questions = [_question(model, plans[i][name], batch[i].options) for i in members]
-        found = explain(model, [batch[i].picture for i in members], questions, progress=progress)
+        found = explain(model, [batch[i].photo for i in members], questions, progress=progress)
         for i, explanation in zip(members, found, strict=True):
             explanations[i][name] = explanation
     compute_ms = (time.perf_counter() - began) * 1000

@@ -18,12 +18,11 @@ from types import TracebackType
 from typing import TypeVar
 
 from billiard.exceptions import SoftTimeLimitExceeded
-from PIL import Image
 
 from shared.blobs import BlobStore
 from shared.errors import InvalidImage, PathlightError, StorageFailed, StoreUnavailable, UnknownJob
 from shared.figures import Figures
-from shared.images import Limits
+from shared.images import Limits, Photo
 from shared.jobs import Claim, JobError, JobOptions, JobStatus
 from shared.masking import explained_picture
 from shared.overview import observed
@@ -44,7 +43,7 @@ RING_AGAIN_SECONDS = 10.0  # a drain hands over to a new task after so long; see
 Progress = Callable[[str, int, int], None]
 """Told (stage, done, total) of a batch's work; raises Stopped where nobody wants it any more."""
 
-Answer = Callable[[Sequence[tuple[Image.Image, JobOptions]], Progress], list[Result]]
+Answer = Callable[[Sequence[tuple[Photo, JobOptions]], Progress], list[Result]]
 """Answers a batch of pictures with their options, in order: `worker.answers.answer` with its models at hand."""
 
 
@@ -142,23 +141,23 @@ class Drain:
         if not batch:
             return []
         with self._timed("explain"):
-            results = self._answer([(picture, claim.options) for claim, picture in batch], progress)
+            results = self._answer([(photo, claim.options) for claim, photo in batch], progress)
         compute_ms = 1000 * (time.perf_counter() - began)
         return [
             (claim, self._compared(claim, _taking(result, compute_ms)))
             for (claim, _), result in zip(batch, results, strict=True)
         ]
 
-    def _decode(self, claims: list[Claim], open_claims: dict[str, Claim]) -> list[tuple[Claim, Image.Image]]:
+    def _decode(self, claims: list[Claim], open_claims: dict[str, Claim]) -> list[tuple[Claim, Photo]]:
         """The pictures of the batch. A job whose picture cannot be decoded fails here, and leaves the open claims."""
         read = partial(_picture, self._blobs, limits=Limits.of(self._settings))
-        batch: list[tuple[Claim, Image.Image]] = []
-        for claim, picture in zip(claims, side_by_side(read, claims, threads=self._readers), strict=True):
-            if isinstance(picture, PathlightError):
-                self._fail(claim, picture)
+        batch: list[tuple[Claim, Photo]] = []
+        for claim, photo in zip(claims, side_by_side(read, claims, threads=self._readers), strict=True):
+            if isinstance(photo, PathlightError):
+                self._fail(claim, photo)
                 open_claims.pop(claim.id)
             else:
-                batch.append((claim, picture))
+                batch.append((claim, photo))
         return batch
 
     def _compared(self, claim: Claim, result: Result) -> Result:
@@ -230,7 +229,7 @@ class Drain:
                 time.sleep(0.2)
 
 
-def _picture(blobs: BlobStore, claim: Claim, *, limits: Limits) -> Image.Image | PathlightError:
+def _picture(blobs: BlobStore, claim: Claim, *, limits: Limits) -> Photo | PathlightError:
     """The picture of a job, or why it cannot be decoded."""
     try:
         return explained_picture(blobs, claim.image, claim.options, limits=limits)

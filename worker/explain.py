@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 
 from shared.cards import ModelCard, short_name
+from shared.images import Photo
 from shared.methods import FEATURE_METHODS
 from worker.evidence import Evidence, evidence
 from worker.forward import SEED, Forward, Progress, Question, ignore
@@ -48,12 +48,16 @@ def tree_mode(card: ModelCard, option: str) -> TreeMode | None:
 
 @torch.no_grad()
 def explain(
-    model: Model, pictures: Sequence[Image.Image], questions: Sequence[Question], *, progress: Progress = ignore
+    model: Model,
+    photos: Sequence[Photo],
+    questions: Sequence[Question],
+    *,
+    progress: Progress = ignore,
 ) -> list[Explanation]:
-    """Explain N upright RGB pictures, each with its own question."""
-    inputs = to_tensors(pictures, model.card.input).to(model.device)
+    """Explain N pictures, each with its own question."""
+    inputs = to_tensors(photos, model.card.input).to(model.device)
     forward = Forward.of(model, inputs, questions)
-    boxes = [crop_box(*picture.size, model.card.input) for picture in pictures]
+    boxes = [crop_box(*photo.size, model.card.input) for photo in photos]
     return explain_forward(forward, questions, boxes, progress=progress)
 
 

@@ -16,13 +16,12 @@ from shared.broker import DELIVER, DRAIN, KEEP, Bell
 from shared.bucket import blob_store
 from shared.cards import Registry
 from shared.errors import PathlightError
+from shared.images import Photo
 from shared.settings import Settings
 from shared.store import JobStore
 from worker.keep import Keeper
 
 if TYPE_CHECKING:
-    from PIL import Image
-
     from shared.jobs import JobOptions
     from shared.results import Result
     from worker.drain import Drain, Progress
@@ -81,10 +80,10 @@ def build_drain(settings: Settings, bell: Bell) -> Drain:
         except PathlightError as error:
             log.warning("%s", error)  # jobs that name it fail with this sentence, others run
 
-    def answer_batch(batch: Sequence[tuple[Image.Image, JobOptions]], progress: Progress) -> list[Result]:
+    def answer_batch(batch: Sequence[tuple[Photo, JobOptions]], progress: Progress) -> list[Result]:
         # One that is not full has left nothing waiting, so that the other processes have nothing to do.
         shelf.take_cores(alone=len(batch) < settings.batch_size)
-        return answer(shelf, [Asked(picture, options) for picture, options in batch], progress=progress)
+        return answer(shelf, [Asked(photo, options) for photo, options in batch], progress=progress)
 
     return Drain(
         JobStore.connect(settings),

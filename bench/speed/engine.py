@@ -19,17 +19,17 @@ from torch.overrides import TorchFunctionMode
 from bench.figures import Figure, estimate, median
 from bench.quality.context import Sizes
 from bench.speed.race import Race, race
-from bench.speed.subjects import MODELS, files, model, precision
+from bench.speed.subjects import MODELS, files, large_file, model, precision
 from shared.blobs import BlobStore
 from shared.drawing import Style, overlay, png_bytes
-from shared.images import Limits, decode
+from shared.images import Limits, Photo, decode, decode_reduced
 from shared.results import Result
 from shared.settings import Settings
 from worker import maps
 from worker.decisions import decision_maps
 from worker.explain import Explanation, explain, tree_mode
 from worker.forward import Question
-from worker.inputs import crop_box, to_tensors
+from worker.inputs import crop_box, to_tensors, visible_square
 from worker.models import Model
 from worker.threads import side_by_side
 from worker.tree import TreeMode, infer
@@ -37,6 +37,7 @@ from worker.tree import TreeMode, infer
 BATCHES = (1, 8, 32)
 LIMITS = Limits.of(Settings())
 STYLE = Style()
+TELEPHONE = (4032, 3024)  # pixels of a photograph
 
 
 def engine(n: Sizes) -> list[Figure]:
@@ -44,11 +45,34 @@ def engine(n: Sizes) -> list[Figure]:
     with TemporaryDirectory() as folder:
         blobs = BlobStore(Path(folder))
         return [
-            figure
-            for name in MODELS[: n["models"]]
-            for batch in BATCHES[: n["batches"]]
-            for figure in _figures(name, batch, blobs, n)
+            _reduced(n),
+            *(
+                figure
+                for name in MODELS[: n["models"]]
+                for batch in BATCHES[: n["batches"]]
+                for figure in _figures(name, batch, blobs, n)
+            ),
         ]
+
+
+def _reduced(n: Sizes) -> Figure:
+    """From the file of a large photograph to a network's input, on one thread."""
+    given, spec = large_file(*TELEPHONE), model(MODELS[0], precision="fp32").card.input
+    found = race(
+        {
+            "reduced": lambda: visible_square(decode_reduced(given, LIMITS), spec),
+            "whole": lambda: visible_square(Photo.whole(decode(given, LIMITS)), spec),
+        },
+        rounds=n["rounds"],
+        images=1,
+        title="a large photograph",
+    )
+    return found.speed(
+        "reduced",
+        beside="whole",
+        figure="engine: a photograph of 12 megapixels, read with a quarter of its pixels beside all",
+        meaning="Speed from the bytes of a JPEG to what a network sees of it.",
+    )
 
 
 def _figures(name: str, batch: int, blobs: BlobStore, n: Sizes) -> list[Figure]:
@@ -199,14 +223,14 @@ class _Calls(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-def decoded(given: Sequence[bytes]) -> list[Image.Image]:
+def decoded(given: Sequence[bytes]) -> list[Photo]:
     """Decoded side by side, as the worker's drain does."""
-    return side_by_side(partial(decode, limits=LIMITS), given, threads=torch.get_num_threads())
+    return side_by_side(partial(decode_reduced, limits=LIMITS), given, threads=torch.get_num_threads())
 
 
 def _explained(subject: Model, given: list[bytes], mode: TreeMode | None) -> list[Explanation]:
-    pictures = decoded(given)
-    return explain(subject, pictures, [Question(tree=mode)] * len(pictures))
+    photos = decoded(given)
+    return explain(subject, photos, [Question(tree=mode)] * len(photos))
 
 
 def _stored(blobs: BlobStore, explanations: list[Explanation]) -> None:
@@ -226,6 +250,11 @@ def _job_with_overlay(subject: Model, given: list[bytes], mode: TreeMode | None,
 
 
 def _overlay(subject: Model, file: bytes, explanation: Explanation) -> bytes:
-    picture = decode(file, LIMITS)
-    box = crop_box(*picture.size, subject.card.input)
-    return png_bytes(overlay(picture, explanation.maps[f"{subject.card.name}.cam"], box, style=STYLE))
+    photo = decode_reduced(file, LIMITS)
+    return png_bytes(laid_over(photo, explanation, subject))
+
+
+def laid_over(photo: Photo, explanation: Explanation, subject: Model) -> Image.Image:
+    """The photo with the map of its class."""
+    place = photo.place(crop_box(*photo.size, subject.card.input))
+    return overlay(photo.pixels, explanation.maps[f"{subject.card.name}.cam"], place, style=STYLE)

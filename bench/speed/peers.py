@@ -16,10 +16,11 @@ from torch import Tensor, nn
 
 from bench.figures import Figure
 from bench.quality.context import Sizes
-from bench.speed.engine import STYLE, decoded
-from bench.speed.race import Runner, race
+from bench.speed.engine import STYLE, decoded, laid_over
+from bench.speed.race import Race, Runner, race
 from bench.speed.subjects import files, model, precision, registry
 from shared.drawing import jpeg_bytes, overlay
+from shared.images import Photo
 from worker.architectures import build
 from worker.explain import Explanation, explain, tree_mode
 from worker.forward import Question
@@ -53,13 +54,13 @@ def _maps(n: Sizes) -> list[Figure]:
         "pytorch-grad-cam GradCAM": _gradcam(network),
         "captum LayerGradCam": _captum(network),
     }
-    pictures, explanations = _explained(subject, given)
-    inputs = to_tensors(pictures, subject.card.input)
+    photos, explanations = _explained(subject, given)
+    inputs = to_tensors(photos, subject.card.input)
     runners: dict[str, Runner] = {
         "pathlight": lambda: _ours(subject, given),
         "decode": lambda: to_tensors(decoded(given), subject.card.input),
         "forward": lambda: subject.features(inputs),
-        "draw": lambda: _all_drawn(subject, pictures, explanations),
+        "draw": lambda: _all_drawn(subject, photos, explanations),
     }
     runners |= {name: partial(_scripted, subject, network, given, script) for name, script in scripts.items()}
     found = race(runners, rounds=n["rounds"], images=len(given), title="maps beside the peers'")
@@ -70,22 +71,31 @@ def _maps(n: Sizes) -> list[Figure]:
             figure=f"peers: whole job in {subject.precision} beside {name}, {CLASSIFIER}",
             target=target,
             meaning="From a photograph's file to its overlay as JPEG; ours in batches, with certificate and tree.",
-        ).explained(
-            f"Of our {found.ms('pathlight'):.1f} ms an image the forward pass takes {found.ms('forward'):.1f} alone, "
-            f"decoding {found.ms('decode'):.1f} and drawing with JPEG {found.ms('draw'):.1f}; with nothing else it "
-            f"would be {found.ms(name) / sum(map(found.ms, ('forward', 'decode', 'draw'))):.2f} times."
-        )
+        ).explained(_limits(found, name, {"forward": "the forward pass", "decode": "decoding", "draw": "drawing"}))
         for name, target in CLASSIFIER_TARGETS.items()
     ]
+
+
+def _limits(found: Race, peer: str, parts: dict[str, str]) -> str:
+    """How much faster than the peer it could be, if nothing were done but these parts of the race."""
+    alone = ", ".join(f"{name} takes {found.ms(part):.2f}" for part, name in parts.items())
+    return (
+        f"Of our {found.ms('pathlight'):.1f} ms an image, each alone, {alone}. With nothing else it would be "
+        f"{found.ms(peer) / sum(map(found.ms, parts)):.2f} times, and with nothing but the forward pass "
+        f"{found.ms(peer) / found.ms('forward'):.2f} times as fast."
+    )
 
 
 def _trees(n: Sizes) -> list[Figure]:
     subject, given = model(TREE_MODEL, precision=precision()), files(n["pictures"])
     network = _plain(TREE_MODEL)
+    inputs = to_tensors(decoded(given), subject.card.input)
     hard, soft = _nbdt_rules()
     found = race(
         {
             "pathlight": lambda: _explained(subject, given),
+            "decode": lambda: to_tensors(decoded(given), subject.card.input),
+            "forward": lambda: subject.features(inputs),
             "nbdt Hard": lambda: _walked(subject, network, given, hard),
             "nbdt Soft": lambda: _walked(subject, network, given, soft),
         },
@@ -100,7 +110,7 @@ def _trees(n: Sizes) -> list[Figure]:
             figure=f"peers: path in {subject.precision} beside {name}, {TREE_MODEL}",
             target=target,
             meaning="From a photograph's file to prediction and decisions; ours in batches, with all maps.",
-        )
+        ).explained(_limits(found, name, {"forward": "the forward pass", "decode": "decoding"}))
         for name, target in TREE_TARGETS.items()
     ]
 
@@ -109,20 +119,16 @@ def _ours(subject: Model, given: list[bytes]) -> None:
     _all_drawn(subject, *_explained(subject, given))
 
 
-def _all_drawn(subject: Model, pictures: list[Image.Image], explanations: list[Explanation]) -> None:
-    pairs = list(zip(pictures, explanations, strict=True))
-    side_by_side(lambda one: _drawn(subject, *one), pairs, threads=torch.get_num_threads())
+def _all_drawn(subject: Model, photos: list[Photo], explanations: list[Explanation]) -> None:
+    pairs = list(zip(photos, explanations, strict=True))
+    threads = torch.get_num_threads()
+    side_by_side(lambda one: jpeg_bytes(laid_over(*one, subject)), pairs, threads=threads)
 
 
-def _drawn(subject: Model, picture: Image.Image, explanation: Explanation) -> bytes:
-    raw = explanation.maps[f"{subject.card.name}.cam"]
-    return jpeg_bytes(overlay(picture, raw, crop_box(*picture.size, subject.card.input), style=STYLE))
-
-
-def _explained(subject: Model, given: list[bytes]) -> tuple[list[Image.Image], list[Explanation]]:
-    pictures = decoded(given)
+def _explained(subject: Model, given: list[bytes]) -> tuple[list[Photo], list[Explanation]]:
+    photos = decoded(given)
     question = Question(tree=tree_mode(subject.card, "auto"))
-    return pictures, explain(subject, pictures, [question] * len(given))
+    return photos, explain(subject, photos, [question] * len(given))
 
 
 def _plain(name: str) -> nn.Module:

@@ -208,7 +208,7 @@ def _engine(shelf: Shelf, blobs: BlobStore, files: Sequence[bytes], options: Job
 
 
 def _answers(shelf: Shelf, files: Sequence[bytes], options: JobOptions) -> list[Result]:
-    return answer(shelf, [Asked(picture, options) for picture in decoded(files)])
+    return answer(shelf, [Asked(photo, options) for photo in decoded(files)])
 
 
 def _serve_singles(url: str, files: Sequence[bytes], models: tuple[str, ...]) -> None:

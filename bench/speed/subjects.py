@@ -82,6 +82,13 @@ def install_random(name: str, folder: Path) -> None:
     shutil.copy(card.folder / "hierarchy.json", place)
 
 
+def large_file(width: int, height: int) -> bytes:
+    """A photograph of this size with the noise of a camera, as JPEG."""
+    enlarged = Image.open(io.BytesIO(files(1)[0])).resize((width, height), Image.Resampling.BICUBIC)
+    noise = np.random.default_rng(0).normal(0, 4, (height, width, 3))
+    return _jpeg(Image.fromarray((np.asarray(enlarged) + noise).clip(0, 255).astype(np.uint8)))
+
+
 def _jpeg(picture: Image.Image) -> bytes:
     buffer = io.BytesIO()
     picture.convert("RGB").save(buffer, "JPEG", quality=90)

@@ -15,7 +15,7 @@ from cli.bulk.record import Recorder, failed, faulty
 from cli.bulk.sources import Picture
 from shared.cards import Registry
 from shared.errors import PathlightError
-from shared.images import decode
+from shared.images import decode_reduced
 from shared.jobs import JobError, JobOptions, JobStatus
 from shared.report.outcome import Outcome
 from shared.settings import Settings
@@ -52,7 +52,7 @@ class Worker:
                 if (fault := faulty(picture, self.recorder.limits)) is not None:
                     found[place] = fault
                     continue
-                asked[place] = Asked(decode(picture.file.read_bytes(), self.recorder.limits), self.options)
+                asked[place] = Asked(decode_reduced(picture.file.read_bytes(), self.recorder.limits), self.options)
             except PathlightError as error:
                 found[place] = failed(picture, JobError("invalid_image", str(error)))
         try:
@@ -62,7 +62,7 @@ class Worker:
                 return [outcome for picture in pictures for outcome in self._answer([picture])]
             return [failed(pictures[0], describe(error))]
         for (place, one), result in zip(asked.items(), results, strict=True):
-            found[place] = _outcome(pictures[place], one.picture.size, result)
+            found[place] = _outcome(pictures[place], one.photo.size, result)
         return [found[place] for place in range(len(pictures))]
 
 

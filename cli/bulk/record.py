@@ -15,7 +15,7 @@ from cli.bulk.journal import Part
 from cli.bulk.sources import Picture
 from shared.drawing import Style, heatmap, overlay, png_bytes
 from shared.errors import InvalidImage
-from shared.images import Limits, decode
+from shared.images import Limits, Photo, decode_reduced
 from shared.jobs import JobError, JobStatus
 from shared.report.outcome import Outcome
 from shared.report.rows import Known, to_row
@@ -41,30 +41,30 @@ class Recorder:
             row = to_row(outcome, self.models)
             row["artifacts"] = None
             if outcome.status is JobStatus.SUCCEEDED:
-                image = decode(picture.file.read_bytes(), self.limits)
-                self._write_thumbs(picture.key, image, outcome)
+                photo = decode_reduced(picture.file.read_bytes(), self.limits)
+                self._write_thumbs(picture.key, photo, outcome)
                 if self.artifacts != "none":
-                    row["artifacts"] = self._write_artifacts(picture, image, outcome)
+                    row["artifacts"] = self._write_artifacts(picture, photo, outcome)
                 part.maps.add(outcome)
             part.rows[picture.key] = row
         return part
 
-    def _write_thumbs(self, key: str, image: Image.Image, outcome: Outcome) -> None:
+    def _write_thumbs(self, key: str, photo: Photo, outcome: Outcome) -> None:
         for number, explanation in enumerate(outcome.explanations):
-            drawn = _overlay(image, outcome, explanation, explanation["maps"][0], width=THUMB_WIDTH)
+            drawn = _overlay(photo, outcome, explanation, explanation["maps"][0], width=THUMB_WIDTH)
             path = self.out / thumb_name(key, number)
             path.parent.mkdir(parents=True, exist_ok=True)
             drawn.save(path, "JPEG", quality=80)
 
-    def _write_artifacts(self, picture: Picture, image: Image.Image, outcome: Outcome) -> str:
+    def _write_artifacts(self, picture: Picture, photo: Photo, outcome: Outcome) -> str:
         """The folder of the picture's files, relative to `out`."""
         folder = Path("artifacts") / f"{_tame(picture.path)}-{picture.key[:8]}"
         (self.out / folder).mkdir(parents=True, exist_ok=True)
-        for name, data in self._files(image, outcome):
+        for name, data in self._files(photo, outcome):
             (self.out / folder / name).write_bytes(data)
         return str(folder)
 
-    def _files(self, image: Image.Image, outcome: Outcome) -> list[tuple[str, bytes]]:
+    def _files(self, photo: Photo, outcome: Outcome) -> list[tuple[str, bytes]]:
         files: list[tuple[str, bytes]] = []
         for explanation in outcome.explanations:
             model = explanation["model"]
@@ -72,7 +72,7 @@ class Recorder:
                 if self.artifacts in ("raw", "all"):
                     files.append((f"{model}.{name}.npy", npy_bytes(outcome.raw(entry))))
                 if self.artifacts in ("overlay", "all"):
-                    drawn = _overlay(image, outcome, explanation, entry, width=None)
+                    drawn = _overlay(photo, outcome, explanation, entry, width=None)
                     files.append((f"{model}.{name}.overlay.png", png_bytes(drawn)))
                 if self.artifacts == "all":
                     drawn = heatmap(outcome.raw(entry), style=Style(), contrast=_is_contrast(entry))
@@ -118,7 +118,7 @@ def _is_contrast(entry: Mapping[str, Any]) -> bool:
 
 
 def _overlay(
-    image: Image.Image,
+    photo: Photo,
     outcome: Outcome,
     explanation: Mapping[str, Any],
     entry: Mapping[str, Any],
@@ -127,7 +127,8 @@ def _overlay(
 ) -> Image.Image:
     x0, y0, x1, y1 = explanation["input"]["box"]
     style = Style(width=width)
-    return overlay(image, outcome.raw(entry), (x0, y0, x1, y1), style=style, contrast=_is_contrast(entry))
+    place = photo.place((x0, y0, x1, y1))
+    return overlay(photo.pixels, outcome.raw(entry), place, style=style, contrast=_is_contrast(entry))
 
 
 def _tame(path: str) -> str:

@@ -13,6 +13,7 @@ from playwright.sync_api import Browser, Page
 
 from shared.cards import Registry
 from shared.drawing import Style, overlay
+from shared.images import Photo
 from shared.jobs import JobError, JobOptions, JobStatus
 from shared.report.evidence import ClassMaps
 from shared.report.outcome import Outcome
@@ -38,7 +39,7 @@ def report(tmp_path_factory: pytest.TempPathFactory, registry: Registry, photos:
     folder = tmp_path_factory.mktemp("report")
     (folder / "report" / "thumbs").mkdir(parents=True)
     options = JobOptions(MODELS)
-    results = answer(Shelf(registry), [Asked(picture, options) for picture in photos.values()])
+    results = answer(Shelf(registry), [Asked(Photo.whole(picture), options) for picture in photos.values()])
     known = known_models(registry, MODELS)
     maps = ClassMaps()
     found = []

@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from kombu.transport.redis import Channel
-from PIL import Image
 
 from shared.blobs import BlobStore
 from shared.broker import DRAIN, Bell
+from shared.images import Photo
 from shared.jobs import Claim, JobOptions
 from shared.results import Result
 from shared.settings import Settings
@@ -81,9 +81,9 @@ def _first_time(number: int) -> bool:
     return True
 
 
-def explain(batch: Sequence[tuple[Image.Image, JobOptions]], progress: drain.Progress) -> list[Result]:
+def explain(batch: Sequence[tuple[Photo, JobOptions]], progress: drain.Progress) -> list[Result]:
     """Do what each picture says; the answer repeats the picture's digest."""
-    marks = [Marked.read(picture) for picture, _ in batch]
+    marks = [Marked.read(photo.pixels) for photo, _ in batch]
     _armed.clear()
     _armed.update((mark.behaviour, mark.number) for mark in marks)
     for mark in marks:

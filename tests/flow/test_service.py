@@ -82,6 +82,26 @@ def test_the_cat_goes_through_the_whole_system(shared_service: Service, photos: 
     assert shared_service.client.get(job["links"]["page"]).status_code == 200
 
 
+def test_a_telephones_photograph_is_answered_like_a_small_one_and_its_places_are_told_in_its_own_pixels(
+    shared_service: Service, photos: dict[str, Image.Image], large_photo: bytes
+) -> None:
+    small, large = (answer(shared_service, data) for data in (encoded(photos["coffee"]), large_photo))
+    assert (large["image"]["width"], large["image"]["height"]) == (3101, 2069)
+    explanations = zip(small["result"]["explanations"], large["result"]["explanations"], strict=True)
+    for expected, found in explanations:
+        assert found["prediction"]["name"] == expected["prediction"]["name"]
+        assert found["prediction"]["logit"] == pytest.approx(expected["prediction"]["logit"], rel=0.05)
+        assert found["input"]["box"] == pytest.approx([516, 0, 2585, 2069], abs=1)
+        assert found["maps"][0]["exactness"]["exact"]
+        drawn = [
+            Image.open(io.BytesIO(shared_service.client.get(one["maps"][0]["artifacts"]["overlay"]).content))
+            for one in (expected, found)
+        ]
+        assert drawn[1].size == (1024, 683)
+        difference = np.asarray(drawn[1].resize(drawn[0].size)).astype(int) - np.asarray(drawn[0])
+        assert np.abs(difference).mean() < 4, "of 255 levels"
+
+
 def test_a_what_if_shows_how_the_answer_changes_when_the_cat_is_hidden(
     shared_service: Service, photos: dict[str, Image.Image]
 ) -> None:

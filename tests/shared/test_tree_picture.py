@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from shared.drawing import Style
+from shared.images import Photo
 from shared.phrases import percent
 from shared.tree_picture import MOST_SIBLINGS, WIDTH, describe, draw_tree, tree_picture
 
@@ -169,11 +170,11 @@ def test_each_decision_that_has_a_map_has_its_small_picture_on_a_scale_that_is_s
     given = path()
     given["steps"][1]["map"] = {"artifacts": {"raw": "pets.step-2.npy"}}
     explanation = {"model": "pets", "decision_path": given, "input": {"box": [20, 0, 100, 80]}}
-    picture = Image.new("RGB", (120, 80), (200, 60, 60))
+    photo = Photo.whole(Image.new("RGB", (120, 80), (200, 60, 60)))
 
     def small(scale: float | None) -> tuple[list[int], str]:
         """How red the hottest, the coldest and an empty place are, and the text of the tree."""
-        svg = fromstring(draw_tree(explanation, {"pets.step-2": raw}, picture, style=Style(scale=scale)))
+        svg = fromstring(draw_tree(explanation, {"pets.step-2": raw}, photo, style=Style(scale=scale)))
         (image,) = svg.iter(f"{SVG}image")
         thumbnail = Image.open(io.BytesIO(base64.b64decode(image.attrib["href"].partition(",")[2])))
         assert thumbnail.size == (80, 80)

@@ -21,7 +21,7 @@ from shared.batches import BatchStore, MemberPage
 from shared.blobs import BlobStore
 from shared.broker import Bell, make_celery
 from shared.cards import Registry
-from shared.images import Limits, decode
+from shared.images import Limits, decode_reduced
 from shared.jobs import JobError
 from shared.settings import Settings
 from shared.store import JobStore
@@ -250,7 +250,7 @@ def explained(client: FlaskClient, store: JobStore, blobs: BlobStore, registry: 
     batch = accepted(send(client, {**some(2), "=bad.png": b"no picture"}))
     shelf = Shelf(registry)
     for claim in store.claim(5, claim_id="a"):
-        result = answer(shelf, [Asked(decode(blobs.get(claim.image.sha256), LIMITS), claim.options)])[0]
+        result = answer(shelf, [Asked(decode_reduced(blobs.get(claim.image.sha256), LIMITS), claim.options)])[0]
         store.succeed(claim, blobs.put(result.pack()), compute_ms=1)
     return batch
 

@@ -15,6 +15,7 @@ from PIL import Image
 
 from shared.blobs import BlobStore, Swept
 from shared.errors import ModelUnavailable
+from shared.images import Photo
 from shared.jobs import ImageRecord, Job, JobOptions, JobStatus
 from shared.masking import explained_picture
 from shared.results import Result
@@ -26,7 +27,7 @@ from tests.shared.submissions import raw_client
 from worker.drain import Answer, Drain, Progress
 from worker.keep import Keeper
 
-Asked = Sequence[tuple[Image.Image, JobOptions]]
+Asked = Sequence[tuple[Photo, JobOptions]]
 
 
 def colour(shade: int) -> bytes:
@@ -41,8 +42,8 @@ def submit(store: JobStore, blobs: BlobStore, data: bytes, target: str = "predic
 def describe(batch: Asked, progress: Progress) -> list[Result]:
     """A well-behaved explainer: it says which shade each picture has, and how many came together."""
     return [
-        Result({"shade": picture.getpixel((0, 0)), "together": len(batch), "timings": {"compute_ms": 1.0}}, {})
-        for picture, _ in batch
+        Result({"shade": photo.pixels.getpixel((0, 0)), "together": len(batch), "timings": {"compute_ms": 1.0}}, {})
+        for photo, _ in batch
     ]
 
 
@@ -63,7 +64,7 @@ def result_of(job: Job, blobs: BlobStore) -> Result:
 def test_a_job_has_been_computing_since_its_picture_began_to_be_decoded(
     store: JobStore, blobs: BlobStore, make_drain: Callable[..., Drain], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def slowly(*arguments: Any, **options: Any) -> Image.Image:
+    def slowly(*arguments: Any, **options: Any) -> Photo:
         time.sleep(0.2)
         return explained_picture(*arguments, **options)
 

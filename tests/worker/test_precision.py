@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from shared.cards import Bf16Gate, ModelCard, Registry
+from shared.images import Photo
 from shared.jobs import JobOptions
 from tests.shared.cards import card, write_card
 from training.precision import compare, write
@@ -45,7 +46,7 @@ def test_in_bf16_every_certificate_holds_as_in_fp32_and_the_result_says_so(
 ) -> None:
     options = JobOptions(models=("nbdt-cifar10",))
     results = {
-        asked: answer(Shelf(registry, precision=asked), [Asked(photos["chelsea"], options)])[0].document
+        asked: answer(Shelf(registry, precision=asked), [Asked(Photo.whole(photos["chelsea"]), options)])[0].document
         for asked in ("fp32", "bf16")
     }
     for asked, document in results.items():

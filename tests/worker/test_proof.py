@@ -12,7 +12,8 @@ from PIL import Image
 from shared.cards import Registry
 from shared.methods import FEATURE_METHODS, LONG_METHODS, METHODS
 from shared.options import RUNNER_UP
-from worker.explain import Explanation, explain
+from tests.worker.asking import explain
+from worker.explain import Explanation
 from worker.forward import Question
 from worker.methods import rise
 from worker.models import Model
