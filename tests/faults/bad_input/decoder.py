@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from shared.errors import InvalidImage
-from shared.images import Limits, decode, read_header
+from shared.images import Limits, decode_reduced, read_header
 from shared.settings import Settings
 
 STATUS, PEAK = Path("/proc/self/status"), Path("/proc/self/clear_refs")
@@ -33,7 +33,7 @@ def measure(data: bytes, limits: Limits) -> dict[str, Any]:
     before, began = _kilobytes("VmHWM"), time.process_time()
     header = _tried(lambda: read_header(data, limits))
     checked = time.process_time()
-    pixels = _tried(lambda: decode(data, limits))
+    pixels = _tried(lambda: decode_reduced(data, limits))
     return {
         "header": header,
         "pixels": pixels,

@@ -1,4 +1,4 @@
-"""Real photographs, small, in every kind of file that is taken: the seeds of the mutations."""
+"""Real photographs, small but for two, in every kind of file that is taken: the seeds of the mutations."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from tests.shared.pictures import exif
 
 NAMES = ("chelsea", "coffee", "astronaut", "rocket")
 LONGEST_SIDE = 96
+LARGE = (2048, 2048)  # a JPEG of so many pixels is read with fewer
 
 
 def seeds() -> list[bytes]:
@@ -29,4 +30,5 @@ def seeds() -> list[bytes]:
         found.append(encoded(photo, "PNG", save_all=True, append_images=[photo.rotate(90)]))
         for orientation in range(1, 9):
             found += [encoded(photo, kind, exif=exif(orientation)) for kind in ("JPEG", "PNG", "WEBP")]
-    return found
+    large = Image.fromarray(skimage.data.astronaut()).resize(LARGE)
+    return [*found, encoded(large, "JPEG"), encoded(large, "JPEG", progressive=True)]
