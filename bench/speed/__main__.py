@@ -63,7 +63,7 @@ PARTS: Mapping[str, Part] = {
     "store": Part(
         "The job store",
         store,
-        {"rounds": 3, "jobs": 4000, "short backlog": 100, "long backlog": 100_000},
+        {"rounds": 7, "jobs": 4000, "short backlog": 100, "long backlog": 100_000},
         {"rounds": 1, "jobs": 80, "short backlog": 10, "long backlog": 100},
     ),
     "service": Part(

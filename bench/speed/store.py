@@ -57,8 +57,9 @@ def store(n: Sizes) -> list[Figure]:
         _figure(FAR, rates["far"], ">= 1000").explained(
             f"A drain has one batch at a time: it ends {batch} jobs and claims the next in one round trip, which takes "
             f"{trip_ms:.1f} ms where nothing else goes on. Redis computes {redis_ms * batch:.1f} ms for so many jobs, "
-            f"and a batch takes {1000 * batch / median(np.array(rates['far'])):.1f} ms altogether. {submitted:,.0f} "
-            "jobs a second are submitted where nobody drains. Submitters, drain, Redis and proxy share these cores."
+            f"of which {settings.concurrency} drains end as many every "
+            f"{1000 * batch / median(np.array(rates['far'])):.1f} ms. {submitted:,.0f} jobs a second are submitted "
+            "where nobody drains. Submitters, drains, Redis and proxy share these cores."
         ),
         flat,
     ]
@@ -89,7 +90,7 @@ def _figure(name: str, rates: list[float], target: str, controls: Mapping[str, f
         statistic=median,
         target=target,
         controls=controls,
-        meaning="Submitted by threads, drained by one process, each finished with a stored result; Redis on this host.",
+        meaning="Submitted by threads, drained by a worker's processes, each ended with a stored result; Redis on this host.",
     )
 
 
@@ -120,21 +121,27 @@ def wait_for_redis(settings: Settings) -> None:
 
 
 def _rate(settings: Settings, jobs: int) -> float:
-    """Jobs a second from the first submit to the last finish. The drain runs in a process of its own."""
+    """Jobs a second from the first submit to the last finish. As many processes drain as a worker has here."""
     context = multiprocessing.get_context("spawn")
+    left: Synchronized[int] = context.Value("i", jobs // SUBMITTERS * SUBMITTERS)
     ended: Synchronized[float] = context.Value("d")
-    drain = context.Process(target=_drain, args=(settings, jobs, ended))
-    drain.start()
-    _wait_for_heartbeat(settings)
+    drains = [
+        context.Process(target=_drain, args=(settings, f"bench-{number}", left, ended))
+        for number in range(settings.concurrency)
+    ]
+    for drain in drains:
+        drain.start()
+    _wait_for_heartbeats(settings)
     began = time.monotonic()
     _submit_all(settings, jobs)
-    drain.join()
+    for drain in drains:
+        drain.join()
     return jobs // SUBMITTERS * SUBMITTERS / (ended.value - began)
 
 
-def _wait_for_heartbeat(settings: Settings) -> None:
+def _wait_for_heartbeats(settings: Settings) -> None:
     store = JobStore.connect(settings)
-    while store.workers_heard() == 0:
+    while store.workers_heard() < settings.concurrency:
         time.sleep(0.005)
 
 
@@ -158,17 +165,19 @@ def _submission() -> Submission:
     return Submission(options, ImageRecord("0" * 64, 1, 1, "PNG", "nothing.png"))
 
 
-def _drain(settings: Settings, jobs: int, ended: Synchronized[float]) -> None:
-    """Drain until so many jobs were finished, and note when. The explaining is left out; all else is the worker's."""
+def _drain(settings: Settings, name: str, left: Synchronized[int], ended: Synchronized[float]) -> None:
+    """Drain until none is left to any process, and note when. The explaining is left out; all else is the worker's."""
     store, blobs = JobStore.connect(settings), _OneBlob(settings.blobs)
     result = Result({"timings": {"compute_ms": 0.0}}, {})
     drain = Drain(store, blobs, settings, answer=lambda batch, progress: [result] * len(batch), ring=lambda: None)
-    store.heartbeat("bench")
-    done = 0
-    while done < jobs // SUBMITTERS * SUBMITTERS:
-        done += drain.run()
-    ended.value = time.monotonic()  # which all processes of a machine read alike
-    store.leave("bench")
+    store.heartbeat(name)
+    while left.value > 0:
+        done = drain.run()
+        with left.get_lock():
+            left.value -= done
+            if done:
+                ended.value = time.monotonic()  # which all processes of a machine read alike
+    store.leave(name)
 
 
 class _OneBlob(BlobStore):

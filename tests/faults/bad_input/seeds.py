@@ -15,9 +15,10 @@ LARGE = (2048, 2048)  # a JPEG of so many pixels is read with fewer
 
 def seeds() -> list[bytes]:
     """JPEG, PNG and WebP in every mode that each knows, and every EXIF orientation."""
+    photos = [Image.fromarray(getattr(skimage.data, name)()) for name in NAMES]
+    large = photos[0].resize(LARGE)
     found: list[bytes] = []
-    for name in NAMES:
-        photo = Image.fromarray(getattr(skimage.data, name)())
+    for photo in photos:
         photo.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
         transparent = photo.convert("RGBA")
         transparent.putalpha(photo.convert("L"))
@@ -30,5 +31,4 @@ def seeds() -> list[bytes]:
         found.append(encoded(photo, "PNG", save_all=True, append_images=[photo.rotate(90)]))
         for orientation in range(1, 9):
             found += [encoded(photo, kind, exif=exif(orientation)) for kind in ("JPEG", "PNG", "WEBP")]
-    large = Image.fromarray(skimage.data.astronaut()).resize(LARGE)
     return [*found, encoded(large, "JPEG"), encoded(large, "JPEG", progressive=True)]
