@@ -90,7 +90,7 @@ def _figure(name: str, rates: list[float], target: str, controls: Mapping[str, f
         statistic=median,
         target=target,
         controls=controls,
-        meaning="Submitted by threads, drained by a worker's processes, each ended with a stored result; Redis on this host.",
+        meaning="Submitted by threads, drained by a worker's processes, each ended with a result; Redis on this host.",
     )
 
 
