@@ -70,7 +70,7 @@ def heatmap(raw: FloatMap, *, style: Style, contrast: bool = False, side: int = 
     size = style.width or side
     scale = Scale.drawn(raw, contrast=contrast, top=style.scale)
     picture = _painted(enlarge(scale.shares(raw), (size, size)), _inks(style, contrast=contrast)).convert("RGB")
-    bar = _bar(_table_of(style, contrast=contrast), scale)
+    bar = _bar(_table_of(style, contrast=contrast), scale) if style.bar else None
     return _explained(picture, raw, (0, 0, size, size), style=style, bar=bar, scale=scale, unit=unit)
 
 
@@ -90,9 +90,7 @@ def overlay(
     out = small.point(_DIMMED)
     out.paste(small.crop(drawn_box), drawn_box)
     _lay(_painted(enlarge(scale.shares(raw), (x1 - x0, y1 - y0)), inks), out, drawn_box)
-    ramp = Image.new("RGB", (_STEPS, 1), GREY)
-    _lay(_painted(np.linspace(0, 1, _STEPS, dtype=np.float32)[None], inks), ramp, (0, 0, *ramp.size))
-    bar = _bar(np.asarray(ramp)[0], scale)
+    bar = _bar(_on_grey(inks), scale) if style.bar else None
     return _explained(out, raw, drawn_box, style=style, bar=bar, scale=scale, unit=unit)
 
 
@@ -136,15 +134,23 @@ def _painted(values: FloatMap, inks: NDArray[np.uint32]) -> Image.Image:
     return Image.frombuffer("RGBA", values.shape[::-1], pixels, "raw", "RGBA", 0, 1)
 
 
+def _on_grey(inks: NDArray[np.uint32]) -> NDArray[np.uint8]:
+    """The inks' colours, from 0 to 1, where they are laid over a picture."""
+    ramp = Image.new("RGB", (_STEPS, 1), GREY)
+    _lay(_painted(np.linspace(0, 1, _STEPS, dtype=np.float32)[None], inks), ramp, (0, 0, *ramp.size))
+    colours: NDArray[np.uint8] = np.asarray(ramp)[0]
+    return colours
+
+
 def _lay(ink: Image.Image, below: Image.Image, box: Box) -> None:
     below.paste(ink, box, mask=ink)
 
 
 def _explained(
-    picture: Image.Image, raw: FloatMap, box: Box, *, style: Style, bar: Bar, scale: Scale, unit: str
+    picture: Image.Image, raw: FloatMap, box: Box, *, style: Style, bar: Bar | None, scale: Scale, unit: str
 ) -> Image.Image:
     """The picture with what the style asks for beside the map: the box in it, the bar and the sentences below."""
-    sentences = [f"Unit: {unit}; {scale.note}."] if style.bar else []
+    sentences = [f"Unit: {unit}; {scale.note}."] if bar else []
     if style.box is not None:
         found = region(raw, box, threshold=style.box)
         if found is not None:
@@ -154,7 +160,7 @@ def _explained(
             sentences.append("No box: no evidence is positive.")
     if not sentences:
         return picture
-    return with_legend(picture, bar=bar if style.bar else None, sentences=sentences)
+    return with_legend(picture, bar=bar, sentences=sentences)
 
 
 def _outline(picture: Image.Image, box: Box) -> None:

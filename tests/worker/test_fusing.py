@@ -48,11 +48,29 @@ def test_a_fused_trunk_gives_the_same_features_in_fewer_steps(name: str, rectifi
             assert (fused(inputs) - expected).abs().max() <= {4: 1e-5, 2: 0.03}[dtype.itemsize] * expected.abs().max()
 
 
-@pytest.mark.parametrize("pool", [nn.MaxPool2d(3, 2, 1), nn.MaxPool2d(2), nn.MaxPool2d(3, 2, ceil_mode=True)])
-def test_numbers_that_are_not_negative_are_pooled_by_their_bits_to_the_very_same(pool: nn.MaxPool2d) -> None:
-    inputs = (INPUT * torch.logspace(-30, 30, INPUT.shape[-1])).relu().to(torch.bfloat16)
-    inputs[0, 0, 0, 0] = torch.inf
-    assert torch.equal(RectifiedPool(pool)(inputs), pool(inputs))
+POOLS = [
+    nn.MaxPool2d(3, 2, 1),
+    nn.MaxPool2d(2),
+    nn.MaxPool2d(3, 2),
+    nn.MaxPool2d(3, 2, ceil_mode=True),
+    nn.MaxPool2d(3, 2, 1, dilation=2),
+    nn.MaxPool2d(2, 2, 1),
+    nn.MaxPool2d(2, 1),
+    nn.MaxPool2d((3, 2), (2, 2), (1, 0)),
+]
+
+
+@pytest.mark.parametrize("pool", POOLS, ids=str)
+@pytest.mark.parametrize(("height", "width"), [(32, 32), (32, 31), (31, 32), (8, 6)])
+def test_numbers_that_are_not_negative_are_pooled_by_their_bits_to_the_very_same(
+    pool: nn.MaxPool2d, height: int, width: int
+) -> None:
+    numbers = (INPUT * torch.logspace(-30, 30, INPUT.shape[-1])).relu().to(torch.bfloat16)
+    numbers[0, 0, 0, 0] = torch.inf
+    inputs = numbers[:, :, :height, :width].contiguous(memory_format=torch.channels_last)
+    kept, found = inputs.clone(), RectifiedPool(pool)(inputs)
+    assert torch.equal(found, pool(inputs)) and found.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(inputs, kept), "what is pooled stays as it is"
 
 
 @pytest.mark.skipif(not torch.ops.mkldnn._is_mkldnn_bf16_supported(), reason="this processor's oneDNN has no bf16")
