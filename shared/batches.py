@@ -13,6 +13,7 @@ import redis
 
 from shared.connection import Scripts
 from shared.errors import JobConflict, QueueFull, UnknownJob
+from shared.ids import new_id
 from shared.jobs import ImageRecord, Job, JobError, JobOptions, JobStatus
 from shared.settings import Settings
 
@@ -123,7 +124,7 @@ class BatchStore:
         that ask the same question are computed once. Raises QueueFull, JobConflict (key known with another body)."""
         outcome, batch_id = self._scripts.call(
             "batch_create",
-            secrets.token_urlsafe(16),
+            new_id(),
             owner,
             name,
             json.dumps(options.to_dict()),
@@ -137,7 +138,7 @@ class BatchStore:
             raise QueueFull("the memory for waiting jobs is used up; try again when other batches have ended")
         if outcome == "conflict":
             raise JobConflict("this Idempotency-Key was used before with another request body")
-        job_ids = [secrets.token_urlsafe(16) for _ in members]
+        job_ids = [new_id() for _ in members]
         leaders: dict[str, str] = {}
         for start in range(0, len(members), CHUNK):
             parts: list[object] = []
@@ -184,7 +185,7 @@ class BatchStore:
         """Put a new job in the place of every member that failed or expired, but for pictures that cannot be decoded;
         how many. Raises UnknownJob."""
         counts = self.get(batch_id).counts
-        ids = [secrets.token_urlsafe(16) for _ in range(counts[JobStatus.FAILED] + counts[JobStatus.EXPIRED])]
+        ids = [new_id() for _ in range(counts[JobStatus.FAILED] + counts[JobStatus.EXPIRED])]
         return int(self._scripts.call("batch_retry", batch_id, secrets.token_hex(8), *self._times, *ids))
 
     def _change(self, batch_id: str, what: str, operation: str = "") -> None:

@@ -18,6 +18,7 @@ from shared.connection import PREFIX as PREFIX
 from shared.connection import Call, Scripts, connect
 from shared.connection import answering as _answering
 from shared.errors import JobConflict, QueueFull, StoreUnavailable, TooManyRequests, UnknownJob
+from shared.ids import new_id
 from shared.jobs import Claim, ImageRecord, Job, JobError, JobOptions, JobStatus, Lane
 from shared.keys import KeyRing
 from shared.overview import Overview
@@ -104,17 +105,17 @@ class JobStore:
         """Store a job and return its id; the same idempotency key and body give the same id. `ring` is called where no
         doorbell is on its way yet. Raises QueueFull, TooManyRequests (of this owner), JobConflict (key known with
         another body)."""
-        (answer,) = self._stored(("submit", self._submitting(_new_id(), submission, ring)))
+        (answer,) = self._stored(("submit", self._submitting(new_id(), submission, ring)))
         return self._accepted(answer, ring)
 
     def submit_and_get(self, submission: Submission, *, viewer: str | None, ring: Ring | None = None) -> Job:
         """Store a job and return it as it then stands, as `submit` and `get` do, in one round trip."""
-        new_id = _new_id()
+        own_id = new_id()
         answer, found = self._stored(
-            ("submit", self._submitting(new_id, submission, ring)), ("look", self._looking(new_id, viewer))
+            ("submit", self._submitting(own_id, submission, ring)), ("look", self._looking(own_id, viewer))
         )
         job_id = self._accepted(answer, ring)
-        return _job(job_id, found) if job_id == new_id else self.get(job_id, viewer=viewer)
+        return _job(job_id, found) if job_id == own_id else self.get(job_id, viewer=viewer)
 
     def _stored(self, *calls: Call) -> list[Any]:
         # Under `always` the answer itself comes after the disk.
@@ -375,10 +376,6 @@ class JobStore:
 
     def _call(self, name: str, *arguments: object) -> Any:
         return self._scripts.call(name, *arguments)
-
-
-def _new_id() -> str:
-    return secrets.token_urlsafe(16)
 
 
 def _job(job_id: str, found: list[Any]) -> Job:

@@ -1,0 +1,13 @@
+"""The ids of jobs and batches."""
+
+from __future__ import annotations
+
+import secrets
+
+
+def new_id() -> str:
+    """22 letters, digits, dashes and underscores of chance, 128 bits less a hair: none begins with a dash, which a
+    command line would take for an option."""
+    while (found := secrets.token_urlsafe(16)).startswith("-"):
+        pass
+    return found
