@@ -35,8 +35,8 @@ def bucket() -> Iterator[dict[str, str]]:
 
 @contextmanager
 def second_host(home: Path, **environment: str) -> Iterator[None]:
-    """A worker that shares neither folder nor process with the first host."""
-    command = worker_command(Settings(home=home))
+    """A worker of one process that shares neither folder nor process with the first host."""
+    command = worker_command(Settings(home=home, concurrency=1))
     home.mkdir()
     with (home / "log").open("wb") as log:
         worker = subprocess.Popen(
@@ -85,8 +85,7 @@ def test_a_host_that_is_cut_off_in_the_middle_of_a_job_loses_it_to_the_other(
             wait_for(lambda: all(ended(first, job_id) for job_id in ids), seconds=120, pause=0.5)
         jobs = [ended(first, job_id) or {} for job_id in ids]
         assert {job["status"] for job in jobs} == {"succeeded"}
-        attempts = {job["attempts"] for job in jobs}  # a host that has too little processor time may lose one too
-        assert attempts == {1, 2}, "what the second host had was taken over"
+        assert sorted(job["attempts"] for job in jobs) == [1] * (len(jobs) - 1) + [2], "one of them was taken over"
         for job in jobs:
             assert first.client.get(job["links"]["bundle"]).status_code == 200
         assert not list(tmp_path.glob("*/blobs/??/*")), "no host keeps what the other needs"
