@@ -152,8 +152,7 @@ def _map_files(
     """The raw map, named by its method, and its pictures; those of further methods bear the method's name too."""
     raw = result.maps[entry["artifacts"]["raw"].removesuffix(".npy")]
     contrast = entry["contrast"] is not None
-    x0, y0, x1, y1 = explanation["input"]["box"]
-    place = photo.place((x0, y0, x1, y1))
+    place = photo.place(explanation["input"]["box"])
     prefix = "" if first else f"{entry['method']}."
     return {
         f"{entry['method']}.npy": npy_bytes(raw),

@@ -6,7 +6,7 @@ import io
 import re
 import struct
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -72,8 +72,8 @@ class Photo:
     def divisor(self) -> int:
         return round(self.size[0] / self.pixels.width)
 
-    def place(self, box: Box) -> Box:
-        """Where a box of the file lies in `pixels`."""
+    def place(self, box: Sequence[int]) -> Box:
+        """Where a box of the file, x0 y0 x1 y1, lies in `pixels`."""
         x0, y0, x1, y1 = (round(edge / self.divisor) for edge in box)
         return x0, y0, x1, y1
 
@@ -109,8 +109,8 @@ def decode(data: bytes, limits: Limits, *, ground: str = "white") -> Image.Image
 
 
 def decode_reduced(data: bytes, limits: Limits) -> Photo:
-    """The same for explaining and showing: a large JPEG is read at a half, a quarter or an eighth of its size, as far
-    as its shorter side stays as long as what is shown. That takes a third of the time and a fraction of the memory.
+    """The same for explaining and showing: a large JPEG is read at a half, a quarter or an eighth of its size, as long
+    as its shorter side keeps what is shown. At a half that takes half of the time and a quarter of the memory.
 
     Raises as above.
     """

@@ -43,8 +43,7 @@ def draw_tree(explanation: Mapping[str, Any], maps: Mapping[str, FloatMap], phot
     Of the style, `alpha` and `scale` count: the scale that all small pictures share, by default each one's own.
     """
     path = explanation["decision_path"]
-    x0, y0, x1, y1 = explanation["input"]["box"]
-    seen = photo.pixels.crop(photo.place((x0, y0, x1, y1)))
+    seen = photo.pixels.crop(photo.place(explanation["input"]["box"]))
     seen.thumbnail((THUMBNAIL_PIXELS, THUMBNAIL_PIXELS))
     seen = seen.convert("L").convert("RGB")  # on grey, red and blue can only be the map's
     small = Style(alpha=style.alpha, scale=style.scale)

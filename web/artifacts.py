@@ -87,9 +87,8 @@ class Artifacts:
         def make() -> bytes:
             if name == entry["artifacts"]["heatmap"]:
                 return png_bytes(heatmap(raw, style=style, contrast=contrast, unit=unit))
-            x0, y0, x1, y1 = explanation["input"]["box"]
             photo = self._decode(job)
-            place = photo.place((x0, y0, x1, y1))
+            place = photo.place(explanation["input"]["box"])
             return png_bytes(overlay(photo.pixels, raw, place, style=style, contrast=contrast, unit=unit))
 
         return self._artifact("image/png", job.result_ref, f"{name}{style}", make)

@@ -176,10 +176,9 @@ class Reports:
         photo = decode_reduced(self._blobs.get(job.image.sha256), self._limits)
         for explanation in outcome.explanations:
             entry = explanation["maps"][0]
-            x0, y0, x1, y1 = explanation["input"]["box"]
             style = Style(width=THUMB_WIDTH)
             contrast = entry["contrast"] is not None
-            place = photo.place((x0, y0, x1, y1))
+            place = photo.place(explanation["input"]["box"])
             drawn = overlay(photo.pixels, outcome.raw(entry), place, style=style, contrast=contrast)
             yield jpeg_bytes(drawn, quality=80)
 

@@ -48,11 +48,7 @@ def tree_mode(card: ModelCard, option: str) -> TreeMode | None:
 
 @torch.no_grad()
 def explain(
-    model: Model,
-    photos: Sequence[Photo],
-    questions: Sequence[Question],
-    *,
-    progress: Progress = ignore,
+    model: Model, photos: Sequence[Photo], questions: Sequence[Question], *, progress: Progress = ignore
 ) -> list[Explanation]:
     """Explain N pictures, each with its own question."""
     inputs = to_tensors(photos, model.card.input).to(model.device)

@@ -125,9 +125,8 @@ def _overlay(
     *,
     width: int | None,
 ) -> Image.Image:
-    x0, y0, x1, y1 = explanation["input"]["box"]
     style = Style(width=width)
-    place = photo.place((x0, y0, x1, y1))
+    place = photo.place(explanation["input"]["box"])
     return overlay(photo.pixels, outcome.raw(entry), place, style=style, contrast=_is_contrast(entry))
 
 
