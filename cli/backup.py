@@ -35,6 +35,7 @@ from shared.errors import InvalidBackup, PathlightError, StorageFailed, StoreUna
 from shared.jobs import JobStatus
 from shared.settings import Settings
 from shared.store import JobStore
+from shared.versions import changing
 
 FORMAT = 1
 SNAPSHOT_SECONDS = 120.0
@@ -45,7 +46,8 @@ _LARGEST_INDEX = 1 << 20
 _MODELS = "models.toml"
 _BLOB = re.compile(r"blobs/([0-9a-f]{2})/(\1[0-9a-f]{62})")
 _OTHERS = re.compile(
-    rf"{re.escape(REDIS)}|{_MODELS}|registry/[a-z0-9][a-z0-9_-]*/(card\.json|hierarchy\.json|weights\.safetensors)"
+    rf"{re.escape(REDIS)}|{_MODELS}|registry/[a-z0-9][a-z0-9_-]*/"
+    r"(entry-[0-9a-f]{16}|removed|(v-[0-9a-f]{16}/)?(card\.json|hierarchy\.json|weights\.safetensors))"
 )
 _PARTS = ("blobs", "registry", _MODELS, "redis")  # the last makes the others count
 _CHUNK = 1 << 20
@@ -155,15 +157,16 @@ def _write(file: IO[bytes], settings: Settings, progress: Progress) -> Contents:
 
     with tarfile.open(fileobj=file, mode="w") as archive:
         progress("asking Redis for its state")
-        with _snapshot(settings) as dump:
-            add(REDIS, dump)
+        with changing(settings.registry):  # so that the versions are there that its jobs name
+            with _snapshot(settings) as dump:
+                add(REDIS, dump)
+            for path in sorted(settings.registry.glob("*/**/*")):
+                name = f"registry/{path.relative_to(settings.registry)}"
+                if _OTHERS.fullmatch(name):
+                    add(name, path)
+            if (settings.home / _MODELS).exists():
+                add(_MODELS, settings.home / _MODELS)
         blobs, damaged = _add_blobs(archive, settings.blobs, progress)
-        for path in sorted(settings.registry.glob("*/*")):
-            name = f"registry/{path.parent.name}/{path.name}"
-            if _OTHERS.fullmatch(name):
-                add(name, path)
-        if (settings.home / _MODELS).exists():
-            add(_MODELS, settings.home / _MODELS)
         store = JobStore.connect(settings)
         counts = store.counts()
         index = {

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
+from cli.own_models import HEEDED
 from shared.cards import Registry
 from shared.errors import InvalidOption
 from shared.settings import Settings
@@ -32,5 +33,4 @@ def fetch_models(names: Sequence[str], settings: Settings, console: Console) -> 
                 progress=lambda done, total: progress.update(task, completed=done, total=total),  # noqa: B023
             )
         console.print(f"{card.name} is ready: {path}", soft_wrap=True)
-    if not cards:
-        console.print("every model is ready")
+    console.print(HEEDED if cards else "every model is ready")

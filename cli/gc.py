@@ -7,6 +7,7 @@ the grace, is abandoned; why no job can lose its picture to that stands at `shar
 
 from __future__ import annotations
 
+from shared import retired
 from shared.blobs import Swept
 from shared.bucket import blob_store
 from shared.errors import PathlightError
@@ -24,4 +25,5 @@ def collect_garbage(settings: Settings, *, dry_run: bool) -> Swept:
             f"the job store never had a job, so that the files in {settings.blobs} belong to another; check REDIS_URL "
             "and PATHLIGHT_HOME, or delete that folder yourself"
         )
-    return blobs.sweep(store.referenced, older_than=grace, dry_run=dry_run)
+    models = retired.sweep(settings, store.versions_named, older_than=grace, dry_run=dry_run)
+    return models + blobs.sweep(store.referenced, older_than=grace, dry_run=dry_run)

@@ -372,7 +372,10 @@ def _list_models() -> None:
 @click.argument("names", nargs=-1)
 @sentences
 def fetch(names: tuple[str, ...]) -> None:
-    """Download the weights of upstream models (all of them, or NAMES) into the cache, and check them."""
+    """Download the weights of upstream models (all of them, or NAMES) into the cache, and check them.
+
+    A running service takes note within seconds.
+    """
     from cli.fetch import fetch_models
 
     fetch_models(names, Settings.load(), console)
@@ -400,7 +403,8 @@ def add(name: str | None, force: bool, **given: Any) -> None:
     is run. Pathlight finds the last feature map and the head, checks that they give the network's own logits, and
     measures the certificate of the maps and the time a picture takes. All of it is written into the model's card.
 
-    Without options, the entry NAME of models.toml is checked; without a name, all that were not.
+    Without options, the entry NAME of models.toml is checked; without a name, all that were not. A running service
+    takes note within seconds.
 
     \b
     Try:
@@ -419,7 +423,11 @@ def add(name: str | None, force: bool, **given: Any) -> None:
 @click.argument("names", nargs=-1, required=True)
 @sentences
 def remove(names: tuple[str, ...]) -> None:
-    """Remove models of your own: their entries in models.toml, their cards and the copies of their weights."""
+    """Remove models of your own: their entries in models.toml, later their cards and the copies of their weights.
+
+    A running service takes note within seconds. What it has accepted before is still answered, so that the files stay
+    for an hour at least, and until no unfinished job names them; then the service, or `pathlight gc`, removes them.
+    """
     from cli.own_models import remove_models
 
     remove_models(names, Settings.load(), console)
@@ -652,7 +660,7 @@ def restore(source: Path) -> None:
 @click.option("--dry-run", is_flag=True, help="Say what would be removed, and leave it.")
 @sentences
 def gc(dry_run: bool) -> None:
-    """Remove pictures and results that no job names any more; beside a running service too.
+    """Remove pictures, results and replaced models that no job names any more; beside a running service too.
 
     The service does so by itself every hour. A file that was stored or asked for within the last hour stays
     (PATHLIGHT_BLOB_GRACE_SECONDS): its job may be coming.

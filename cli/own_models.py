@@ -14,7 +14,7 @@ from shared.declarations import Declaration, declarations
 from shared.errors import InvalidOption
 from shared.settings import Settings
 
-RESTART = "Start Pathlight again, web server and workers, for a running one to take note."
+HEEDED = "A running service takes note within seconds."
 
 
 def add_models(
@@ -33,7 +33,7 @@ def add_models(
         raise InvalidOption(f"{name} is not in {settings.own_models}; say --architecture and --weights to add it")
     for declaration in wanted:
         take_on(declaration, settings, console)
-    console.print(RESTART if wanted else "every model of models.toml is checked", soft_wrap=True)
+    console.print(HEEDED if wanted else "every model of models.toml is checked", soft_wrap=True)
 
 
 def take_on(
@@ -60,7 +60,7 @@ def remove_models(names: Sequence[str], settings: Settings, console: Console) ->
     for name in names:
         dismiss(name, settings)
         console.print(f"{name} was removed", soft_wrap=True)
-    console.print(RESTART, soft_wrap=True)
+    console.print(f"{HEEDED} Jobs that it accepted before are still answered; the files go after that.", soft_wrap=True)
 
 
 def describe(card: ModelCard) -> list[str]:

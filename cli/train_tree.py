@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from cli.lock import locked
-from cli.own_models import RESTART, take_on
+from cli.own_models import HEEDED, take_on
 from shared.cards import ModelCard, Registry
 from shared.declarations import Declaration, declarations
 from shared.errors import InvalidHierarchy, InvalidOption, PathlightError, StorageFailed
@@ -100,7 +100,7 @@ def _train(asked: Asked, card: ModelCard, declaration: Declaration, settings: Se
     take_on(declaration, settings, console, known=known)
     _clear(run)
     console.print(_compared(trained, test_count=len(parts["test"])), soft_wrap=True)
-    console.print(f"Try: pathlight explain photo.jpg --model {declaration.name}\n{RESTART}", soft_wrap=True)
+    console.print(f"Try: pathlight explain photo.jpg --model {declaration.name}\n{HEEDED}", soft_wrap=True)
 
 
 def _declaration(asked: Asked, card: ModelCard, settings: Settings) -> Declaration:

@@ -79,7 +79,7 @@ def recompute(path: Path, claims: Claims, settings: Settings, *, picture: Path |
     options = _options(claims)
     shelf = Shelf(Registry.load(settings), precision=settings.precision)
     asked = Asked(_picture(path, claims, options, settings, picture), options)
-    _check_models(claims.job["result"]["provenance"], provenance(shelf, options))
+    _check_models(claims.job["result"]["provenance"], provenance([shelf.get(name) for name in options.models], options))
     result = answer(shelf, [asked])[0]
     _compare_words(claims.job["result"]["explanations"], result.document["explanations"])
     with _opened(path) as archive:
@@ -217,10 +217,12 @@ def _original(sha256: str, blobs: BlobStore, path: Path | None) -> bytes:
 
 
 def _check_models(stated: Mapping[str, Any], here: Mapping[str, Any]) -> None:
-    """The weights, inputs and trees of now have to be those of then."""
+    """The weights, inputs and trees of now have to be those of then. What else a card says, such as a title, makes
+    another version of a model, but no other answer."""
     models = stated.get("models")
     for name, model in here["models"].items():
-        if not isinstance(models, dict) or models.get(name) != model:
+        known = models.get(name) if isinstance(models, dict) else None
+        if not isinstance(known, dict) or known | {"version": None} != model | {"version": None}:
             raise ModelUnavailable(
                 f"it was computed by another {name} than this installation has; use the same weights"
             )

@@ -14,7 +14,7 @@ import redis
 from shared.connection import Scripts
 from shared.errors import JobConflict, QueueFull, UnknownJob
 from shared.ids import new_id
-from shared.jobs import ImageRecord, Job, JobError, JobOptions, JobStatus
+from shared.jobs import ImageRecord, Job, JobError, JobOptions, JobStatus, versions_text
 from shared.settings import Settings
 
 _NAMES = ("batch_create", "batch_enlist", "batch_get", "batch_members", "batch_retry", "batch_set")
@@ -119,9 +119,11 @@ class BatchStore:
         idempotency_key: str = "",
         body_hash: str = "",
         request_id: str = "",
+        versions: Mapping[str, str] | None = None,
     ) -> str:
         """Store a batch and let it run; returns its id. The same idempotency key and body give the same batch. Members
-        that ask the same question are computed once. Raises QueueFull, JobConflict (key known with another body)."""
+        that ask the same question are computed once, all by these `versions`. Raises QueueFull, JobConflict
+        (key known with another body)."""
         outcome, batch_id = self._scripts.call(
             "batch_create",
             new_id(),
@@ -133,6 +135,7 @@ class BatchStore:
             body_hash,
             MEMBER_BYTES,
             request_id,
+            versions_text(versions or {}),
         )
         if outcome == "full":
             raise QueueFull("the memory for waiting jobs is used up; try again when other batches have ended")
@@ -181,12 +184,13 @@ class BatchStore:
         """Let a paused batch go on. Raises UnknownJob, JobConflict (all have ended)."""
         self._change(batch_id, "resume")
 
-    def retry(self, batch_id: str) -> int:
+    def retry(self, batch_id: str, *, versions: Mapping[str, str] | None = None) -> int:
         """Put a new job in the place of every member that failed or expired, but for pictures that cannot be decoded;
-        how many. Raises UnknownJob."""
+        how many. It is answered by these `versions` of the models. Raises UnknownJob."""
         counts = self.get(batch_id).counts
         ids = [new_id() for _ in range(counts[JobStatus.FAILED] + counts[JobStatus.EXPIRED])]
-        return int(self._scripts.call("batch_retry", batch_id, secrets.token_hex(8), *self._times, *ids))
+        text = versions_text(versions or {})
+        return int(self._scripts.call("batch_retry", batch_id, secrets.token_hex(8), *self._times, text, *ids))
 
     def _change(self, batch_id: str, what: str, operation: str = "") -> None:
         outcome = self._set(batch_id, what, operation)

@@ -16,6 +16,11 @@ from shared.hierarchy import Hierarchy
 from shared.methods import HEADS, METHODS, POOLED_LINEAR, methods_for, reason_of
 from shared.reliability import Reliability
 from shared.settings import REPOSITORY, Settings
+from shared.versions import CARD, TREE, current_version, versions
+
+RECORD = "weights.json"  # beside fetched weights: what a fetch has found and checked; written last
+CLASSES = "classes.json"  # beside fetched weights: the names of the classes, where the card has none
+UNSAID = ("facts", "declared")  # of a card: shown, but no answer depends on it
 
 
 @dataclass(frozen=True)
@@ -91,6 +96,7 @@ class ModelCard:
     reliability: Reliability | None = None  # None where it was not measured, as for upstream models
     bf16: Bf16Gate | None = None  # None where it was not measured: the model then runs in fp32 unless told otherwise
     declared: Mapping[str, Any] | None = None  # the entry of models.toml that it was made from, if any
+    recorded: str | None = None  # SHA-256 of fetched weights, as the fetch has recorded it
 
     @classmethod
     def load(cls, path: Path, *, cache: Path) -> ModelCard:
@@ -120,21 +126,30 @@ class ModelCard:
                 reliability=None if reliability is None else Reliability.from_dict(reliability),
                 bf16=Bf16Gate.from_dict(data["bf16"]) if "bf16" in data else None,
                 declared=data.get("declared"),
+                recorded=_recorded(place) if weights.url else None,
             )
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ModelUnavailable(f"the model card {path.parent.name}/card.json is not readable: {error!r}") from error
 
     @cached_property
     def hierarchy(self) -> Hierarchy | None:
-        path = self.folder / "hierarchy.json"
+        path = self.folder / TREE
         return Hierarchy.load(path) if path.exists() else None
 
     @cached_property
     def fingerprint(self) -> str:
-        """Names all that the model's answers depend on: its weights, and what its card and its tree say."""
-        said = [self.folder / name for name in ("card.json", "hierarchy.json")]
-        texts = [path.read_bytes() if path.exists() else b"" for path in said]
-        return hashlib.sha256(b"\0".join([self.weights.sha256.encode(), *texts])).hexdigest()
+        """Names the version of the model, by all that its answers depend on: its weights, and what its card and its
+        tree say. What was measured of it, and where its files came from, makes no other version."""
+        weights = self.recorded or self.weights.sha256
+        tree = self.folder / TREE
+        said = [
+            self.name,
+            weights,
+            _said(self.folder / CARD),
+            tree.read_text("utf-8") if tree.exists() else "",
+            *self.classes,
+        ]
+        return hashlib.sha256("\0".join(said).encode()).hexdigest()
 
     @property
     def methods(self) -> tuple[str, ...]:
@@ -150,9 +165,11 @@ class ModelCard:
     @property
     def missing(self) -> str | None:
         """Why the model is not ready, in one sentence; None where it is."""
-        if self.weights_path.exists() and self.classes:
-            return None
-        return f"the weights file {self.weights.file} is missing"
+        if not self.weights_path.exists():
+            return f"the weights file {self.weights.file} is missing"
+        if self.weights.url and not (self.recorded and self.classes):
+            return f"the weights file {self.weights.file} was not checked yet"
+        return None
 
     @property
     def remedy(self) -> str | None:
@@ -188,18 +205,33 @@ class Registry:
     @classmethod
     def load(cls, settings: Settings, *, folders: Iterable[Path] | None = None) -> Registry:
         """Raises InvalidSetting where models.toml is not readable, ModelUnavailable where a card is not."""
+        declared = {name: one.entry for name, one in declarations(settings.own_models).items()}  # before their versions
         places = (REPOSITORY / "models", settings.registry) if folders is None else folders
-        paths = [path for folder in places for path in sorted(folder.glob("*/card.json"))]
-        found = [ModelCard.load(path, cache=settings.cache) for path in paths]
-        declared = {name: one.entry for name, one in declarations(settings.own_models).items()}
+        models = [folder for place in places for folder in sorted(place.glob("*/"))]
+        current = [version for folder in models if (version := current_version(folder, declared.get(folder.name)))]
+        found = [ModelCard.load(version / CARD, cache=settings.cache) for version in current]
         cards = {card.name: card for card in found if card.declared in (None, declared.get(card.name))}
-        stale = {card.name for card in found}
         unchecked = {
-            name: "its entry in models.toml has changed since" if name in stale else "it was not checked yet"
+            name: "its entry in models.toml has changed since"
+            if _was_checked(models, name)
+            else "it was not checked yet"
             for name in declared
             if name not in cards
         }
         return cls(cards, unchecked)
+
+    def versions(self, names: Iterable[str]) -> dict[str, str]:
+        """The fingerprints of those of the models that there are, by name: what jobs that are accepted now are to be
+        answered by."""
+        return {name: self.cards[name].fingerprint for name in names if name in self.cards}
+
+    def current(self) -> Registry:
+        """Itself: it never changes. `shared.registry.LiveRegistry` gives another one when the files have changed."""
+        return self
+
+    def of_version(self, name: str, version: str | None) -> ModelCard:
+        """The model, of which it knows one version. Raises as `ready`."""
+        return self.ready(name)
 
     def get(self, name: str) -> ModelCard:
         if name in self.unchecked:
@@ -220,6 +252,27 @@ def short_name(name: str) -> str:
     return name.split(",")[0].strip()
 
 
+def _was_checked(models: Iterable[Path], name: str) -> bool:
+    return any(folder.name == name and versions(folder) for folder in models)
+
+
+def _said(path: Path) -> str:
+    """What a card says that answers depend on."""
+    try:
+        data = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        return ""
+    return json.dumps({key: value for key, value in data.items() if key not in UNSAID}, sort_keys=True)
+
+
+def _recorded(place: Path) -> str | None:
+    """What the record of a fetch states; None where there is none that can be read."""
+    try:
+        return str(json.loads((place / RECORD).read_text("utf-8"))["sha256"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
+
+
 def _fetched_classes(place: Path) -> list[str]:
-    path = place / "classes.json"
+    path = place / CLASSES
     return json.loads(path.read_text("utf-8")) if path.exists() else []

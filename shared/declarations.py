@@ -86,20 +86,34 @@ def declarations(path: Path) -> dict[str, Declaration]:
 
 
 def declare(path: Path, declaration: Declaration) -> None:
-    """Write an entry to the end of the file, in the place of an earlier one of that name; the rest stays as it is."""
-    if declaration.name in declarations(path):
-        withdraw(path, declaration.name)
-    before = path.read_text("utf-8") if path.exists() else ""
+    """Write an entry to the end of the file, in the place of an earlier one of that name; the rest stays as it is. The
+    file is written once, so that a reader meets the earlier entry or this one. Raises as `withdraw`."""
+    text = text_with(path, declaration)
+    if text is not None:
+        _write(path, text)
+
+
+def text_with(path: Path, declaration: Declaration) -> str | None:
+    """What the file is to say for an entry to be in it; None where it says so already. Raises as `withdraw`."""
+    known = declarations(path).get(declaration.name)
+    if known is not None and known.entry == declaration.entry:
+        return None
+    before = "" if not path.exists() else path.read_text("utf-8") if known is None else _without(path, declaration.name)
     lines = [
         f"[{declaration.name}]",
         *(f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in declaration.entry.items()),
     ]
     separator = "" if not before else "\n" if before.endswith("\n") else "\n\n"
-    _write(path, before + separator + "\n".join(lines) + "\n")
+    return before + separator + "\n".join(lines) + "\n"
 
 
 def withdraw(path: Path, name: str) -> None:
     """Take an entry out of the file. Raises InvalidSetting where it is written in a way that only a person can undo."""
+    _write(path, _without(path, name))
+
+
+def _without(path: Path, name: str) -> str:
+    """What the file says without an entry."""
     kept, inside = [], False
     for line in path.read_text("utf-8").splitlines(keepends=True):
         if line.lstrip().startswith("["):
@@ -114,7 +128,7 @@ def withdraw(path: Path, name: str) -> None:
         found = None
     if found != wanted:
         raise InvalidSetting(f"the entry of {name} in {path} is not a plain table; take it out by hand")
-    _write(path, text)
+    return text
 
 
 def _write(path: Path, text: str) -> None:

@@ -138,6 +138,14 @@ class Claim:
     created_ms: int
     solo: bool = field(default=False)  # runs in a batch of one: a long job, or one that was in trouble before
     request_id: str = ""  # of the request that brought it
+    versions: Mapping[str, str] = field(
+        default_factory=dict
+    )  # fingerprints of its models when it was accepted, by name
+
+
+def versions_text(versions: Mapping[str, str]) -> str:
+    """The versions of a job's models as the store keeps and counts them; empty where it is to take what is current."""
+    return json.dumps(versions, sort_keys=True) if versions else ""
 
 
 def rfc3339(milliseconds: int | None) -> str | None:

@@ -19,7 +19,7 @@ from shared.connection import Call, Scripts, connect
 from shared.connection import answering as _answering
 from shared.errors import JobConflict, QueueFull, StoreUnavailable, TooManyRequests, UnknownJob
 from shared.ids import new_id
-from shared.jobs import Claim, ImageRecord, Job, JobError, JobOptions, JobStatus, Lane
+from shared.jobs import Claim, ImageRecord, Job, JobError, JobOptions, JobStatus, Lane, versions_text
 from shared.keys import KeyRing
 from shared.overview import Overview
 from shared.pools import Pool, PoolStore
@@ -68,17 +68,20 @@ class Submission:
     solo: bool = False
     webhook: str = field(default="", repr=False)
     request_id: str = ""  # of the request that brought it, for the logs
+    versions: Mapping[str, str] = field(default_factory=dict)  # fingerprints of the models that are to answer, by name
 
 
 @dataclass(frozen=True)
 class End:
-    """How a claimed job ends: well with the reference of its result, or as failed, cancelled or expired."""
+    """How a claimed job ends: well with the reference of its result, or as failed, cancelled or expired. A result that
+    is not `as_asked`, by another version of a model, answers no other job."""
 
     claim: Claim
     status: JobStatus
     result_ref: str = ""
     compute_ms: float = 0.0
     error: JobError | None = None
+    as_asked: bool = True
 
 
 class JobStore:
@@ -143,6 +146,7 @@ class JobStore:
             self._ring_ms if ring else 0,
             submission.webhook,
             submission.request_id,
+            versions_text(submission.versions),
         ]
 
     def _accepted(self, answer: list[Any], ring: Ring | None) -> str:
@@ -216,7 +220,15 @@ class JobStore:
         parts: list[object] = [_ms(self._settings.retention_seconds)]
         for end in ends:
             error = json.dumps(end.error.to_dict()) if end.error else ""
-            parts += [end.claim.id, end.claim.fence, end.status, end.result_ref, error, end.compute_ms]
+            parts += [
+                end.claim.id,
+                end.claim.fence,
+                end.status,
+                end.result_ref,
+                error,
+                end.compute_ms,
+                int(end.as_asked),
+            ]
         return parts
 
     def release(self, claim: Claim, *, charge: bool = False, solo: bool = False) -> bool:
@@ -258,6 +270,12 @@ class JobStore:
         with _answering():
             counts = cast("list[str | None]", self._redis.hmget(f"{PREFIX}blobs", list(refs)))
         return {ref for ref, count in zip(refs, counts, strict=True) if count is not None}
+
+    def versions_named(self) -> set[tuple[str, str]]:
+        """Each model with each of its versions that an unfinished job is to be answered by."""
+        with _answering():
+            texts = cast("list[str]", self._redis.hkeys(f"{PREFIX}versions"))
+        return {pair for text in texts for pair in json.loads(text).items()}
 
     def waiting(self, lane: Lane) -> int:
         with _answering():
@@ -400,6 +418,7 @@ def _claim(data: dict[str, Any]) -> Claim:
         created_ms=int(data["created"]),
         solo=bool(data["solo"]),
         request_id=data.get("request", ""),
+        versions=json.loads(data.get("versions") or "{}"),
     )
 
 

@@ -13,7 +13,7 @@ from flask_openapi3 import APIBlueprint, Tag
 from shared import tracing
 from shared.blobs import BlobStore
 from shared.broker import Bell
-from shared.cards import ModelCard, Registry
+from shared.cards import ModelCard
 from shared.drawing import Style
 from shared.errors import JobConflict, PathlightError
 from shared.jobs import Job, JobStatus
@@ -26,6 +26,7 @@ from web.artifacts import ASKED, Artifacts
 from web.bundle import bundle
 from web.events import EVENT_STREAM, Streams
 from web.jobs import Jobs
+from web.models import Snapshot
 from web.named_addresses import NamedAddresses
 from web.problems import problem, sentence_of
 from web.room import has_room, require_room
@@ -141,7 +142,7 @@ def blueprint(
     store: JobStore,
     blobs: BlobStore,
     bell: Bell,
-    registry: Registry,
+    registry: Snapshot,
     jobs: Jobs,
 ) -> APIBlueprint:
     """All routes under /api/v1."""
@@ -175,7 +176,7 @@ def blueprint(
     )
     def submit_job() -> Response:
         submission, picture, mask = submissions.read(
-            request, settings=settings, registry=registry, jobs=jobs, addresses=addresses
+            request, settings=settings, registry=registry(), jobs=jobs, addresses=addresses
         )
         job = accept(submission, picture, mask=mask, settings=settings, store=store, blobs=blobs, bell=bell)
         if submission.webhook and job.status.is_terminal:  # its answer was known already
@@ -293,7 +294,7 @@ def blueprint(
 
     @api.get("/models", summary="All models, ready or not", responses={"200": ModelList})
     def list_models() -> Response:
-        return jsonify({"models": [model_json(card, settings) for card in registry.cards.values()]})
+        return jsonify({"models": [model_json(card, settings) for card in registry().cards.values()]})
 
     return api
 

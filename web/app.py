@@ -16,12 +16,13 @@ from shared import json_text, logs
 from shared.blobs import BlobStore
 from shared.broker import Bell, make_celery
 from shared.bucket import blob_store
-from shared.cards import Registry
+from shared.registry import LiveRegistry, Models
 from shared.settings import Settings
 from shared.store import JobStore
 from web import access, api, batches, guide, limits, metrics, pages, problems, sign_in, tracing, traffic
 from web.forms import FormRequest
 from web.jobs import Jobs
+from web.models import snapshot_of
 from web.schemas import Problem
 
 CONTENT_SECURITY_POLICY = (
@@ -43,7 +44,7 @@ class JsonProvider(DefaultJSONProvider):
         return json_text.encode(obj).decode()
 
 
-def create_app(settings: Settings, *, store: JobStore, blobs: BlobStore, bell: Bell, registry: Registry) -> OpenAPI:
+def create_app(settings: Settings, *, store: JobStore, blobs: BlobStore, bell: Bell, registry: Models) -> OpenAPI:
     """Pages, API and health checks over the given store, blobs and models."""
     app = OpenAPI(
         "web",
@@ -75,15 +76,16 @@ def create_app(settings: Settings, *, store: JobStore, blobs: BlobStore, bell: B
     access.register(app, settings, store.keys)
     limits.register(app, settings)
     jobs = Jobs(store, blobs)
-    parts = {"store": store, "blobs": blobs, "bell": bell, "registry": registry, "jobs": jobs}
+    snapshot = snapshot_of(registry)
+    parts = {"store": store, "blobs": blobs, "bell": bell, "registry": snapshot, "jobs": jobs}
     app.register_api(api.blueprint(settings, **parts))  # type: ignore[arg-type]
     app.register_api(batches.blueprint(settings, **parts))  # type: ignore[arg-type]
     app.register_api(api.health_blueprint(settings, store=store, blobs=blobs))
-    figures = metrics.Metrics(settings, store=store, blobs=blobs, registry=registry, traffic=requests)
+    figures = metrics.Metrics(settings, store=store, blobs=blobs, registry=snapshot, traffic=requests)
     app.register_api(metrics.blueprint(figures))
     app.register_blueprint(pages.blueprint(settings, **parts))  # type: ignore[arg-type]
     app.register_blueprint(sign_in.blueprint(settings, store.keys))
-    app.register_blueprint(guide.blueprint(settings, registry=registry))
+    app.register_blueprint(guide.blueprint(settings, registry=snapshot))
     problems.register(app)
 
     @app.get("/api/v1/docs", doc_ui=False)
@@ -118,7 +120,7 @@ def from_environment() -> OpenAPI:
         store=store,
         blobs=blob_store(settings),
         bell=Bell(make_celery(settings), pools=store.pools.names),
-        registry=Registry.load(settings),
+        registry=LiveRegistry(settings),
     )
 
 

@@ -30,6 +30,7 @@ from web import submission as submissions
 from web.api import REFUSALS, SECURITY, problems_of
 from web.batch_upload import Reader
 from web.jobs import Jobs
+from web.models import Snapshot
 from web.problems import RETRY_AFTER_SECONDS, Gone, ReportUnderWay, problem, status_of
 from web.reports import Reports
 from web.schemas import BatchOptions, BatchOut, BatchPath, MemberPageOut, MemberQuery, ReportPath
@@ -40,7 +41,7 @@ _REPORTS = {"html": "text/html; charset=utf-8", "csv": "text/csv; charset=utf-8"
 
 
 def blueprint(
-    settings: Settings, *, store: JobStore, blobs: BlobStore, bell: Bell, registry: Registry, jobs: Jobs
+    settings: Settings, *, store: JobStore, blobs: BlobStore, bell: Bell, registry: Snapshot, jobs: Jobs
 ) -> APIBlueprint:
     """The routes of batches under /api/v1."""
     api = APIBlueprint(
@@ -88,8 +89,8 @@ def blueprint(
         key = submissions.idempotency_key(request)
         upload = Reader(settings, blobs).read(request)
         asked = submissions.validate(BatchOptions, submissions.from_form(upload.fields))
-        options = submissions.choose(asked, settings=settings, registry=registry)
-        members = [_asked(member, options, registry) for member in upload.members]
+        options = submissions.choose(asked, settings=settings, registry=registry())
+        members = [_asked(member, options, registry()) for member in upload.members]
         batch_id = batches.submit(
             members,
             options,
@@ -98,6 +99,7 @@ def blueprint(
             idempotency_key=key,
             body_hash=submissions.digest([member.image.sha256 for member in members], options.to_dict()),
             request_id=tracing.current().request_id,
+            versions=registry().versions(options.models),
         )
         bell.ring()
         log.info("batch %s accepted: %d pictures, for %s", batch_id, len(members), ", ".join(options.models))
@@ -183,10 +185,13 @@ def blueprint(
     def cancel(batch_id: str) -> None:
         batches.cancel(batch_id, operation=submissions.idempotency_key(request))
 
+    def retry(batch_id: str) -> None:
+        batches.retry(batch_id, versions=registry().versions(found(batch_id).options.models))
+
     changes("cancel", "Cancel all members that have not ended", cancel)
     changes("pause", "Let no further member begin", batches.pause)
     changes("resume", "Let a paused batch go on", batches.resume)
-    changes("retry", "Run the failed members again, but for pictures that cannot be decoded", batches.retry)
+    changes("retry", "Run the failed members again, but for pictures that cannot be decoded", retry)
     return api
 
 

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from flask import Blueprint, render_template
 
-from shared.cards import Registry
 from shared.settings import Settings
+from web.models import Snapshot
 from web.pages import in_order
 
 
-def blueprint(settings: Settings, *, registry: Registry) -> Blueprint:
+def blueprint(settings: Settings, *, registry: Snapshot) -> Blueprint:
     """Pages that need no job."""
     guide = Blueprint("guide", __name__)
 
     @guide.get("/models")
     def models() -> str:
         defaults = settings.default_models
-        cards = in_order(registry, settings)
-        return render_template("models.html", cards=cards, unchecked=registry.unchecked, defaults=defaults)
+        cards = in_order(registry(), settings)
+        return render_template("models.html", cards=cards, unchecked=registry().unchecked, defaults=defaults)
 
     @guide.get("/meaning")
     def meaning() -> str:

@@ -15,7 +15,6 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 
 from shared.blobs import BlobStore
 from shared.broker import drain_queue
-from shared.cards import Registry
 from shared.errors import StorageFailed, StoreUnavailable
 from shared.jobs import ERROR_CODES, JobStatus, Lane
 from shared.overview import Distribution, Overview
@@ -23,6 +22,7 @@ from shared.pools import Pool, Staff, Waiting
 from shared.settings import Settings
 from shared.store import JobStore
 from web.api import REFUSALS
+from web.models import Snapshot
 from web.traffic import Traffic
 
 _PER_SECOND = 1000  # the store adds up milliseconds
@@ -40,7 +40,7 @@ class Metrics:
     """Collects all metrics anew whenever it is asked."""
 
     def __init__(
-        self, settings: Settings, *, store: JobStore, blobs: BlobStore, registry: Registry, traffic: Traffic
+        self, settings: Settings, *, store: JobStore, blobs: BlobStore, registry: Snapshot, traffic: Traffic
     ) -> None:
         self._settings = settings
         self._store = store
@@ -72,7 +72,7 @@ class Metrics:
         family = GaugeMetricFamily(
             "pathlight_model_ready", "Whether a model's files are there", labels=["model", "default"]
         )
-        for card in self._registry.cards.values():
+        for card in self._registry().cards.values():
             default = "yes" if card.name in self._settings.default_models else "no"
             family.add_metric([card.name, default], card.missing is None)
         return family

@@ -33,6 +33,7 @@ from web.api import accept
 from web.jobs import Jobs
 from web.language import gettext as _
 from web.language import told
+from web.models import Snapshot
 from web.problems import BadRequest, Gone, NotAllowed, discard_body, status_of
 from web.samples import SAMPLES
 from web.schemas import Options
@@ -48,7 +49,7 @@ def blueprint(
     store: JobStore,
     blobs: BlobStore,
     bell: Bell,
-    registry: Registry,
+    registry: Snapshot,
     jobs: Jobs,
 ) -> Blueprint:
     """The form, the jobs' pages and the files they load."""
@@ -61,7 +62,7 @@ def blueprint(
 
     def form_page(chosen: Mapping[str, Any], *, error: str | None = None, status: int = HTTPStatus.OK) -> Response:
         token = csrf.token_for(request)
-        page = render_template("index.html", **_offer(registry, settings), chosen=chosen, error=error, token=token)
+        page = render_template("index.html", **_offer(registry(), settings), chosen=chosen, error=error, token=token)
         response = make_response(page, status)
         response.headers["Cache-Control"] = "private, no-cache"
         csrf.keep(response, token, secure=request.is_secure)
@@ -80,7 +81,7 @@ def blueprint(
         try:
             options = _read_options(chosen)
             checked = [
-                (submissions.check(data, name, options, key="", settings=settings, registry=registry), data)
+                (submissions.check(data, name, options, key="", settings=settings, registry=registry()), data)
                 for data, name in _read_pictures(request)
             ]
             job_ids = [
@@ -100,7 +101,7 @@ def blueprint(
             with suppress(UnknownJob, Gone):
                 found.append(jobs.get(job_id))
         waiting = any(not job.status.is_terminal for job in found)
-        shown = {"jobs": [jobs.to_json(job) for job in found], "cards": registry.cards, "waiting": waiting}
+        shown = {"jobs": [jobs.to_json(job) for job in found], "cards": registry().cards, "waiting": waiting}
         response = make_response(render_template("several.html", **shown))
         response.headers["Cache-Control"] = "no-store"
         return response
@@ -117,7 +118,7 @@ def blueprint(
         token = csrf.token_for(request)
         shown = {
             "job": jobs.to_json(found),
-            "cards": registry.cards,
+            "cards": registry().cards,
             "raw": _raw_maps(jobs, found) if found.status is JobStatus.SUCCEEDED else None,
             "before": _before(jobs, found),
             "stage_names": words.stage_names,
@@ -150,7 +151,7 @@ def blueprint(
             parent=asked.parent,
             key="",
             settings=settings,
-            registry=registry,
+            registry=registry(),
         )
         new = accept(checked, data, mask=asked.mask, settings=settings, store=store, blobs=blobs, bell=bell)
         return redirect(url_for("pages.job", job_id=new.id), HTTPStatus.SEE_OTHER)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 import threading
 import zipfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +14,6 @@ from flask import url_for
 
 from shared.batches import Batch, BatchStore
 from shared.blobs import BlobStore
-from shared.cards import Registry
 from shared.drawing import Style, jpeg_bytes, overlay
 from shared.errors import JobConflict, PathlightError
 from shared.images import Limits, decode_reduced
@@ -23,11 +22,12 @@ from shared.report.evidence import ClassMaps
 from shared.report.figures import write_figures
 from shared.report.outcome import Outcome, unanswered
 from shared.report.page import Report, render
-from shared.report.rows import Row, known_models, to_row
+from shared.report.rows import Known, Row, known_models, to_row
 from shared.report.tables import csv_lines
 from shared.results import Result
 from shared.settings import Settings
 from web import language
+from web.models import Snapshot
 from web.problems import ReportUnderWay
 
 PATIENCE_SECONDS = 5.0  # that a request waits for a report to be put together
@@ -70,7 +70,7 @@ class Reports:
     """Reports on batches. An ended batch never changes, so that the newest few are kept at hand. They are put together
     one at a time, in a thread of their own, so that no request is held up for long by thousands of members."""
 
-    def __init__(self, batches: BatchStore, blobs: BlobStore, registry: Registry, settings: Settings) -> None:
+    def __init__(self, batches: BatchStore, blobs: BlobStore, registry: Snapshot, settings: Settings) -> None:
         self._batches = batches
         self._blobs = blobs
         self._registry = registry
@@ -136,14 +136,15 @@ class Reports:
             build = self._builds.pop(key, None)
             if build is None or build.failed:
                 build = _Build()
-                build.content = self._thread.submit(self._read, batch.id, batch.options.models, build)
+                build.content = self._thread.submit(
+                    self._read, batch.id, known_models(self._registry(), batch.options.models), build
+                )
             self._builds[key] = build
             for old in list(self._builds)[:-_KEPT]:
                 self._builds.pop(old).content.cancel()
             return build
 
-    def _read(self, batch_id: str, models: tuple[str, ...], build: _Build) -> Content:
-        known = known_models(self._registry, models)
+    def _read(self, batch_id: str, known: Mapping[str, Known], build: _Build) -> Content:
         rows: list[Row] = []
         maps = ClassMaps()
         jobs: list[Job] = []

@@ -127,6 +127,7 @@ def check(
         solo=job_options.is_long(chosen),
         webhook=webhook,
         request_id=tracing.current().request_id,
+        versions=registry.versions(chosen.models),
     )
 
 
@@ -150,8 +151,7 @@ def choose(options: Options, *, settings: Settings, registry: Registry) -> JobOp
 
 def answer_key(image: ImageRecord, options: JobOptions, registry: Registry) -> str:
     """Names the question: the same picture, options and models have the same answer."""
-    models = {name: registry.get(name).fingerprint for name in options.models}
-    return digest(image.sha256, options.to_dict(), models)
+    return digest(image.sha256, options.to_dict(), registry.versions(options.models))
 
 
 def safe_filename(name: str) -> str:

@@ -7,7 +7,6 @@ SHA-256: every later load reads that copy, and only while it has that hash. Noth
 from __future__ import annotations
 
 import json
-import shutil
 import time
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
@@ -21,19 +20,17 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from shared.cards import InputSpec, ModelCard
-from shared.declarations import Declaration, declarations, declare, withdraw
+from shared.declarations import Declaration, declarations, declare, text_with, withdraw
 from shared.errors import InvalidHierarchy, InvalidOption, ModelUnavailable, StorageFailed
 from shared.hierarchy import Hierarchy
 from shared.settings import REPOSITORY, Settings
+from shared.versions import CARD, TREE, WEIGHTS, changing, current_version, mark_removed, put
 from worker import maps
 from worker.anatomy import Anatomy, PooledLinear, dissect
 from worker.architectures import build, input_of
 from worker.models import Model
 from worker.weights import faults, read_state, sha256_of
 
-CARD = "card.json"
-WEIGHTS = "weights.safetensors"
-TREE = "hierarchy.json"
 PICTURES = 8  # random ones, on which the certificate is measured
 ROUNDS = 3  # of the timing
 LARGEST_LIST = 4 * 1024 * 1024  # bytes of a file of class names
@@ -81,14 +78,13 @@ def admit(
             if tree is not None:
                 _write_json(folder / TREE, tree.to_dict())
             card = _card(declaration, classes, spec, parts, sha256=sha256_of(folder / WEIGHTS))
-            earlier = _earlier_facts(settings.registry / name, folder, card)
+            earlier = _earlier_facts(current_version(settings.registry / name, declaration.entry), folder, card)
             _write_json(folder / CARD, {**card, "facts": {**earlier, **facts}})
             _check_that_it_loads(folder, settings)
-            declare(settings.own_models, declaration)
-            _put_in_place(folder, settings.registry / name, Path(staging) / "old")
+            version = _put_in_place(folder, declaration, settings)
     except OSError as error:
         raise StorageFailed(f"{settings.home} cannot be written: {error.strerror}") from error
-    return ModelCard.load(settings.registry / name / CARD, cache=settings.cache)
+    return ModelCard.load(version / CARD, cache=settings.cache)
 
 
 def check_name(name: str) -> None:
@@ -98,11 +94,13 @@ def check_name(name: str) -> None:
 
 
 def dismiss(name: str, settings: Settings) -> None:
-    """Take a model out of models.toml and the registry. Raises InvalidOption where it is none of one's own."""
-    if name not in declarations(settings.own_models):
-        raise InvalidOption(f"{name!r} is not a model of {settings.own_models}; models that ship cannot be removed")
-    withdraw(settings.own_models, name)
-    shutil.rmtree(settings.registry / name, ignore_errors=True)
+    """Take a model out of models.toml. Its files go when no accepted job needs them any more (`shared.retired`). Raises
+    InvalidOption where it is none of one's own."""
+    with changing(settings.registry):
+        if name not in declarations(settings.own_models):
+            raise InvalidOption(f"{name!r} is not a model of {settings.own_models}; models that ship cannot be removed")
+        mark_removed(settings.registry / name)
+        withdraw(settings.own_models, name)
 
 
 def class_names(declaration: Declaration) -> tuple[str, ...]:
@@ -236,8 +234,10 @@ def _card(
     }
 
 
-def _earlier_facts(earlier: Path, folder: Path, card: Mapping[str, Any]) -> dict[str, Any]:
+def _earlier_facts(earlier: Path | None, folder: Path, card: Mapping[str, Any]) -> dict[str, Any]:
     """What the card in place tells, where it is the same in all else, and so is the tree."""
+    if earlier is None:
+        return {}
     try:
         told = json.loads((earlier / CARD).read_text("utf-8"))
         facts = dict(told.pop("facts"))
@@ -270,8 +270,11 @@ def _check_that_it_loads(folder: Path, settings: Settings) -> None:
     Model.load(ModelCard.load(folder / CARD, cache=settings.cache))
 
 
-def _put_in_place(folder: Path, target: Path, old: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if target.exists():
-        target.rename(old)
-    folder.rename(target)
+def _put_in_place(folder: Path, declaration: Declaration, settings: Settings) -> Path:
+    """Where the version lies from now on. What a reader sees changes once: with the version that the entry names where
+    models.toml has the entry already, with models.toml where it has not."""
+    with changing(settings.registry):
+        text_with(settings.own_models, declaration)  # raises before anything is changed
+        version = put(folder, settings.registry / declaration.name, declaration.entry)
+        declare(settings.own_models, declaration)
+    return version

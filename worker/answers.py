@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import version
 from typing import Any
@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared import options as job_options
+from shared.cards import ModelCard, Registry
 from shared.images import Photo
 from shared.jobs import JobOptions
 from shared.results import Result
@@ -25,26 +26,32 @@ from worker.shelf import Shelf
 
 @dataclass(frozen=True)
 class Asked:
-    """One picture and what is asked about it."""
+    """One picture and what is asked about it; `versions` are the fingerprints of the models that are to answer, by
+    name, where these are not the current ones."""
 
     photo: Photo
     options: JobOptions
+    versions: Mapping[str, str] = field(default_factory=dict)
 
 
 def answer(shelf: Shelf, batch: Sequence[Asked], *, progress: Progress = ignore) -> list[Result]:
-    """Answer a batch, one forward pass for every model that is named in it. Results come in the order asked."""
+    """Answer a batch, one forward pass for every version of a model that is named in it. Results come in the order
+    asked."""
     began = time.perf_counter()
     explanations: list[dict[str, Explanation]] = [{} for _ in batch]
-    plans = [job_options.plan(asked.options, shelf.registry) for asked in batch]
-    for name in sorted({name for asked in batch for name in asked.options.models}):
-        members = [i for i, asked in enumerate(batch) if name in asked.options.models]
-        model = shelf.get(name)
+    cards = [shelf.cards(asked.options.models, asked.versions) for asked in batch]
+    plans = [job_options.plan(asked.options, Registry(found)) for asked, found in zip(batch, cards, strict=True)]
+    named = {(name, card.fingerprint): card for found in cards for name, card in found.items()}
+    for key in sorted(named):
+        name, card = key[0], named[key]
+        members = [i for i, found in enumerate(cards) if name in found and found[name].fingerprint == card.fingerprint]
+        model = shelf.load(card)
         questions = [_question(model, plans[i][name], batch[i].options) for i in members]
         found = explain(model, [batch[i].photo for i in members], questions, progress=progress)
         for i, explanation in zip(members, found, strict=True):
             explanations[i][name] = explanation
     compute_ms = (time.perf_counter() - began) * 1000
-    return [_result(shelf, asked, explanations[i], compute_ms) for i, asked in enumerate(batch)]
+    return [_result(shelf, asked, cards[i], explanations[i], compute_ms) for i, asked in enumerate(batch)]
 
 
 def _question(model: Model, plan: job_options.Plan, options: JobOptions) -> Question:
@@ -52,23 +59,29 @@ def _question(model: Model, plan: job_options.Plan, options: JobOptions) -> Ques
     return Question(plan.target, plan.contrast, tree, plan.methods, options.trust == "full", plan.warnings)
 
 
-def _result(shelf: Shelf, asked: Asked, explanations: dict[str, Explanation], compute_ms: float) -> Result:
+def _result(
+    shelf: Shelf,
+    asked: Asked,
+    cards: Mapping[str, ModelCard],
+    explanations: Mapping[str, Explanation],
+    compute_ms: float,
+) -> Result:
     ordered = [explanations[name] for name in asked.options.models]
     maps: dict[str, NDArray[np.float32]] = {name: raw for one in ordered for name, raw in one.maps.items()}
     document: dict[str, Any] = {
         "explanations": [{k: v for k, v in one.document.items() if k != "warnings"} for one in ordered],
         "differences": None,
-        "provenance": provenance(shelf, asked.options),
+        "provenance": provenance([shelf.load(card) for card in cards.values()], asked.options),
         "timings": {"compute_ms": round(compute_ms, 3)},
         "warnings": [{**w, "model": one.document["model"]} for one in ordered for w in one.document["warnings"]],
     }
     return Result(document, maps)
 
 
-def provenance(shelf: Shelf, options: JobOptions) -> dict[str, Any]:
-    """All that is needed to get the same result again."""
+def provenance(models: Sequence[Model], options: JobOptions) -> dict[str, Any]:
+    """All that is needed to get the same result again from these models."""
     return {
-        "models": {name: _identity(shelf.get(name)) for name in options.models},
+        "models": {model.card.name: _identity(model) for model in models},
         "options": options.to_dict(),
         "seed": SEED,
         "versions": versions(),
@@ -79,6 +92,7 @@ def _identity(model: Model) -> dict[str, Any]:
     """What a model's answers depend on."""
     card, spec = model.card, model.card.input
     return {
+        "version": card.fingerprint,
         "weights_sha256": card.weights.sha256,
         "input": {
             "resize": spec.resize,

@@ -23,7 +23,7 @@ from shared.blobs import BlobStore
 from shared.errors import InvalidImage, PathlightError, StorageFailed, StoreUnavailable, UnknownJob
 from shared.figures import Figures
 from shared.images import Limits, Photo
-from shared.jobs import Claim, JobError, JobOptions, JobStatus
+from shared.jobs import Claim, JobError, JobStatus
 from shared.masking import explained_picture
 from shared.overview import observed
 from shared.results import Result
@@ -43,8 +43,8 @@ RING_AGAIN_SECONDS = 10.0  # a drain hands over to a new task after so long; see
 Progress = Callable[[str, int, int], None]
 """Told (stage, done, total) of a batch's work; raises Stopped where nobody wants it any more."""
 
-Answer = Callable[[Sequence[tuple[Photo, JobOptions]], Progress], list[Result]]
-"""Answers a batch of pictures with their options, in order: `worker.answers.answer` with its models at hand."""
+Answer = Callable[[Sequence[tuple[Photo, Claim]], Progress], list[Result]]
+"""Answers a batch of pictures with what is asked of each, in order: `worker.answers.answer` with its models at hand."""
 
 
 class Stopped(Exception):
@@ -141,7 +141,7 @@ class Drain:
         if not batch:
             return []
         with self._timed("explain"):
-            results = self._answer([(photo, claim.options) for claim, photo in batch], progress)
+            results = self._answer([(photo, claim) for claim, photo in batch], progress)
         compute_ms = 1000 * (time.perf_counter() - began)
         return [
             (claim, self._compared(claim, _taking(result, compute_ms)))
@@ -183,7 +183,8 @@ class Drain:
             if leases.state(claim) is Lease.HELD:
                 compute_ms = float(result.document["timings"]["compute_ms"])
                 ref = self._blobs.put(result.pack())
-                ends.append(End(claim, JobStatus.SUCCEEDED, result_ref=ref, compute_ms=compute_ms))
+                as_asked = _is_as_asked(result, claim)
+                ends.append(End(claim, JobStatus.SUCCEEDED, result_ref=ref, compute_ms=compute_ms, as_asked=as_asked))
             else:
                 ends += _unwanted(claim, leases.state(claim))
         applied, following = self._hand_in(ends, until)
@@ -235,6 +236,12 @@ def _picture(blobs: BlobStore, claim: Claim, *, limits: Limits) -> Photo | Pathl
         return explained_picture(blobs, claim.image, claim.options, limits=limits)
     except PathlightError as error:
         return error
+
+
+def _is_as_asked(result: Result, claim: Claim) -> bool:
+    """Whether the versions of the models have answered that were current when the job was accepted."""
+    models = result.document.get("provenance", {}).get("models", {})
+    return all(models.get(name, {}).get("version", version) == version for name, version in claim.versions.items())
 
 
 def _taking(result: Result, compute_ms: float) -> Result:

@@ -6,8 +6,9 @@ import logging
 import time
 from collections.abc import Callable
 
+from shared import retired
 from shared.blobs import BlobStore, Swept
-from shared.errors import AlreadyRunning
+from shared.errors import AlreadyRunning, InvalidSetting, ModelUnavailable
 from shared.jobs import Lane
 from shared.settings import Settings
 from shared.store import JobStore
@@ -36,6 +37,7 @@ class Keeper:
         if time.monotonic() - self._swept > SWEEP_SECONDS:
             self._swept = time.monotonic()
             self.sweep(older_than=self._settings.blob_grace_seconds)
+            self.sweep_models(older_than=self._settings.blob_grace_seconds)
         self._report_unserved()
         if any(self._store.waiting(lane) for lane in Lane):
             self._ring()
@@ -46,6 +48,15 @@ class Keeper:
             return self._blobs.sweep(self._store.referenced, older_than=older_than)
         except AlreadyRunning as error:
             log.info("%s", error)
+            return Swept()
+
+    def sweep_models(self, *, older_than: float) -> Swept:
+        """Remove versions of models that were replaced or removed so many seconds ago and that no unfinished job names;
+        nothing where the models cannot be read."""
+        try:
+            return retired.sweep(self._settings, self._store.versions_named, older_than=older_than)
+        except (AlreadyRunning, InvalidSetting, ModelUnavailable, OSError) as error:
+            log.warning("replaced models were left where they are: %s", error)
             return Swept()
 
     def _report_unserved(self) -> None:

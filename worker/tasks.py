@@ -14,15 +14,15 @@ from celery import Celery
 
 from shared.broker import DELIVER, DRAIN, KEEP, Bell
 from shared.bucket import blob_store
-from shared.cards import Registry
 from shared.errors import PathlightError
 from shared.images import Photo
+from shared.registry import LiveRegistry
 from shared.settings import Settings
 from shared.store import JobStore
 from worker.keep import Keeper
 
 if TYPE_CHECKING:
-    from shared.jobs import JobOptions
+    from shared.jobs import Claim
     from shared.results import Result
     from worker.drain import Drain, Progress
     from worker.webhooks import Sender
@@ -73,17 +73,19 @@ def build_drain(settings: Settings, bell: Bell) -> Drain:
     from worker.drain import Drain
     from worker.shelf import Shelf
 
-    shelf = Shelf(Registry.load(settings), share_of_cores=settings.concurrency, precision=settings.precision)
+    shelf = Shelf(LiveRegistry(settings), share_of_cores=settings.concurrency, precision=settings.precision)
     for name in settings.served_models or settings.default_models:
         try:
             shelf.get(name)
         except PathlightError as error:
             log.warning("%s", error)  # jobs that name it fail with this sentence, others run
 
-    def answer_batch(batch: Sequence[tuple[Photo, JobOptions]], progress: Progress) -> list[Result]:
+    def answer_batch(batch: Sequence[tuple[Photo, Claim]], progress: Progress) -> list[Result]:
+        shelf.drop_retired()
         # One that is not full has left nothing waiting, so that the other processes have nothing to do.
         shelf.take_cores(alone=len(batch) < settings.batch_size)
-        return answer(shelf, [Asked(photo, options) for photo, options in batch], progress=progress)
+        asked = [Asked(photo, claim.options, claim.versions) for photo, claim in batch]
+        return answer(shelf, asked, progress=progress)
 
     return Drain(
         JobStore.connect(settings),

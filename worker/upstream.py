@@ -14,14 +14,13 @@ from tempfile import TemporaryDirectory
 
 import httpx
 
-from shared.cards import ModelCard
+from shared.cards import CLASSES, RECORD, ModelCard
 from shared.errors import FetchFailed, ModelUnavailable
 from worker.vision import resnet
-from worker.weights import RECORD, hash_pins, matches, read_state, sha256_of
+from worker.weights import hash_pins, matches, read_state, sha256_of
 
 LARGEST_BYTES = 1024**3
 TIMEOUT = httpx.Timeout(30.0, connect=10.0)  # seconds without an answer, not for the whole transfer
-CLASSES = "classes.json"
 
 Progress = Callable[[int, int | None], None]  # bytes received, bytes in all where the server says so
 
@@ -163,9 +162,9 @@ def _write_json(path: Path, value: object) -> None:
 
 
 def _put_in_place(staged: Path, *, target: Path) -> None:
-    """The weights go last: a model is ready once they are there."""
+    """The record goes last: a model is ready once it is there."""
     target.parent.mkdir(exist_ok=True)
-    for name in (CLASSES, RECORD, target.name):
+    for name in (CLASSES, target.name, RECORD):
         if (staged.parent / name).exists():
             (staged.parent / name).replace(target.parent / name)
 

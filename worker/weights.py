@@ -18,10 +18,9 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from shared.cards import ModelCard
+from shared.cards import RECORD, ModelCard
 from shared.errors import ModelUnavailable
 
-RECORD = "weights.json"
 WRAPPERS = ("module.", "model.")  # left in the keys by DataParallel and by nbdt's NBDT
 NAMED = 3  # how many unfit keys an error names
 

@@ -24,12 +24,13 @@ local function take(id)
   redis.call('ZADD', key('running'), now + lease, id)
   redis.call('HSET', job(id), 'started', now)
   move(id, 'queued', 'running')
-  local data = redis.call('HMGET', job(id), 'options', 'image', 'created', 'solo', 'batch', 'lane', 'request')
+  local data = redis.call('HMGET', job(id), 'options', 'image', 'created', 'solo', 'batch', 'lane', 'request', 'versions')
   if data[5] then redis.call('HSETNX', batch(data[5]), 'last', now) end
   tally('claimed:' .. data[6] .. ':' .. attempt)
   if attempt == 1 then observe('wait:' .. data[6], now - tonumber(data[3])) end
   table.insert(claimed, cjson.encode({id = id, fence = fence, attempt = attempt, options = data[1], image = data[2],
-    created = tonumber(data[3]), solo = data[4] == '1', request = data[7] or ''}))
+    created = tonumber(data[3]), solo = data[4] == '1', request = data[7] or '',
+    versions = data[8] or ''}))
 end
 
 -- The first that wait in a lane and that this worker takes. Jobs for others cost it nothing, however many they are.

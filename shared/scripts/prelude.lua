@@ -131,6 +131,14 @@ local function leave_lane(id)
   if state[3] then redis.call('ZREM', key('followers', state[3]), id) end
 end
 
+-- The versions of models that unfinished jobs are to be answered by, each text with how many jobs bear it: they stay on
+-- the disk meanwhile, replaced or removed.
+local function count_versions(text, change)
+  if text and text ~= '' and redis.call('HINCRBY', key('versions'), text, change) <= 0 then
+    redis.call('HDEL', key('versions'), text)
+  end
+end
+
 local function keep_blob(ref) if ref ~= '' then redis.call('HINCRBY', key('blobs'), ref, 1) end end
 
 -- Nothing of an ended batch is forgotten before all of it is.
@@ -155,13 +163,14 @@ end
 -- End a job for good. Terminal states are absorbing: callers have checked that it is queued or running. Those that
 -- wait for the same answer get it, or go on without a job that was cancelled: the first of them leads the others.
 local function conclude(id, status, result, error, retention)
-  local state = redis.call('HMGET', job(id), 'status', 'batch', 'webhook', 'lane', 'created', 'cached')
+  local state = redis.call('HMGET', job(id), 'status', 'batch', 'webhook', 'lane', 'created', 'cached', 'versions')
   leave_lane(id)
   redis.call('ZREM', key('running'), id)
   redis.call('ZREM', key('deadlines'), id)
   redis.call('HSET', job(id), 'finished', now, 'result', result, 'error', error)
   redis.call('HDEL', job(id), 'progress')
   keep_blob(result)
+  count_versions(state[7], -1)
   move(id, state[1], status)
   if state[3] then redis.call('ZADD', key('webhooks'), now, id) end  -- whom to tell of it, and since when
   tally('ended:' .. state[4] .. ':' .. status .. ':' .. (error ~= '' and cjson.decode(error).code or ''))
@@ -201,11 +210,13 @@ local function admit(new, leader)
     'request', new.request or '', 'needs', needs_of(new.options))
   if new.solo then redis.call('HSET', job(new.id), 'solo', '1') end
   if new.batch then redis.call('HSET', job(new.id), 'batch', new.batch) end
+  if new.versions and new.versions ~= '' then redis.call('HSET', job(new.id), 'versions', new.versions) end
   if new.webhook and new.webhook ~= '' then redis.call('HSET', job(new.id), 'webhook', new.webhook) end
   list(new.id, 'any', new.owner, seq)
   redis.call('HINCRBY', key('counts'), 'accepted', 1)
   keep_blob(new.image_ref)
   keep_blob(new.mask_ref or '')
+  count_versions(new.versions, 1)
   move(new.id, nil, 'queued')
 
   local answered = new.answer ~= '' and redis.call('GET', key('answer', new.owner .. ':' .. new.answer))

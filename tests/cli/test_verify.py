@@ -377,7 +377,7 @@ def test_other_weights_are_told_from_another_answer(
     answered: Callable[..., Answered], check: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = answered()
-    monkeypatch.setattr("worker.answers.provenance", lambda shelf, options: {"models": {MODEL: {}}, "seed": 0})
+    monkeypatch.setattr("worker.answers.provenance", lambda models, options: {"models": {MODEL: {}}, "seed": 0})
     done = check(job.bundle, "--recompute", home=job.home)
     assert done.exit_code == 2 and f"computed by another {MODEL}" in done.output
 

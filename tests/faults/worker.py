@@ -21,7 +21,7 @@ from kombu.transport.redis import Channel
 from shared.blobs import BlobStore
 from shared.broker import DRAIN, Bell
 from shared.images import Photo
-from shared.jobs import Claim, JobOptions
+from shared.jobs import Claim
 from shared.results import Result
 from shared.settings import Settings
 from shared.store import End, JobStore, Lease, Ring
@@ -81,7 +81,7 @@ def _first_time(number: int) -> bool:
     return True
 
 
-def explain(batch: Sequence[tuple[Photo, JobOptions]], progress: drain.Progress) -> list[Result]:
+def explain(batch: Sequence[tuple[Photo, Claim]], progress: drain.Progress) -> list[Result]:
     """Do what each picture says; the answer repeats the picture's digest."""
     marks = [Marked.read(photo.pixels) for photo, _ in batch]
     _armed.clear()

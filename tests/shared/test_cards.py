@@ -111,11 +111,14 @@ def test_a_fetched_model_is_ready_when_weights_and_names_have_arrived(folder: Pa
     assert (found.classes, found.class_count) == ((), 3)
     assert found.remedy == "pathlight models fetch pets"
     (cache / "pets").mkdir(parents=True)
-    found.weights_path.write_bytes(b"")
-    assert found.missing is not None, "there are no names yet"
     (cache / "pets/classes.json").write_text(json.dumps(["a", "b", "c"]), "utf-8")
+    found.weights_path.write_bytes(b"")
+    by_hand = ModelCard.load(path, cache=cache)
+    assert by_hand.missing == "the weights file w.pth was not checked yet", "it may still be being copied"
+    (cache / "pets/weights.json").write_text(json.dumps({"sha256": "a" * 64}), "utf-8")
     arrived = ModelCard.load(path, cache=cache)
     assert (arrived.classes, arrived.missing) == (("a", "b", "c"), None)
+    assert arrived.fingerprint != found.fingerprint
 
 
 def test_names_that_arrived_broken_make_the_card_unavailable(folder: Path, cache: Path) -> None:
@@ -199,6 +202,7 @@ def test_another_tree_another_card_or_other_weights_make_another_fingerprint(fol
 
     plain = fingerprint()
     assert fingerprint() == plain
+    assert fingerprint(facts={"milliseconds_per_picture": 7}) == plain, "no answer depends on what was measured"
     others = [fingerprint(weights={"file": "w", "sha256": "1" * 64}), fingerprint(layer="layer3")]
     (folder / "pets" / "hierarchy.json").write_text("{}", "utf-8")
     assert len({plain, *others, fingerprint()}) == 4

@@ -16,7 +16,7 @@ from PIL import Image
 from shared.blobs import BlobStore, Swept
 from shared.errors import ModelUnavailable
 from shared.images import Photo
-from shared.jobs import ImageRecord, Job, JobOptions, JobStatus
+from shared.jobs import Claim, ImageRecord, Job, JobOptions, JobStatus
 from shared.masking import explained_picture
 from shared.results import Result
 from shared.settings import Settings
@@ -27,7 +27,7 @@ from tests.shared.submissions import raw_client
 from worker.drain import Answer, Drain, Progress
 from worker.keep import Keeper
 
-Asked = Sequence[tuple[Photo, JobOptions]]
+Asked = Sequence[tuple[Photo, Claim]]
 
 
 def colour(shade: int) -> bytes:
@@ -227,7 +227,7 @@ def test_a_fault_in_a_batch_is_charged_to_the_one_job_that_has_it(
     error: Exception, code: str, store: JobStore, blobs: BlobStore, make_drain: Callable[..., Drain]
 ) -> None:
     def answer(batch: Asked, progress: Progress) -> list[Result]:
-        if any(options.target == "poison" for _, options in batch):
+        if any(claim.options.target == "poison" for _, claim in batch):
             raise error
         return describe(batch, progress)
 
