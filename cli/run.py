@@ -17,7 +17,7 @@ import httpx
 
 from cli import embedded
 from cli.processes import Child, stop_all
-from shared.broker import DELIVER_QUEUE, KEEP_QUEUE, drain_queue
+from shared.broker import DELIVER_QUEUE, FETCH_QUEUE, KEEP_QUEUE, drain_queue
 from shared.errors import AlreadyRunning, PathlightError, StoreUnavailable
 from shared.settings import LOOPBACK, REPOSITORY, Settings
 from shared.store import JobStore
@@ -101,6 +101,7 @@ def _start(settings: Settings, children: list[Child]) -> None:
     wait_for_redis(settings)
     of_celery = {**environment, "REMAP_SIGTERM": "SIGQUIT"}
     _launch(Child("worker", worker_command(settings), of_celery), children)
+    _launch(Child("fetcher", fetcher_command(), of_celery), children)
     if settings.webhook_secret:
         _launch(Child("sender", sender_command(), of_celery), children)
     web = Child("web", web_command(settings), environment)
@@ -123,6 +124,12 @@ def worker_command(settings: Settings) -> list[str]:
 def sender_command() -> list[str]:
     """Celery with the queue of webhooks alone: whoever keeps it waiting holds up no job."""
     return _celery("sender", queues=DELIVER_QUEUE, concurrency=1)
+
+
+def fetcher_command() -> list[str]:
+    """Celery with the queue of fetches alone: a download of minutes holds up no job. The child ends with each run, and
+    gives back the memory that checking the weights took."""
+    return [*_celery("fetcher", queues=FETCH_QUEUE, concurrency=1), "--max-tasks-per-child", "1"]
 
 
 def _celery(name: str, *, queues: str, concurrency: int) -> list[str]:

@@ -23,9 +23,11 @@ from shared.store import PREFIX
 DRAIN = "pathlight.drain"
 KEEP = "pathlight.keep"
 DELIVER = "pathlight.deliver"
+FETCH = "pathlight.fetch"
 DRAIN_QUEUE = "drain"
 KEEP_QUEUE = "keep"
 DELIVER_QUEUE = "deliver"
+FETCH_QUEUE = "fetch"
 LOOK_SECONDS = 5.0  # between two looks at which pools there are
 RING_SECONDS = 60  # a ring that nobody heard for so long is forgotten
 
@@ -53,6 +55,7 @@ def make_celery(settings: Settings) -> Celery:
             DRAIN: {"queue": drain_queue(settings.pool)},
             KEEP: {"queue": KEEP_QUEUE},
             DELIVER: {"queue": DELIVER_QUEUE},
+            FETCH: {"queue": FETCH_QUEUE},
         },
         task_soft_time_limit=settings.soft_time_limit_seconds,
         task_time_limit=settings.time_limit_seconds,
@@ -116,6 +119,10 @@ class Bell:
     def ring_sender(self) -> None:
         """Ring for whoever sends webhooks."""
         self._send(DELIVER, queue=DELIVER_QUEUE)
+
+    def ring_fetcher(self) -> None:
+        """Ring for whoever fetches models."""
+        self._send(FETCH, queue=FETCH_QUEUE)
 
     def _send(self, task: str, *, queue: str) -> None:
         try:

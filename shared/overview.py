@@ -37,6 +37,7 @@ class Overview:
     workers: int  # heard lately
     keepers: int  # heard lately, that do nothing but keep house
     senders: int  # heard lately, of webhooks
+    fetchers: int  # heard lately, of models
     webhooks: int  # still to be sent
     webhooks_overdue_ms: int  # how long the first of them should have been sent
     blobs: int  # files that a job names
@@ -56,6 +57,7 @@ class Overview:
             workers=int(data["workers"]),
             keepers=int(data["keepers"]),
             senders=int(data["senders"]),
+            fetchers=int(data["fetchers"]),
             webhooks=int(data["webhooks"]),
             webhooks_overdue_ms=int(data["webhooks_overdue_ms"]),
             blobs=int(data["blobs"]),

@@ -18,6 +18,7 @@ from shared.connection import PREFIX as PREFIX
 from shared.connection import Call, Scripts, connect
 from shared.connection import answering as _answering
 from shared.errors import JobConflict, QueueFull, StoreUnavailable, TooManyRequests, UnknownJob
+from shared.fetches import FetchStore
 from shared.ids import new_id
 from shared.jobs import Claim, ImageRecord, Job, JobError, JobOptions, JobStatus, Lane, versions_text
 from shared.keys import KeyRing
@@ -37,11 +38,12 @@ Ring = Callable[[], None]
 
 
 class Role(StrEnum):
-    """What a Celery process does: a worker drains, and may do all the rest as well."""
+    """What a Celery process does: a worker drains, and may do all the rest as well; a fetcher fetches models."""
 
     WORKER = "worker"
     KEEPER = "keeper"
     SENDER = "sender"
+    FETCHER = "fetcher"
 
 
 class Lease(IntEnum):
@@ -96,6 +98,7 @@ class JobStore:
         self.pools = PoolStore(client, settings)
         self._pool = Pool.of(settings).to_json()
         self.webhooks = WebhookSchedule(client, settings)
+        self.fetches = FetchStore(client)
         self._scripts = Scripts(client, (*_NAMES, *_FIGURES))
 
     @classmethod
@@ -374,9 +377,13 @@ class JobStore:
 
     def workers_heard(self) -> int:
         """How many workers were heard lately."""
+        return self.count_heard(Role.WORKER)
+
+    def count_heard(self, role: Role) -> int:
+        """How many processes that do this were heard lately."""
         oldest = self._oldest_heartbeat()
         with _answering():
-            return int(self._redis.zcount(f"{PREFIX}workers", oldest, "+inf"))
+            return int(self._redis.zcount(f"{PREFIX}{role}s", oldest, "+inf"))
 
     def _oldest_heartbeat(self) -> float:
         """Of those that still count; in seconds of Redis's clock, since hosts may disagree."""

@@ -24,7 +24,7 @@ from web.problems import KeyRequired, NotAllowed, wants_page
 HEADER = "X-API-Key"
 OPEN = {"health.healthz", "health.readyz", "pages.static", "sign_in.form", "sign_in.enter"}
 OPERATORS = {"/metrics"}
-FORMS = {"pages", "sign_in"}  # blueprints whose forms bear a token that their views check
+FORMS = {"pages", "guide", "sign_in"}  # blueprints whose forms bear a token that their views check
 SAFE = {"GET", "HEAD", "OPTIONS"}
 
 
@@ -44,6 +44,17 @@ class Caller:
     def viewer(self) -> str | None:
         """Whose jobs this caller may see; None: everybody's."""
         return None if self.key is None or self.key.may(Scope.ADMIN) else self.key.id
+
+    @property
+    def is_operator(self) -> bool:
+        """Whether this caller operates the service: with an admin's key, or from where no key is needed."""
+        return self.key is None or self.key.may(Scope.ADMIN)
+
+
+def require_operator() -> None:
+    """Raises NotAllowed where the caller does not operate the service."""
+    if not caller().is_operator:
+        raise NotAllowed("only whoever operates the service may do this: with a key of the scope admin")
 
 
 def caller() -> Caller:

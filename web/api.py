@@ -16,11 +16,12 @@ from shared.broker import Bell
 from shared.cards import ModelCard
 from shared.drawing import Style
 from shared.errors import JobConflict, PathlightError
+from shared.fetches import Fetch
 from shared.jobs import Job, JobStatus
 from shared.options import TREES
 from shared.settings import Settings
 from shared.store import JobStore, Submission
-from web import access
+from web import access, fetching
 from web import submission as submissions
 from web.artifacts import ASKED, Artifacts
 from web.bundle import bundle
@@ -33,6 +34,7 @@ from web.room import has_room, require_room
 from web.schemas import (
     ArtifactPath,
     DrawingQuery,
+    FetchOut,
     Health,
     JobForm,
     JobOut,
@@ -41,6 +43,7 @@ from web.schemas import (
     JsonSubmission,
     ListQuery,
     ModelList,
+    ModelPath,
 )
 
 log = logging.getLogger(__name__)
@@ -294,7 +297,28 @@ def blueprint(
 
     @api.get("/models", summary="All models, ready or not", responses={"200": ModelList})
     def list_models() -> Response:
-        return jsonify({"models": [model_json(card, settings) for card in registry().cards.values()]})
+        fetches = fetching.under_way(registry(), store=store)
+        cards = registry().cards.values()
+        return jsonify({"models": [model_json(card, settings, fetch=fetches.get(card.name)) for card in cards]})
+
+    @api.post(
+        "/models/<name>/fetch",
+        summary="Fetch an upstream model in the background",
+        description="For whoever operates the service: from its own machine where no key is needed, else with a key of "
+        "the scope admin. Whoever asks while the model is being fetched joins in. `GET /api/v1/models` tells how far it "
+        "is.",
+        responses={
+            "202": FetchOut,
+            **problems_of(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.SERVICE_UNAVAILABLE),
+        },
+    )
+    def fetch_model(path: ModelPath) -> Response:
+        fetch = fetching.begin(path.name, registry(), store=store, bell=bell)
+        response = jsonify(fetch.to_dict())
+        response.status_code = HTTPStatus.ACCEPTED
+        response.headers["Location"] = url_for("api.list_models")
+        response.headers["Retry-After"] = "1"
+        return response
 
     return api
 
@@ -336,7 +360,7 @@ def unready(settings: Settings, *, store: JobStore, blobs: BlobStore) -> str | N
     return None
 
 
-def model_json(card: ModelCard, settings: Settings) -> dict[str, Any]:
+def model_json(card: ModelCard, settings: Settings, *, fetch: Fetch | None) -> dict[str, Any]:
     """One model of the list, with what it can do. `reason` says why it is not ready, or else what it cannot do."""
     return {
         "name": card.name,
@@ -353,4 +377,5 @@ def model_json(card: ModelCard, settings: Settings) -> dict[str, Any]:
         "tree_supervised": card.tree_supervised,
         "weights_sha256": card.weights.sha256,
         "facts": dict(card.facts),
+        "fetch": fetch.to_dict() if fetch else None,
     }

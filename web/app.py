@@ -85,7 +85,7 @@ def create_app(settings: Settings, *, store: JobStore, blobs: BlobStore, bell: B
     app.register_api(metrics.blueprint(figures))
     app.register_blueprint(pages.blueprint(settings, **parts))  # type: ignore[arg-type]
     app.register_blueprint(sign_in.blueprint(settings, store.keys))
-    app.register_blueprint(guide.blueprint(settings, registry=snapshot))
+    app.register_blueprint(guide.blueprint(settings, store=store, bell=bell, registry=snapshot))
     problems.register(app)
 
     @app.get("/api/v1/docs", doc_ui=False)

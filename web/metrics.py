@@ -166,7 +166,8 @@ def _jobs(told: Overview) -> Iterator[Metric]:
 
 
 def _workers(told: Overview) -> Iterator[Metric]:
-    heard = {("worker",): told.workers, ("keeper",): told.keepers, ("sender",): told.senders}
+    roles = {"worker": told.workers, "keeper": told.keepers, "sender": told.senders, "fetcher": told.fetchers}
+    heard = {(role,): count for role, count in roles.items()}
     yield _gauges("processes", "Celery processes heard lately; a worker may keep house as well", ["role"], heard)
     yield _gauge("webhooks", "Ended jobs that an address is still to be told of", told.webhooks)
     late = told.webhooks_overdue_ms / _PER_SECOND

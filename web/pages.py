@@ -138,7 +138,7 @@ def blueprint(
     @pages.post("/jobs/<job_id>/again")
     def ask_again(job_id: str) -> WerkzeugResponse:
         """Another question about the picture of a job."""
-        _must_be_genuine(request)
+        must_be_genuine(request)
         found = jobs.get(job_id)
         asked = follow_up.read(request, found, jobs=jobs)
         data = jobs.picture(found)
@@ -158,7 +158,7 @@ def blueprint(
 
     @pages.post("/jobs/<job_id>/cancel")
     def cancel(job_id: str) -> WerkzeugResponse:
-        _must_be_genuine(request)
+        must_be_genuine(request)
         jobs.get(job_id)
         with suppress(JobConflict):  # it ended meanwhile: its page says how
             store.cancel(job_id)
@@ -211,7 +211,8 @@ def _read_pictures(request: Request) -> Iterator[tuple[bytes, str]]:
         yield file.read(), file.filename or ""
 
 
-def _must_be_genuine(request: Request) -> None:
+def must_be_genuine(request: Request) -> None:
+    """Raises NotAllowed where a form was not sent by a page of ours."""
     if not csrf.is_genuine(request):
         raise NotAllowed(_("this page was opened too long ago or elsewhere; load it again and try once more"))
 

@@ -70,6 +70,12 @@ class ReportUnderWay(PathlightError):
     code = "report_under_way"
 
 
+class NoFetcher(PathlightError):
+    """No process of this service fetches models; names the command that does."""
+
+    code = "no_fetcher"
+
+
 _STATUS: tuple[tuple[type[PathlightError], HTTPStatus], ...] = (
     (UnsupportedImage, HTTPStatus.UNSUPPORTED_MEDIA_TYPE),
     (ImageTooLarge, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
@@ -86,6 +92,7 @@ _STATUS: tuple[tuple[type[PathlightError], HTTPStatus], ...] = (
     (StorageFailed, HTTPStatus.SERVICE_UNAVAILABLE),
     (TooManyStreams, HTTPStatus.SERVICE_UNAVAILABLE),
     (ReportUnderWay, HTTPStatus.SERVICE_UNAVAILABLE),
+    (NoFetcher, HTTPStatus.SERVICE_UNAVAILABLE),
     (Gone, HTTPStatus.GONE),
     (KeyRequired, HTTPStatus.UNAUTHORIZED),
     (NotAllowed, HTTPStatus.FORBIDDEN),

@@ -375,6 +375,19 @@ class MemberPageOut(BaseModel):
     next: str | None = Field(description="Address of the page that follows; null at the end.")
 
 
+class FetchOut(BaseModel):
+    """A fetch of an upstream model: bytes received, bytes in all where upstream says so, and why it failed."""
+
+    state: Literal["waiting", "running", "done", "failed"]
+    done: int
+    total: int | None
+    error: str | None
+
+
+class ModelPath(BaseModel):
+    name: str
+
+
 class ModelOut(BaseModel):
     name: str
     title: str
@@ -390,6 +403,9 @@ class ModelOut(BaseModel):
     tree_supervised: bool
     weights_sha256: str
     facts: dict[str, Any]
+    fetch: FetchOut | None = Field(
+        description="How far the last fetch of a model is that is not ready; told to whoever operates the service."
+    )
 
 
 class ModelList(BaseModel):

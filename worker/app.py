@@ -11,7 +11,7 @@ from celery import bootsteps, signals
 from celery.beat import EmbeddedService
 
 from shared import logs
-from shared.broker import DELIVER, DELIVER_QUEUE, DRAIN, DRAIN_QUEUE, KEEP, drain_queue, make_celery
+from shared.broker import DELIVER, DELIVER_QUEUE, DRAIN, DRAIN_QUEUE, FETCH_QUEUE, KEEP, drain_queue, make_celery
 from shared.errors import InvalidSetting, StoreUnavailable
 from shared.pools import Pool
 from shared.settings import Settings
@@ -46,11 +46,11 @@ class Heartbeat(bootsteps.StartStopStep):  # type: ignore[misc]
         self._new_clock: Any = None
 
     def start(self, parent: Any) -> None:
-        role = _role(parent.app.amqp.queues.consume_from)
+        roles = _roles(parent.app.amqp.queues.consume_from)
         self._watchdog.start()
         signals.worker_shutting_down.connect(self._shutting_down)
-        self._beat(parent, role)
-        self._timer = parent.timer.call_repeatedly(HEARTBEAT_SECONDS, self._beat, (parent, role))
+        self._beat(parent, roles)
+        self._timer = parent.timer.call_repeatedly(HEARTBEAT_SECONDS, self._beat, (parent, roles))
 
     def terminate(self, parent: Any) -> None:
         self.stop(parent)
@@ -68,12 +68,13 @@ class Heartbeat(bootsteps.StartStopStep):  # type: ignore[misc]
     def _shutting_down(self, **_: Any) -> None:
         self._watchdog.stop()
 
-    def _beat(self, parent: Any, role: Role) -> None:
+    def _beat(self, parent: Any, roles: Collection[Role]) -> None:
         self._watchdog.feed()
         self._keep_clock(parent)
         try:
-            self._store.heartbeat(parent.hostname, role=role)
-            if role is Role.WORKER:
+            for role in roles:
+                self._store.heartbeat(parent.hostname, role=role)
+            if Role.WORKER in roles:
                 self._store.pools.announce(parent.hostname, Pool.of(settings))
         except StoreUnavailable as error:
             log.warning("the store does not hear this worker: %s", error)
@@ -90,15 +91,18 @@ class Heartbeat(bootsteps.StartStopStep):  # type: ignore[misc]
         self._new_clock.start()
 
 
-def _role(queues: Collection[str]) -> Role:
+def _roles(queues: Collection[str]) -> list[Role]:
     """What a process with these queues does. Raises InvalidSetting where it would hear another pool's doorbells."""
     own = drain_queue(settings.pool)
     others = [name for name in queues if name.partition(".")[0] == DRAIN_QUEUE and name != own]
     if others:
         raise InvalidSetting(f"PATHLIGHT_POOL={settings.pool!r} goes with --queues {own}, not with {', '.join(others)}")
+    fetcher = [Role.FETCHER] if FETCH_QUEUE in queues else []
     if own in queues:
-        return Role.WORKER
-    return Role.SENDER if DELIVER_QUEUE in queues else Role.KEEPER
+        return [Role.WORKER, *fetcher]
+    if DELIVER_QUEUE in queues:
+        return [Role.SENDER, *fetcher]
+    return fetcher or [Role.KEEPER]
 
 
 app.steps["worker"].add(Heartbeat)

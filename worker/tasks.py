@@ -1,4 +1,4 @@
-"""The Celery tasks: `drain` and `deliver` are what doorbells start, `keep` what the clock starts. All are thin.
+"""The Celery tasks: doorbells start `drain`, `deliver` and `fetch`, the clock starts `keep`. All are thin.
 
 The parent process never loads torch; each pool child builds what it needs on its first task.
 """
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from celery import Celery
 
-from shared.broker import DELIVER, DRAIN, KEEP, Bell
+from shared.broker import DELIVER, DRAIN, FETCH, KEEP, Bell
 from shared.bucket import blob_store
 from shared.errors import PathlightError
 from shared.images import Photo
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 
 log = logging.getLogger(__name__)
+
+FETCH_SECONDS = 6 * 3600  # of one run of fetches; a host that is silent is given up much sooner
 
 
 def register(app: Celery, settings: Settings) -> None:
@@ -61,6 +63,12 @@ def register(app: Celery, settings: Settings) -> None:
     @app.task(name=KEEP)  # type: ignore[untyped-decorator]
     def keep() -> None:
         keeper().run()
+
+    @app.task(name=FETCH, soft_time_limit=FETCH_SECONDS, time_limit=FETCH_SECONDS + 60)  # type: ignore[untyped-decorator]
+    def fetch() -> None:
+        from worker.fetcher import Fetcher
+
+        Fetcher(store().fetches, settings).run()
 
     @app.task(name=DELIVER)  # type: ignore[untyped-decorator]
     def deliver() -> None:

@@ -26,6 +26,7 @@ return cjson.encode({
   workers = redis.call('ZCOUNT', key('workers'), heard, '+inf'),
   keepers = redis.call('ZCOUNT', key('keepers'), heard, '+inf'),
   senders = redis.call('ZCOUNT', key('senders'), heard, '+inf'),
+  fetchers = redis.call('ZCOUNT', key('fetchers'), heard, '+inf'),
   webhooks = redis.call('ZCARD', key('webhooks')),
   webhooks_overdue_ms = math.max(0, now - tonumber(due)),
   blobs = redis.call('HLEN', key('blobs')),

@@ -58,7 +58,8 @@ def test_a_model_that_arrives_changes_and_goes_is_seen_and_a_snapshot_stays_what
     add(settings, "second")
     second = registry.current()
     assert (first.get("pets").title, second.get("pets").title) == ("first", "second")
-    assert first.get("pets").hierarchy is not None and first.get("pets").hierarchy.origin == "first"
+    tree = first.get("pets").hierarchy
+    assert tree is not None and tree.origin == "first", "read when it is asked for, after it was replaced"
     withdraw(settings.own_models, "pets")
     assert "pets" not in registry.current().cards
 
