@@ -305,8 +305,7 @@ def blueprint(
         "/models/<name>/fetch",
         summary="Fetch an upstream model in the background",
         description="For whoever operates the service: from its own machine where no key is needed, else with a key of "
-        "the scope admin. Whoever asks while the model is being fetched joins in. `GET /api/v1/models` tells how far it "
-        "is.",
+        "the scope admin. Whoever asks during a fetch joins in. `GET /api/v1/models` says how far it is.",
         responses={
             "202": FetchOut,
             **problems_of(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.SERVICE_UNAVAILABLE),

@@ -141,7 +141,7 @@ def test_bad_input_gets_its_documented_answer_and_the_worker_lives(
     shared_service: Service, photos: dict[str, Image.Image]
 ) -> None:
     jpeg = encoded(photos["chelsea"], "JPEG")
-    before = shared_service.pid_of("worker.app")
+    before = shared_service.pid_of("worker-")
     truncated = answer(shared_service, jpeg[: len(jpeg) // 2])
     assert truncated["status"] == "failed"
     assert truncated["error"]["code"] == "invalid_image"
@@ -157,7 +157,7 @@ def test_bad_input_gets_its_documented_answer_and_the_worker_lives(
         assert response.status_code == status, response.text
         assert response.headers["Content-Type"] == "application/problem+json"
     assert shared_service.client.get(f"{JOBS}/unknown").status_code == 404
-    assert shared_service.pid_of("worker.app") == before
+    assert shared_service.pid_of("worker-") == before
     assert answer(shared_service, jpeg)["status"] == "succeeded"
 
 
@@ -227,14 +227,14 @@ def stopped(group: int) -> Iterator[None]:
 @pytest.mark.parametrize(
     "strike",
     [
-        pytest.param(lambda service: service.kill_group("worker.app"), id="the worker is killed"),
+        pytest.param(lambda service: service.kill_group("worker-"), id="the worker is killed"),
         pytest.param(lambda service: service.kill_group("redis-server"), id="Redis is killed"),
         pytest.param(lambda service: os.kill(service.pid_of("redis-server"), signal.SIGTERM), id="Redis is restarted"),
     ],
 )
 def test_forty_jobs_all_succeed_once_when(strike: Callable[[Service], None], service: Service, tmp_path: Path) -> None:
     store = JobStore.connect(Settings(home=tmp_path / "home"))
-    with stopped(service.pid_of("worker.app")):
+    with stopped(service.pid_of("worker-")):
         ids = [submit(service, data).json()["id"] for data in many_pictures(40)]
     wait_for(lambda: store.counts().get("succeeded", 0) > 0, seconds=60, pause=0.005)
     assert store.counts()["succeeded"] < 40, "the strike must come in the middle"
@@ -253,7 +253,7 @@ def test_ctrl_c_ends_everything_within_ten_seconds_and_nothing_is_lost(tmp_path:
     home = tmp_path / "home"
     first = start(home, tmp_path / "log1")
     ids = [submit(first, data).json()["id"] for data in many_pictures(20)]
-    group = [first.pid_of(words) for words in ("redis-server", "worker.app", "web.app")]
+    group = [first.pid_of(words) for words in ("redis-server", "worker-", "fetcher-", "web.app")]
     began = time.monotonic()
     first.stop()
     assert time.monotonic() - began < 10

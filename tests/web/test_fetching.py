@@ -1,4 +1,4 @@
-"""The button that fetches a model: for whoever operates the service, with progress, and one sentence where it failed."""
+"""The button that fetches a model: for whoever operates the service, with progress, and a sentence where it failed."""
 
 from __future__ import annotations
 
