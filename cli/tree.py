@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from contextlib import nullcontext
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from rich.console import Console
 
 from shared.cards import ModelCard, Registry
-from shared.errors import InvalidHierarchy, InvalidOption
+from shared.errors import InvalidHierarchy, InvalidOption, StorageFailed
 from shared.hierarchy import Hierarchy
 from shared.settings import Settings
+from shared.versions import CARD, TREE, changing, put
 
 KINDS = ("induced", "wordnet")
 SUPERVISED = "was trained on another tree: its soft and hard decisions need that one, marginal works with any"
@@ -46,10 +50,28 @@ def build_tree(
             tree = induced_tree(card, normalise=normalise is not False, dictionary=dictionary, labels=old)
         else:
             tree = wordnet_tree(card, dictionary=dictionary)
-        path = write_tree(tree, card.folder)
+        path = write_tree(tree, card.folder) if card.declared is None else _put_version(tree, card, settings)
     console.print(f"{path}: {tree.origin}\n{describe(tree)}", soft_wrap=True)
     if card.tree_supervised:
         console.print(f"{name} {SUPERVISED}", soft_wrap=True)
+
+
+def _put_version(tree: Hierarchy, card: ModelCard, settings: Settings) -> Path:
+    """Make the tree, with all else of a model of one's own, a version of the model: a running service takes it whole,
+    and answers what it accepted before as it would have."""
+    from training.trees.tree_file import write_tree
+
+    assert card.declared is not None
+    try:
+        with TemporaryDirectory(prefix=".tree-", dir=settings.home) as staging, changing(settings.registry):
+            folder = Path(staging) / card.name
+            folder.mkdir()
+            shutil.copy(card.folder / CARD, folder)
+            os.link(card.weights_path, folder / card.weights_path.name)
+            write_tree(tree, folder)
+            return put(folder, settings.registry / card.name, card.declared) / TREE
+    except OSError as error:
+        raise StorageFailed(f"{settings.registry / card.name} cannot be written: {error.strerror}") from error
 
 
 def _stored(card: ModelCard) -> Hierarchy | None:

@@ -25,9 +25,9 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from cli import embedded
-from cli.run import web_command
+from cli.run import fetcher_command, web_command
 from shared.blobs import BlobStore
-from shared.broker import DELIVER_QUEUE, DRAIN_QUEUE, KEEP_QUEUE, Bell, make_celery
+from shared.broker import DELIVER_QUEUE, DRAIN_QUEUE, FETCH_QUEUE, KEEP_QUEUE, Bell, make_celery
 from shared.cards import Registry
 from shared.jobs import ImageRecord, JobOptions, JobStatus
 from shared.settings import REPOSITORY, Settings
@@ -36,7 +36,7 @@ from tests.conftest import wait_for
 from web.app import create_app
 
 PASSWORD = "0123456789abcdef"
-APPS = ("web", "worker", "keeper", "sender")
+APPS = ("web", "worker", "keeper", "sender", "fetcher")
 SERVICES = ("redis", *APPS)
 OURS = (
     Settings(
@@ -239,17 +239,18 @@ def test_the_web_server_runs_as_pathlight_run_starts_it_but_is_reached_from_outs
 def test_the_commands_name_what_the_code_has(services: dict[str, Any]) -> None:
     module, _, factory = services["web"]["command"][-1].partition(":")
     assert callable(getattr(importlib.import_module(module), factory.removesuffix("()")))
-    for name in ("worker", "keeper", "sender"):
+    for name in ("worker", "keeper", "sender", "fetcher"):
         assert isinstance(importlib.import_module(option(services[name]["command"], "--app")).app, Celery)
 
 
-def test_worker_keeper_and_sender_each_serve_one_queue_and_the_clock_ticks_in_the_keeper_alone(
+def test_worker_keeper_sender_and_fetcher_each_serve_one_queue_and_the_clock_ticks_in_the_keeper_alone(
     services: dict[str, Any],
 ) -> None:
-    worker, keeper, sender = (services[name]["command"] for name in ("worker", "keeper", "sender"))
-    queues = [option(command, "--queues") for command in (worker, keeper, sender)]
-    assert queues == [DRAIN_QUEUE, KEEP_QUEUE, DELIVER_QUEUE]
-    assert "--beat" in keeper and "--beat" not in worker + sender
+    worker, keeper, sender, fetcher = (services[name]["command"] for name in APPS[1:])
+    queues = [option(command, "--queues") for command in (worker, keeper, sender, fetcher)]
+    assert queues == [DRAIN_QUEUE, KEEP_QUEUE, DELIVER_QUEUE, FETCH_QUEUE]
+    assert "--beat" in keeper and "--beat" not in worker + sender + fetcher
+    assert option(fetcher, "--max-tasks-per-child") == option(fetcher_command(), "--max-tasks-per-child")
     assert option(keeper, "--concurrency") == "1" and "scale" not in services["keeper"]
     assert "--concurrency" not in worker, "the setting decides"
 
@@ -392,13 +393,14 @@ def test_only_the_web_server_is_reached_from_outside_and_only_by_this_machine(se
     assert all(port.startswith("127.0.0.1:") for port in services["web"]["ports"])
     networks = compose(PATHLIGHT_REDIS_PASSWORD=PASSWORD)["networks"]
     assert networks["private"]["internal"] is True
-    beside = {"web": ["front"], "sender": ["out"]}
+    beside = {"web": ["front"], "sender": ["out"], "fetcher": ["out"]}
     for name in SERVICES:
         assert services[name]["networks"] == ["private", *beside.get(name, [])]
 
 
-def test_webhooks_are_sent_only_where_the_operator_wants_them(services: dict[str, Any]) -> None:
-    assert {name for name in SERVICES if "profiles" in services[name]} == {"sender"}
+def test_webhooks_are_sent_and_models_fetched_only_where_the_operator_wants_them(services: dict[str, Any]) -> None:
+    profiles = {name: services[name]["profiles"] for name in SERVICES if "profiles" in services[name]}
+    assert profiles == {"sender": ["webhooks"], "fetcher": ["fetch"]}
     assert not Settings.load({key: str(value) for key, value in services["web"]["environment"].items()}).webhook_secret
 
 
@@ -408,9 +410,9 @@ def test_workers_can_be_multiplied(services: dict[str, Any]) -> None:
     assert option(worker["command"], "--hostname").endswith("@%h"), "each is heard under a name of its own"
 
 
-def test_web_worker_keeper_and_sender_share_the_volume_where_their_settings_look(services: dict[str, Any]) -> None:
+def test_all_but_redis_share_the_volume_where_their_settings_look(services: dict[str, Any]) -> None:
     mounts = {name: services[name]["volumes"] for name in SERVICES}
-    assert mounts["web"] == mounts["worker"] == mounts["keeper"] == mounts["sender"] != mounts["redis"]
+    assert all(mounts[name] == mounts["web"] != mounts["redis"] for name in APPS)
     (mount,) = mounts["web"]
     volume, _, target = mount.partition(":")
     assert compose(PATHLIGHT_REDIS_PASSWORD=PASSWORD)["volumes"].keys() == {volume, "redis"}

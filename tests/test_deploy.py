@@ -28,7 +28,7 @@ from tests.test_compose import OURS, PASSWORD, PROJECT, compose, final_stage
 from web.app import create_app
 
 BASE, S3 = REPOSITORY / "deploy" / "base", REPOSITORY / "deploy" / "s3"
-APPS = ("web", "worker", "keeper", "sender")
+APPS = ("web", "worker", "keeper", "sender", "fetcher")
 SERVICES = ("redis", *APPS)
 RELEASES = ("1.30.0", "1.37.0")  # of Kubernetes, whose schemas the manifests keep to
 UNITS = {"Mi": 2**20, "Gi": 2**30}
@@ -153,6 +153,7 @@ def test_who_must_be_alone_is_alone_and_webhooks_are_sent_only_where_the_operato
     assert (made["keeper"]["spec"]["replicas"], made["keeper"]["spec"]["strategy"]) == (1, {"type": "Recreate"})
     assert named("StatefulSet")["redis"]["spec"]["replicas"] == 1
     assert made["sender"]["spec"]["replicas"] == 0 and not settings_of("sender").webhook_secret
+    assert made["fetcher"]["spec"]["replicas"] == 0
 
 
 # -- autoscaling -------------------------------------------------------------------------------------------------------
@@ -295,12 +296,13 @@ def test_only_redis_is_reached_by_ours_and_only_the_web_server_by_others() -> No
     assert {port["port"] for port in (*to_redis["ports"], *to_names["ports"])} == {6379, 53}
 
 
-def test_only_the_sender_reaches_the_internet_and_no_private_network() -> None:
+@pytest.mark.parametrize("who", ["sender", "fetcher"])
+def test_only_sender_and_fetcher_reach_the_internet_and_no_private_network(who: str) -> None:
     policies = {name: one["spec"] for name, one in named("NetworkPolicy").items() if "egress" in one["spec"]}
-    assert policies.keys() == {"pathlight", "sender"}
-    assert [name for name, pod in pods().items() if chosen(pod, policies["sender"]["podSelector"])] == ["sender"]
-    (out,) = policies["sender"]["egress"]
-    assert {port["port"] for port in out["ports"]} == settings_of("sender").allowed_ports
+    assert policies.keys() == {"pathlight", "sender", "fetcher"}
+    assert [name for name, pod in pods().items() if chosen(pod, policies[who]["podSelector"])] == [who]
+    (out,) = policies[who]["egress"]
+    assert {port["port"] for port in out["ports"]} == settings_of(who).allowed_ports
     blocks = [place["ipBlock"] for place in out["to"]]
     reached = {
         address

@@ -8,7 +8,10 @@ from __future__ import annotations
 import json
 import logging
 import re
+import shutil
+import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -22,6 +25,9 @@ from worker.weights import hash_pins, matches, read_state, sha256_of
 LARGEST_BYTES = 1024**3
 TIMEOUT = httpx.Timeout(30.0, connect=10.0)  # seconds without an answer, not for the whole transfer
 
+ABANDONED_SECONDS = 3600.0  # without a byte, after which a fetch is not under way any more
+_STAGED = ".fetch-"
+
 Progress = Callable[[int, int | None], None]  # bytes received, bytes in all where the server says so
 
 logger = logging.getLogger(__name__)
@@ -33,7 +39,8 @@ def fetch(card: ModelCard, cache: Path, *, progress: Progress) -> Path:
     url = _checked_url(card)
     try:
         cache.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(prefix=".fetch-", dir=cache) as folder:
+        _remove_abandoned(cache)
+        with TemporaryDirectory(prefix=_STAGED, dir=cache) as folder:
             staged = Path(folder) / card.weights.file
             digest = _hash_of_good(target, card=card)
             if digest is None:
@@ -45,6 +52,15 @@ def fetch(card: ModelCard, cache: Path, *, progress: Progress) -> Path:
     except OSError as error:
         raise FetchFailed(f"{target.parent} cannot be written: {error.strerror}") from error
     return target
+
+
+def _remove_abandoned(cache: Path) -> None:
+    """What fetches left behind whose process was killed."""
+    for folder in cache.glob(f"{_STAGED}*"):
+        with suppress(OSError):  # it is gone by now
+            newest = max(path.stat().st_mtime for path in (folder, *folder.iterdir()))
+            if newest < time.time() - ABANDONED_SECONDS:
+                shutil.rmtree(folder)
 
 
 def _hash_of_good(path: Path, *, card: ModelCard) -> str | None:

@@ -12,10 +12,14 @@ import pytest
 from click.testing import CliRunner, Result
 
 from cli.main import main
-from shared.cards import ModelCard
+from cli.tree import _put_version
+from shared.cards import ModelCard, Registry
 from shared.hierarchy import Hierarchy
-from shared.settings import REPOSITORY
+from shared.registry import LiveRegistry
+from shared.retired import sweep
+from shared.settings import REPOSITORY, Settings
 from tests.documented import commands_of
+from tests.shared.test_registry import add, tree_of
 from tests.training.trees.nouns import needs_wordnet
 from training.trees.induced_tree import Leaf, induced_hierarchy
 from training.trees.model_tree import head_rows
@@ -196,3 +200,16 @@ def test_the_command_teaches_itself() -> None:
     shown = CliRunner(env={"COLUMNS": "100"}).invoke(main, ["tree", "build", "--help"]).output
     for word in ("Ward clustering", "hierarchy.json", "--kind [induced|wordnet]", "--normalise / --raw", "--force"):
         assert word in shown
+
+
+def test_a_tree_for_a_model_of_ones_own_makes_a_version_and_leaves_the_one_before_as_it_was(settings: Settings) -> None:
+    with_tree = add(settings, "mine")
+    before = Registry.load(settings).ready("pets")
+    other = Hierarchy.from_dict(tree_of("another"))
+    path = _put_version(other, before, settings)
+    after = Registry.load(settings).ready("pets")
+    assert path == after.folder / "hierarchy.json" and after.folder != before.folder
+    assert after.hierarchy is not None and after.hierarchy.origin == "another" and after.title == before.title == "mine"
+    assert LiveRegistry(settings).of_version("pets", with_tree).folder == before.folder
+    sweep(settings, set, older_than=-1)
+    assert after.weights_path.read_text("utf-8") == "mine", "the two shared its bytes"

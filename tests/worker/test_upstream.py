@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import os
 import re
 import socket
 import time
@@ -426,6 +427,19 @@ def test_an_interrupted_fetch_leaves_nothing_behind(server: Upstream, cache: Pat
     with pytest.raises(KeyboardInterrupt):
         upstream.fetch(card_for(content, cache, url=server.url()), cache, progress=interrupt)
     assert left_in(cache) == []
+
+
+def test_what_a_killed_fetch_left_behind_is_removed_by_the_next_one(server: Upstream, cache: Path) -> None:
+    content = serve(server, saved(PLAIN))
+    card = card_for(content, cache, url=server.url())
+    old, under_way = cache / ".fetch-old", cache / ".fetch-now"
+    for folder in (old, under_way):
+        folder.mkdir(parents=True)
+        (folder / "w.pth").write_bytes(b"half")
+    for path in (old, old / "w.pth", under_way):
+        os.utime(path, (1, 1))
+    upstream.fetch(card, cache, progress=quiet)
+    assert not old.exists() and under_way.exists()
 
 
 def test_a_cache_that_cannot_be_written_is_a_plain_sentence(server: Upstream, cache: Path) -> None:

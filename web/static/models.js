@@ -8,6 +8,7 @@ async function look() {
   const response = await fetch(location.href, { cache: "no-store" });
   if (!response.ok) return;
   const page = new DOMParser().parseFromString(await response.text(), "text/html");
+  if (!page.querySelector("section.card")) location.reload(); // the session has ended
   for (const old of document.querySelectorAll("section.card")) {
     const next = page.getElementById(old.id);
     if (next && old.innerHTML !== next.innerHTML) old.replaceWith(document.importNode(next, true));

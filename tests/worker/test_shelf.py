@@ -1,0 +1,103 @@
+"""The models of a worker process: each version loaded once, jobs answered by theirs, and none kept for ever."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from shared.cards import ModelCard
+from shared.declarations import Declaration
+from shared.errors import InvalidOption, ModelUnavailable
+from shared.images import Photo
+from shared.jobs import JobOptions
+from shared.registry import LiveRegistry
+from shared.settings import Settings
+from worker import shelf as shelf_module
+from worker.admission import admit, dismiss
+from worker.answers import Asked, answer
+from worker.architectures import build
+from worker.shelf import Shelf
+
+NAMES = ["cat", "dog", "owl"]
+PETS = JobOptions(("pets",))
+
+
+@pytest.fixture
+def add(settings: Settings, tmp_path: Path) -> Callable[[int], ModelCard]:
+    """Adds `pets` with weights by which it says the class of this index, whatever it sees."""
+    torch.manual_seed(0)
+    state = build("timm/test_resnet", len(NAMES)).state_dict()
+
+    def take_on(index: int) -> ModelCard:
+        torch.save(state | {"fc.bias": 100 * torch.eye(3)[index]}, tmp_path / "w.pth")
+        entry = {"architecture": "timm/test_resnet", "weights": "w.pth", "classes": NAMES, "size": 64}
+        return admit(Declaration("pets", entry, tmp_path), settings, say=lambda what: None)
+
+    return take_on
+
+
+@pytest.fixture
+def photo() -> Photo:
+    return Photo.whole(Image.new("RGB", (64, 64), "teal"))
+
+
+def said(shelf: Shelf, *asked: Asked) -> list[tuple[str, str]]:
+    """What each answer is, and the version that its result names."""
+    documents = [result.document for result in answer(shelf, asked)]
+    return [
+        (one["explanations"][0]["prediction"]["name"], one["provenance"]["models"]["pets"]["version"])
+        for one in documents
+    ]
+
+
+def test_each_job_of_a_batch_is_answered_by_the_version_that_it_names(
+    settings: Settings, add: Callable[[int], ModelCard], photo: Photo
+) -> None:
+    versions = [add(index).fingerprint for index in range(3)]
+    shelf = Shelf(LiveRegistry(settings, look_seconds=0))
+    asked = [Asked(photo, PETS, {"pets": version}) for version in versions]
+    found = said(shelf, *asked, Asked(photo, PETS))
+    assert found == list(zip([*NAMES, "owl"], [*versions, versions[2]], strict=True))
+
+
+def test_a_job_that_names_no_version_is_answered_by_the_current_one_as_soon_as_it_is_there(
+    settings: Settings, add: Callable[[int], ModelCard], photo: Photo
+) -> None:
+    shelf = Shelf(LiveRegistry(settings, look_seconds=0))
+    with pytest.raises(InvalidOption, match="'pets' is not a model"):
+        said(shelf, Asked(photo, PETS))
+    for index in (1, 0):
+        version = add(index).fingerprint
+        assert said(shelf, Asked(photo, PETS)) == [(NAMES[index], version)]
+
+
+def test_a_removed_model_answers_what_was_accepted_and_nothing_else(
+    settings: Settings, add: Callable[[int], ModelCard], photo: Photo
+) -> None:
+    version = add(1).fingerprint
+    shelf = Shelf(LiveRegistry(settings, look_seconds=0))
+    dismiss("pets", settings)
+    assert said(shelf, Asked(photo, PETS, {"pets": version})) == [("dog", version)]
+    with pytest.raises((InvalidOption, ModelUnavailable)):
+        said(shelf, Asked(photo, PETS))
+
+
+def test_a_version_is_loaded_once_and_dropped_when_it_was_replaced_and_nobody_asks_for_it(
+    settings: Settings, add: Callable[[int], ModelCard], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = add(0)
+    shelf = Shelf(LiveRegistry(settings, look_seconds=0))
+    model = shelf.load(old)
+    assert shelf.load(old) is model is shelf.get("pets")
+    shelf.drop_retired()
+    assert shelf.load(old) is model, "it counts"
+    new = shelf.load(add(1))
+    shelf.drop_retired()
+    assert shelf.load(old) is model, "it was asked for a moment ago"
+    monkeypatch.setattr(shelf_module, "IDLE_SECONDS", -1)
+    shelf.drop_retired()
+    assert shelf.get("pets") is new and shelf.load(old) is not model
