@@ -22,13 +22,13 @@ Call = tuple[str, Sequence[object]]
 """A script's name and its arguments."""
 
 
-def connect(settings: Settings) -> redis.Redis:
-    """A client that fails fast. It connects when it is first asked something."""
+def connect(settings: Settings, *, seconds: float = 5) -> redis.Redis:
+    """A client that fails fast: after so many seconds. It connects when it is first asked something."""
     return redis.Redis.from_url(
         settings.store_url,
         decode_responses=True,
-        socket_timeout=5,
-        socket_connect_timeout=5,
+        socket_timeout=seconds,
+        socket_connect_timeout=seconds,
         # A closed connection is opened again; a silent server is not asked again, which would only add up timeouts.
         retry=Retry(ExponentialBackoff(cap=0.2, base=0.02), 2, supported_errors=(redis.ConnectionError,)),
         health_check_interval=25,

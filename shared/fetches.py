@@ -14,9 +14,11 @@ from typing import Any
 
 import redis
 
-from shared.connection import Scripts
+from shared.connection import Scripts, connect
+from shared.settings import Settings
 
-_NAMES = ("fetch_begin", "fetch_claim", "fetch_report", "fetch_look")
+_NAMES = ("fetch_begin", "fetch_claim", "fetch_report")
+LOOK_SECONDS = 0.5  # for which Redis is waited for
 LEASE_SECONDS = 30.0  # without a report; to the first one, for a process that is still at another fetch, WAIT_SECONDS
 WAIT_SECONDS = 1800.0
 KEPT_SECONDS = 3600.0
@@ -49,8 +51,9 @@ class Fetch:
 class FetchStore:
     """Fetches by the names of their models. Every method raises StoreUnavailable where Redis does not answer."""
 
-    def __init__(self, client: redis.Redis) -> None:
+    def __init__(self, client: redis.Redis, settings: Settings) -> None:
         self._scripts = Scripts(client, _NAMES)
+        self._looking = Scripts(connect(settings, seconds=LOOK_SECONDS), ("fetch_look",))
 
     def begin(self, name: str) -> bool:
         """Have a model fetched. False where it is waited for or under way already: whoever asked again joins in."""
@@ -67,10 +70,11 @@ class FetchStore:
         return bool(self._scripts.call("fetch_report", name, claim_id, *said, *_TIMES))
 
     def look(self, names: Sequence[str]) -> dict[str, Fetch]:
-        """The fetches there are of these models."""
+        """The fetches there are of these models. Does not wait long: pages tell of them that need Redis for nothing
+        else."""
         if not names:
             return {}
-        texts = self._scripts.call("fetch_look", *_TIMES, *names)
+        texts = self._looking.call("fetch_look", *_TIMES, *names)
         return {name: _fetch(json.loads(text)) for name, text in zip(names, texts, strict=True) if text}
 
 

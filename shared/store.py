@@ -98,7 +98,7 @@ class JobStore:
         self.pools = PoolStore(client, settings)
         self._pool = Pool.of(settings).to_json()
         self.webhooks = WebhookSchedule(client, settings)
-        self.fetches = FetchStore(client)
+        self.fetches = FetchStore(client, settings)
         self._scripts = Scripts(client, (*_NAMES, *_FIGURES))
 
     @classmethod

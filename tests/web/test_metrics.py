@@ -171,7 +171,7 @@ def test_labels_take_few_values(client: FlaskClient, store: JobStore, settings: 
         "queue": {"drain"},
         "status": {*JobStatus, *map(str, range(200, 600))},
         "code": {"", *ERROR_CODES},
-        "role": {"worker", "keeper", "sender"},
+        "role": {"worker", "keeper", "sender", "fetcher"},
         "reason": {"shutdown", "trouble"},
         "default": {"yes", "no"},
         "method": {*traffic.METHODS, "other"},
