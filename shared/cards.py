@@ -146,7 +146,7 @@ class ModelCard:
             self.name,
             weights,
             _said(self.folder / CARD),
-            tree.read_text("utf-8") if tree.exists() else "",
+            tree.read_text("utf-8", "replace") if tree.exists() else "",
             *self.classes,
         ]
         return hashlib.sha256("\0".join(said).encode()).hexdigest()

@@ -47,7 +47,7 @@ class LiveRegistry:
         self._look_seconds = look_seconds
         self._looking = threading.Lock()
         self._signature = _signature(settings)
-        self._snapshot = Registry.load(settings)  # after the signature: what changes meanwhile is seen at the next look
+        self._snapshot = _load(settings)  # after the signature: what changes meanwhile is seen at the next look
         self._next_look = time.monotonic() + look_seconds
         self._trouble = ""  # that was logged last
 
@@ -89,14 +89,21 @@ class LiveRegistry:
         try:
             signature = _signature(self._settings)
             if signature != self._signature:
-                self._snapshot, self._signature = Registry.load(self._settings), signature
+                self._snapshot, self._signature = _load(self._settings), signature
                 log.info("the models have changed: %s", ", ".join(self._snapshot.cards))
             self._trouble = ""
-        except (PathlightError, OSError) as error:
+        except (PathlightError, OSError, ValueError) as error:
             if str(error) != self._trouble:
                 log.warning("the models are left as they were: %s", error)
             self._trouble = str(error)
         self._next_look = time.monotonic() + self._look_seconds
+
+
+def _load(settings: Settings) -> Registry:
+    """The registry with every fingerprint taken now, so that it stays that of these files."""
+    registry = Registry.load(settings)
+    registry.versions(registry.cards)
+    return registry
 
 
 def _has(registry: Registry, name: str, version: str | None) -> bool:
