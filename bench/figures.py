@@ -7,6 +7,7 @@ A figure that could not be measured has the value null and a reason.
 from __future__ import annotations
 
 import json
+import math
 import operator
 import platform
 import re
@@ -16,6 +17,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -31,6 +33,7 @@ ROUNDS = 1000  # of a bootstrap
 COVERAGE = 0.95
 PACKAGES = (
     "captum",
+    "efficientnet-lite-pytorch",
     "grad-cam",
     "nbdt",
     "numpy",
@@ -117,6 +120,29 @@ def bootstrap(samples: NDArray[np.float64], statistic: Statistic, *, seed: int) 
     outside = (1 - COVERAGE) / 2
     low, high = np.nanquantile(drawn, (outside, 1 - outside))
     return float(low), float(high)
+
+
+def wilson(hits: int, n: int) -> tuple[float, float]:
+    """The 95 % score interval of Wilson (1927) for a share, 0..1. It stays sensible where all or none are hits."""
+    z = NormalDist().inv_cdf((1 + COVERAGE) / 2)
+    centre, spread = hits / n + z**2 / (2 * n), z * math.sqrt(hits * (n - hits) / n**3 + z**2 / (4 * n**2))
+    scale = 1 + z**2 / n
+    low, high = (centre - spread) / scale, (centre + spread) / scale
+    return low if hits else 0.0, high if hits < n else 1.0  # the ends themselves, not what rounding leaves of them
+
+
+def share(
+    name: str,
+    hits: Sequence[bool] | NDArray[np.bool_],
+    *,
+    meaning: str,
+    target: str | None = None,
+    controls: Mapping[str, float] | None = None,
+) -> Figure:
+    """How many of n are hits, in per cent, with Wilson's interval; for n above 0."""
+    count, n = int(np.count_nonzero(hits)), len(hits)
+    low, high = (100 * end for end in wilson(count, n))
+    return Figure(name, 100 * count / n, "%", low, high, n, target, controls or {}, meaning)
 
 
 def estimate(

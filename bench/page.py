@@ -11,8 +11,15 @@ from bench.figures import Figure, markdown_table
 SHORTFALLS = "Why a target is missed, by what was measured beside it:"
 
 
-def page(introduction: str, sections: Mapping[str, Sequence[Figure]], context: Mapping[str, Any]) -> str:
-    """The page of the figures, by title of the section; `introduction` is Markdown with the page's title."""
+def page(
+    introduction: str,
+    sections: Mapping[str, Sequence[Figure]],
+    context: Mapping[str, Any],
+    *,
+    notes: Sequence[str] = (),
+) -> str:
+    """The page of the figures, by title of the section; `introduction` is Markdown with the page's title. Notes stand
+    behind the sections."""
     every = [figure for section in sections.values() for figure in section]
     missed = [figure for figure in every if figure.met is False]
     absent = [figure for figure in every if figure.value is None]
@@ -21,6 +28,7 @@ def page(introduction: str, sections: Mapping[str, Sequence[Figure]], context: M
         introduction,
         f"Of {met + len(missed)} targets, {met} are met. {_listed('Missed', missed)}{_listed('Not measured', absent)}",
         *(_section(title, section) for title, section in sections.items()),
+        *notes,
         _context(context),
     ]
     return "\n\n".join(part.strip() for part in parts) + "\n"

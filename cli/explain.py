@@ -20,6 +20,7 @@ from shared.jobs import JobOptions
 from shared.masking import read_explained
 from shared.results import Result, npy_bytes
 from shared.settings import Settings
+from shared.verdicts import vouches_for_nothing
 
 
 def explain_source(
@@ -70,8 +71,10 @@ def download(url: str, settings: Settings) -> bytes:
 
 
 def print_answer(document: Mapping[str, Any], console: Console) -> None:
-    """What each model says, and then what a reader has to know before believing it."""
+    """What each model says, what they say of each other, and then what a reader has to know before believing it."""
     _print_explanations(document["explanations"], console)
+    for pair in document.get("agreement", ()):  # an earlier version stored none
+        console.print(f"\nTogether: {pair['text']}", markup=False, soft_wrap=True)
     for warning in document["warnings"]:
         console.print(f"\nnote on {warning['model']}: {warning['text']}", markup=False, soft_wrap=True)
 
@@ -82,7 +85,8 @@ def _print_explanations(explanations: Sequence[dict[str, Any]], console: Console
         if number:
             console.print()
         console.print(f"[bold]{explanation['model']}[/bold]")
-        for line in (*prediction_lines(explanation), confidence_line(explanation["prediction"])):
+        lines = (*prediction_lines(explanation), *sure_lines(explanation), confidence_line(explanation["prediction"]))
+        for line in lines:
             console.print(line, markup=False, soft_wrap=True)
         for entry in explanation["prediction"]["top"]:
             console.print(f"  {entry['probability']:7.2%}  {short_name(entry['name'])}", markup=False)
@@ -106,6 +110,22 @@ def prediction_lines(explanation: dict[str, Any]) -> list[str]:
     return [f"Prediction: {short_name(path['prediction']['name'])} // {decisions}"]
 
 
+def sure_lines(explanation: Mapping[str, Any]) -> list[str]:
+    """The sure answer and the verdict; nothing of a result that an earlier version stored."""
+    sure, verdict = explanation.get("sure"), explanation.get("verdict")
+    lines = [f"Sure answer: {sure_answer(explanation)}"] if sure else []
+    return [*lines, f"Verdict: {verdict['level']}. {verdict['text']}"] if verdict else lines
+
+
+def sure_answer(explanation: Mapping[str, Any]) -> str:
+    """`domestic cat (91.66%), most likely tiger cat`. Of the root, that the model vouches for nothing."""
+    sure, name = explanation["sure"], short_name(explanation["prediction"]["name"])
+    if vouches_for_nothing(explanation):
+        return f"none: no group of classes holds {sure['at']:.0%}; most likely {name}"
+    found = f"{short_name(sure['name'])} ({sure['probability']:.2%})"
+    return found if sure["index"] is not None else f"{found}, most likely {name}"
+
+
 def confidence_line(prediction: dict[str, Any]) -> str:
     """How sure the model is, and what the figures of the classes below are; warnings tell of the calibrated one."""
     if prediction["confidence"] is None:
@@ -118,10 +138,10 @@ def map_line(entry: dict[str, Any]) -> str:
     against = f" rather than {short_name(entry['contrast']['name'])}" if entry["contrast"] else ""
     rows, columns = entry["grid"]
     question = f"{short_name(entry['target']['name'])}{against} by {entry['method']}"
-    return f"{question}, {rows} x {columns} cells, {_verdict(entry)}"
+    return f"{question}, {rows} x {columns} cells, {_guarantee(entry)}"
 
 
-def _verdict(entry: dict[str, Any]) -> str:
+def _guarantee(entry: dict[str, Any]) -> str:
     """What the method claims of the map, and whether it was found to hold."""
     check = entry["exactness"]
     if check is None:

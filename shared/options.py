@@ -9,6 +9,7 @@ from typing import Any
 
 from shared.cards import ModelCard, Registry
 from shared.errors import InvalidOption
+from shared.groups import Group
 from shared.jobs import JobOptions
 from shared.methods import LONG_METHODS, METHODS, reason_of
 
@@ -16,16 +17,19 @@ TREES = ("auto", "soft", "hard", "marginal", "off")
 TRUSTS = ("basic", "full")
 FILLS = ("blur", "mean", "grey")
 PREDICTED = "predicted"
+SURE = "sure"
 RUNNER_UP = "runner-up"
+_KEYWORDS = {"target": (PREDICTED, SURE), "contrast": (RUNNER_UP, SURE)}
 _INDEX = re.compile(r"-?[0-9]{1,9}")
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What the options mean for one model. None as target means its prediction."""
+    """What the options mean for one model. None as target means its prediction, SURE its sure answer; RUNNER_UP as
+    contrast means the best class beside the target."""
 
-    target: int | None
-    contrast: int | str | None
+    target: Group | str | None
+    contrast: Group | str | None
     methods: tuple[str, ...] = METHODS[:1]
     warnings: tuple[dict[str, Any], ...] = ()
 
@@ -46,31 +50,25 @@ def is_long(options: JobOptions) -> bool:
 
 
 def plan(options: JobOptions, registry: Registry) -> dict[str, Plan]:
-    """Resolve classes and methods for every named model. What some models lack is theirs to warn of; what all lack,
-    or an index with more than one model, raises InvalidOption."""
+    """Resolve classes, nodes and methods for every named model. What some models lack is theirs to warn of; what all
+    lack, or an index with more than one model, raises InvalidOption."""
     cards = [registry.get(name) for name in options.models]
     _some_model_can(options.methods, cards)
-    targets = _resolve("target", options.target, cards, keyword=PREDICTED)
-    contrasts = _resolve("contrast", options.contrast, cards, keyword=RUNNER_UP)
+    wanted = None if options.target == PREDICTED else options.target
+    targets = _resolve("target", wanted, cards)
+    contrasts = _resolve("contrast", options.contrast, cards)
     plans = {}
     for card in cards:
         target = targets.get(card.name)
         contrast = contrasts.get(card.name)
-        missing = [
-            word
-            for word, found, keyword in (
-                (options.target, target, PREDICTED),
-                (options.contrast, contrast, RUNNER_UP),
-            )
-            if word is not None and word != keyword and found is None
-        ]
+        asked = ((wanted, target), (options.contrast, contrast))
+        missing = [word for word, found in asked if word is not None and found is None]
         if target is not None and target == contrast:
-            raise InvalidOption("contrast: a class cannot be contrasted with itself")
-        wanted: int | str | None = RUNNER_UP if options.contrast == RUNNER_UP else contrast
+            raise InvalidOption("contrast: a class or node cannot be contrasted with itself")
         methods = tuple(method for method in options.methods if method in card.methods)
         lacking = [_method_not_in_model(card, method) for method in options.methods if method not in methods]
         warnings = (*(_class_not_in_model(card, word) for word in missing), *lacking)
-        plans[card.name] = Plan(target, wanted, methods, warnings)
+        plans[card.name] = Plan(target, contrast, methods, warnings)
     return plans
 
 
@@ -83,10 +81,13 @@ def _some_model_can(methods: Sequence[str], cards: Sequence[ModelCard]) -> None:
         raise InvalidOption(f"methods: {method!r} cannot be computed ({reasons}); allowed are {', '.join(able)}")
 
 
-def _resolve(option: str, word: str | None, cards: Sequence[ModelCard], *, keyword: str) -> dict[str, int]:
-    """Class index by model name, for the models that have the class."""
-    if word is None or word == keyword:
+def _resolve(option: str, word: str | None, cards: Sequence[ModelCard]) -> dict[str, Group | str]:
+    """By model name, for the models that have it: the group of classes, or the keyword, whose meaning each image's
+    answer decides. Nothing without a word."""
+    if word is None:
         return {}
+    if word in _KEYWORDS[option]:
+        return dict.fromkeys((card.name for card in cards), word)
     if _INDEX.fullmatch(word):
         if len(cards) > 1:
             raise InvalidOption(f"{option}: a class index needs exactly one model; name the class instead")
@@ -95,14 +96,18 @@ def _resolve(option: str, word: str | None, cards: Sequence[ModelCard], *, keywo
             raise InvalidOption(
                 f"{option}: {word} is not a class of {cards[0].name}; 0 to {cards[0].class_count - 1} are"
             )
-        return {cards[0].name: index}
-    found = {card.name: known for card in cards if (known := card.class_index(word)) is not None}
+        return {cards[0].name: cards[0].class_group(index)}
+    try:
+        found = {card.name: group for card in cards if (group := card.group(word)) is not None}
+    except InvalidOption as error:
+        raise InvalidOption(f"{option}: {error}") from error
     if not found:
         raise InvalidOption(
-            f"{option}: {word!r} is not a class of {', '.join(card.name for card in cards)}; "
-            f"allowed are {keyword!r}, a class index, or a class name as GET /api/v1/models lists them"
+            f"{option}: {word!r} is not a class of {', '.join(card.name for card in cards)}; allowed are "
+            f"{', '.join(map(repr, _KEYWORDS[option]))}, a class index, a class name as GET /api/v1/models lists them, "
+            "or the id or name of a node of the tree"
         )
-    return found
+    return {**found}
 
 
 def _class_not_in_model(card: ModelCard, word: str) -> dict[str, Any]:

@@ -42,7 +42,7 @@ class Settings:
     proxy_hops: int = 0  # reverse proxies in front, each of which is believed about the client's address
     session_seconds: float = 12 * 3600.0
     signing_key: str = field(default="", repr=False)  # signs what a bundle says of itself; empty: nothing is signed
-    classifier: str = "resnet18-photos100"
+    classifier: str = "efficientnet-lite0-imagenet"
     tree_model: str = "nbdt-cifar10"
     models_file: str = ""  # declares models of one's own; empty: models.toml in `home`
     log_format: str = "text"  # for people, or "json" for programs

@@ -73,6 +73,12 @@ def test_the_readmes_explain_command_prints_the_tutorials_lines_and_writes_its_f
     told, found = re.search(path, README), re.search(path, printed)
     assert told and found
     assert [float(p) for p in told.groups()] == pytest.approx([float(p) for p in found.groups()], abs=0.6)
+    sure = r"domestic cat \((.*?)%\), most likely\s+tiger cat"
+    told, found = re.search(sure, README), re.search(f"Sure answer: {sure}\nVerdict: care. domestic cat", printed)
+    assert told and found
+    assert float(told[1]) == pytest.approx(float(found[1]), abs=0.6)
+    assert "Sure answer: cat (99.9" in printed and "Verdict: believe. cat: " in printed
+    assert "Together: EfficientNet-Lite0 on ImageNet-1K answers domestic cat, which is a kind of cat, " in printed
     for folder in (tmp_path / "result", tmp_path / "result" / "nbdt-cifar10"):
         assert {path.name for path in folder.iterdir() if path.is_file()} == {
             "heatmap.png",

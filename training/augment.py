@@ -11,8 +11,12 @@ from torch.nn import functional
 
 def alternating_flip(pictures: Tensor, indices: Tensor, *, epoch: int) -> Tensor:
     """Mirror each picture in every other epoch, so that two epochs show both sides of all (K. Jordan, 2404.00498)."""
-    mirrored = ((indices * 2654435761 >> 7) + epoch) % 2 == 0
-    return torch.where(mirrored[:, None, None, None], pictures.flip(3), pictures)
+    return torch.where(mirrored(indices, epoch=epoch)[:, None, None, None], pictures.flip(3), pictures)
+
+
+def mirrored(indices: Tensor, *, epoch: int) -> Tensor:
+    """Whether `alternating_flip` mirrors these pictures in an epoch, N of bool."""
+    return ((indices * 2654435761 >> 7) + epoch) % 2 == 0
 
 
 def shift(pictures: Tensor, *, pixels: int, generator: Generator) -> Tensor:

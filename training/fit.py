@@ -15,7 +15,8 @@ from training.muon import Muon
 from worker.precision import computes_bf16
 
 FINISHED = "finished.pt"  # in a run's folder, what it ends with
-Loss = Callable[[Tensor, Tensor, float], Tensor]  # logits N x K, labels N, share of training done -> scalar
+Loss = Callable[[Tensor, Tensor, float], Tensor]  # logits N x K, targets N x ..., share of training done -> scalar
+Targets = Callable[[Tensor, int], Tensor]  # indices N, epoch -> what the loss compares with, N x ...
 View = Callable[[Tensor, Tensor, int, Generator], Tensor]  # normalised batch, indices, epoch, rng -> network input
 
 
@@ -64,11 +65,13 @@ def fit(
     loss: Loss,
     view: View,
     checkpoint: Path,
+    targets: Targets | None = None,
     after_epoch: Callable[[int], str] | None = None,
     enough: Callable[[int], bool] = lambda epochs: False,
 ) -> None:
     """Train `network` in place. Picks up at `checkpoint` where there is one and writes it after every epoch.
 
+    The loss compares with the labels, or with `targets` where given.
     `after_epoch` is told the number of epochs that are done, before the checkpoint has them, and says what it found.
     Training ends early where that number is `enough`.
     """
@@ -90,9 +93,10 @@ def fit(
                 share = (epoch * steps + step) / (recipe.epochs * steps)
                 _set_rates(optimizers, recipe, share)
                 x = view(batch, indices, epoch, rng)
+                wanted = targets(indices, epoch) if targets else labels[indices]
                 chunk = recipe.chunk or len(x)
                 batch_loss = 0.0
-                for part, known in zip(x.split(chunk), labels[indices].split(chunk), strict=True):
+                for part, known in zip(x.split(chunk), wanted.split(chunk), strict=True):
                     seen = part.to(target).contiguous(memory_format=torch.channels_last)
                     with torch.autocast(target.type, torch.bfloat16, enabled=bf16):
                         logits = network(seen)

@@ -14,6 +14,8 @@ from PIL import Image
 from rich.progress import track
 from torch import Tensor
 
+from shared.images import Photo
+
 ARCHIVES = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
@@ -68,6 +70,32 @@ def photos100(split: str, folder: Path) -> Pictures:
         return read_archive(archive)
     card = json.loads((Path(__file__).parents[1] / "models" / "resnet18-photos100" / "card.json").read_text("utf-8"))
     return read_tiny_imagenet(folder, split, wnids=card["wnids"], names=card["classes"])
+
+
+@dataclass(frozen=True)
+class Photographs:
+    """N full-size photographs as encoded files, with the indices of their ImageNet classes."""
+
+    files: tuple[bytes, ...]
+    labels: Tensor  # N, int64
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def photos(self, chosen: slice) -> list[Photo]:
+        """Some of them, decoded."""
+        return [Photo.whole(Image.open(io.BytesIO(data)).convert("RGB")) for data in self.files[chosen]]
+
+    def describe(self) -> str:
+        return f"{len(self)} photographs of ImageNet's classes, one a class"
+
+
+def photos1000(folder: Path) -> Photographs:
+    """The photographs of `folder/photos1000-sample.npz`."""
+    archive = np.load(folder / "photos1000-sample.npz", allow_pickle=False)
+    data, offsets = archive["images"], archive["offsets"].tolist()
+    files = tuple(data[a:b].tobytes() for a, b in zip(offsets[:-1], offsets[1:], strict=True))
+    return Photographs(files, torch.from_numpy(archive["labels"].astype(np.int64)))
 
 
 def read_tiny_imagenet(folder: Path, split: str, *, wnids: Sequence[str], names: Sequence[str]) -> Pictures:

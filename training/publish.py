@@ -30,11 +30,6 @@ TITLES = {
     "nbdt-cifar10": "Neural-backed decision tree on CIFAR-10",
     "resnet18-photos100": "ResNet18 on 100 classes of everyday photographs",
 }
-# What the command as it stands would do differently; goes with the next training.
-PHOTOS100_NOTE = (
-    ". Of these weights, epochs 1 to 12 were trained at the rates of a 15-epoch schedule and resumed as 14: "
-    "the command repeats the recipe, not these very weights"
-)
 
 
 @click.group(help=__doc__)
@@ -93,7 +88,7 @@ def publish_photos100(data: Path, run: Path) -> None:
         facts={
             "data": "photos100: 100 classes of Tiny ImageNet, 64 pixels, as WebP copies",
             "accuracy": {"split": f"val, {len(val)} pictures", "unit": "percent", **accuracy},
-            "recipe": photos100.describe() + PHOTOS100_NOTE,
+            "recipe": photos100.describe(),
         },
     )
 

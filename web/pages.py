@@ -24,10 +24,10 @@ from shared.errors import JobConflict, PathlightError, UnknownJob
 from shared.images import LONGEST_SIDE
 from shared.jobs import Job, JobStatus, rfc3339
 from shared.methods import METHODS
-from shared.options import TREES
+from shared.options import SURE, TREES
 from shared.settings import Settings
 from shared.store import JobStore
-from web import access, compression, csrf, follow_up, language, problems, reproduce, samples, stage, words
+from web import access, compression, csrf, follow_up, language, problems, reproduce, samples, stage, verdicts, words
 from web import submission as submissions
 from web.api import accept
 from web.jobs import Jobs
@@ -55,7 +55,7 @@ def blueprint(
     """The form, the jobs' pages and the files they load."""
     pages = Blueprint("pages", __name__, template_folder="templates", static_folder="static", static_url_path="/assets")
     version = _version(_FOLDER / "static")
-    pages.app_context_processor(lambda: {"version": version})
+    pages.app_context_processor(lambda: {"version": version, "verdicts": verdicts})
     for name, phrase in _FILTERS.items():
         pages.add_app_template_filter(phrase, name)
     language.register(pages)
@@ -219,7 +219,8 @@ def must_be_genuine(request: Request) -> None:
 
 def _read_options(chosen: Mapping[str, Any]) -> Options:
     words = ("target", "contrast", "tree", "trust")
-    given: dict[str, Any] = {name: chosen[name].strip() for name in words if chosen.get(name, "").strip()}
+    given: dict[str, Any] = {"target": SURE}
+    given |= {name: chosen[name].strip() for name in words if chosen.get(name, "").strip()}
     if chosen["methods"]:
         given["methods"] = chosen["methods"]
     return follow_up.validated({**given, "models": chosen["models"]})
@@ -239,6 +240,7 @@ def _offer(registry: Registry, settings: Settings) -> dict[str, Any]:
         "methods": METHODS,
         "token_field": csrf.FIELD,
         "samples": SAMPLES,
+        "sure": SURE,
         "most_together": MOST_TOGETHER,
     }
 
@@ -306,12 +308,7 @@ def _version(folder: Path) -> str:
 
 def percent(probability: float) -> str:
     """With one digit; what lies beyond it in the words of the reader's language."""
-    text = phrases.percent(probability)
-    if text.startswith("<"):
-        return _("&lt;{share}", share=text[1:])
-    if text.startswith(">"):
-        return _("&gt;{share}", share=text[1:])
-    return text
+    return words.share(phrases.percent(probability))
 
 
 def residual(value: float) -> str:
@@ -342,4 +339,6 @@ _FILTERS: Mapping[str, Callable[..., str]] = {
     "sentence": sentence,
     "short": short_name,
     "method_name": words.method_name,
+    "verdict_word": words.verdict,
+    "in_brief": verdicts.in_brief,
 }

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from shared.addresses import LONGEST_ADDRESS
 from shared.methods import METHODS
 from shared.options import TREES, TRUSTS
+from shared.verdicts import Level
 
 Status = Literal["queued", "running", "succeeded", "failed", "cancelled", "expired"]
 
@@ -22,8 +23,16 @@ class Options(BaseModel):
     methods: list[Annotated[str, Field(json_schema_extra={"enum": list(METHODS)})]] = Field(
         ["cam"], min_length=1, max_length=8, description="How the maps are made."
     )
-    target: str = Field("predicted", max_length=200, description="`predicted`, a class index or a class name.")
-    contrast: str | None = Field(None, max_length=200, description="A second class, or `runner-up`.")
+    target: str = Field(
+        "predicted",
+        max_length=200,
+        description="`predicted`, `sure` (the sure answer), a class index or name, or a tree node by id or name.",
+    )
+    contrast: str | None = Field(
+        None,
+        max_length=200,
+        description="A second class or node, `runner-up` (the best class beside the target) or `sure`.",
+    )
     tree: str = Field("auto", description="How the decision path is walked.", json_schema_extra={"enum": list(TREES)})
     trust: str = Field(
         "basic", description="`full` adds faithfulness and stability.", json_schema_extra={"enum": list(TRUSTS)}
@@ -128,6 +137,45 @@ class ClassOut(BaseModel):
     name: str
 
 
+class GroupOut(BaseModel):
+    """A class, or all classes below a node of the tree."""
+
+    index: int | None = Field(description="Of the class; null for a node with several classes below it.")
+    name: str
+    node: str | None = Field(None, description="Its node in the tree; null for a model without one.")
+
+
+class SureOut(BaseModel):
+    """The sure answer: the deepest node of the tree that still holds a probability of `at`."""
+
+    node: str
+    name: str
+    probability: float
+    index: int | None = Field(description="Of the class, where it is a single one.")
+    class_count: int = Field(description="Classes below the node.")
+    is_root: bool = Field(description="Whether it is the root: the model vouches for nothing.")
+    at: float
+
+
+class VerdictOut(BaseModel):
+    """What to make of the answer. The first reason is the one that the text says."""
+
+    level: Level
+    reasons: list[str]
+    params: dict[str, Any]
+    text: str
+
+
+class AgreementOut(BaseModel):
+    """What the answers of two models say of each other; the one with more classes is named first."""
+
+    models: list[str]
+    relation: str
+    code: str
+    params: dict[str, Any]
+    text: str
+
+
 class Ranked(ClassOut):
     probability: float
     logit: float
@@ -155,13 +203,16 @@ class MapArtifacts(BaseModel):
 class MapOut(BaseModel):
     method: str
     claim: Literal["exact", "complete", "approximate"]
-    target: ClassOut
-    contrast: ClassOut | None
+    target: GroupOut
+    contrast: GroupOut | None
     layer: str
     grid: list[int]
     unit: str
     artifacts: MapArtifacts
     range: list[float]
+    entropy_term: float | None = Field(
+        None, description="The part of the score that has no place in the image, in nats."
+    )
     exactness: Exactness | None
     faithfulness: dict[str, Any] | None = Field(description="With `trust=full`: deletion, insertion, percentile, text.")
     stability: dict[str, Any] | None = Field(description="With `trust=full`: rank correlations under small changes.")
@@ -220,6 +271,8 @@ class ExplanationOut(BaseModel):
     model: str
     artifacts: ExplanationArtifacts
     prediction: Prediction
+    sure: SureOut | None = Field(None, description="Null for a model without a tree.")
+    verdict: VerdictOut | None = Field(None, description="Null where an earlier version answered.")
     maps: list[MapOut]
     decision_path: DecisionPath | None
     input: dict[str, Any]
@@ -275,6 +328,7 @@ class Differences(BaseModel):
 
 class ResultOut(BaseModel):
     explanations: list[ExplanationOut]
+    agreement: list[AgreementOut] = Field([], description="One entry for each pair of models.")
     differences: Differences | None
     provenance: dict[str, Any]
     timings: dict[str, float]

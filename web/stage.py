@@ -7,7 +7,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from shared.cards import short_name
+from shared.cards import ModelCard, short_name
 from shared.phrases import number
 from shared.scales import Scale
 from web.language import gettext as _
@@ -57,6 +57,26 @@ def versus(target: Json, other: Json | None) -> str:
     if other is None:
         return name
     return _("{target} rather than {other}", target=name, other=short_name(other["name"])).striptags()
+
+
+def classes(card: ModelCard | None, target: Json) -> tuple[int, ...]:
+    """The indices of a target's classes: of a single one, or of all below its node. Nothing of a node that the model's
+    card, which may be another by now, does not know."""
+    if target["index"] is not None:
+        return (target["index"],)
+    if card is None or card.hierarchy is None or target["node"] not in card.hierarchy.by_id:
+        return ()
+    return card.hierarchy.leaves_below[target["node"]]
+
+
+def can_ask(card: ModelCard | None, node: str) -> bool:
+    """Whether the model has such a node to ask about."""
+    return card is not None and card.hierarchy is not None and node in card.hierarchy.by_id
+
+
+def word(target: Json) -> str:
+    """A target as a job takes it: the index of its class, or its node."""
+    return str(target["node"] if target["index"] is None else target["index"])
 
 
 def unit(entry: Json) -> str:

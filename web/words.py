@@ -1,8 +1,9 @@
-"""Names that the pages have in the reader's language: of methods, and of what a worker is doing."""
+"""Words that the pages have in the reader's language: of methods, of what a worker is doing, of verdicts and shares."""
 
 from __future__ import annotations
 
 from shared.methods import METHODS
+from shared.verdicts import Level
 from web.language import gettext as _
 
 
@@ -26,3 +27,23 @@ def stage_names() -> dict[str, str]:
     drawing = {method: _("Drawing the map: {method}", method=method_name(method)).striptags() for method in METHODS}
     steady = {f"stability of {method}": _("Measuring how stable the map is").striptags() for method in METHODS}
     return {**drawing, **steady, "faithfulness": _("Measuring how faithful the map is").striptags()}
+
+
+def verdict(level: str) -> str:
+    """The word of a verdict; its own name where it is one of a newer version."""
+    names: dict[str, str] = {
+        Level.BELIEVE: _("believe"),
+        Level.CARE: _("with care"),
+        Level.GUESS: _("a guess"),
+        Level.FOREIGN: _("none of its classes"),
+    }
+    return names.get(level, level)
+
+
+def share(text: str) -> str:
+    """A share in percent as `shared.phrases.percent` writes it; what lies beyond its last digit in words."""
+    if text.startswith("<"):
+        return _("&lt;{share}", share=text[1:]).striptags()
+    if text.startswith(">"):
+        return _("&gt;{share}", share=text[1:]).striptags()
+    return text

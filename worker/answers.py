@@ -18,10 +18,12 @@ from shared.cards import ModelCard, Registry
 from shared.images import Photo
 from shared.jobs import JobOptions
 from shared.results import Result
+from worker.agreement import Agreement, agreements
 from worker.explain import Explanation, explain, tree_mode
 from worker.forward import SEED, Progress, Question, ignore
 from worker.models import Model
 from worker.shelf import Shelf
+from worker.verdicts import verdict
 
 
 @dataclass(frozen=True)
@@ -67,15 +69,23 @@ def _result(
     compute_ms: float,
 ) -> Result:
     ordered = [explanations[name] for name in asked.options.models]
+    agreed = agreements([one.answer for one in ordered], shelf.kinships)
     maps: dict[str, NDArray[np.float32]] = {name: raw for one in ordered for name, raw in one.maps.items()}
     document: dict[str, Any] = {
-        "explanations": [{k: v for k, v in one.document.items() if k != "warnings"} for one in ordered],
+        "explanations": [_judged(one, agreed) for one in ordered],
+        "agreement": [one.to_dict() for one in agreed],
         "differences": None,
         "provenance": provenance([shelf.load(card) for card in cards.values()], asked.options),
         "timings": {"compute_ms": round(compute_ms, 3)},
         "warnings": [{**w, "model": one.document["model"]} for one in ordered for w in one.document["warnings"]],
     }
     return Result(document, maps)
+
+
+def _judged(explanation: Explanation, agreed: Sequence[Agreement]) -> dict[str, Any]:
+    """An explanation as the contract shows it, with its verdict; its warnings are the whole result's."""
+    document = {key: value for key, value in explanation.document.items() if key != "warnings"}
+    return document | {"verdict": verdict(explanation.answer, agreed).to_dict()}
 
 
 def provenance(models: Sequence[Model], options: JobOptions) -> dict[str, Any]:

@@ -84,12 +84,17 @@ def _maps(first: Document, second: Document, before: Result, after: Result) -> l
         found.append(
             {
                 "method": entry["method"],
-                "same_target": (other["target"], other["contrast"]) == (entry["target"], entry["contrast"]),
+                "same_target": _subject(other) == _subject(entry),
                 "correlation": _correlation(old, new),
                 "shift": shift(old, new, box=second["input"]["box"]),
             }
         )
     return found
+
+
+def _subject(entry: Document) -> list[tuple[Any, Any] | None]:
+    """What a map is of, in a form that results of earlier versions have too: they name no node."""
+    return [one and (one["index"], one["name"]) for one in (entry["target"], entry["contrast"])]
 
 
 def _raw(entry: Document, result: Result) -> NDArray[np.float32]:

@@ -17,23 +17,29 @@ from numpy.typing import NDArray
 from shared.cards import ModelCard, short_name
 from shared.images import Photo
 from shared.methods import FEATURE_METHODS
+from shared.options import SURE
+from worker.agreement import Answer
 from worker.evidence import Evidence, evidence
 from worker.forward import SEED, Forward, Progress, Question, ignore
 from worker.inputs import crop_box, to_tensors
 from worker.methods import METHODS
+from worker.methods.attribution import Claim
 from worker.models import Model
 from worker.paths import DecisionPaths
 from worker.predictions import Prediction, predictions
 from worker.proof import Proof, prove
+from worker.sure import SureAnswer
 from worker.tree import TreeMode
 from worker.trust.warnings import path_warnings, warning
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """One model's answer: the document of the contract and the raw maps and logits it names."""
+    """One model's explanation of one image: the document of the contract, the raw maps and logits it names, and the
+    answer that verdicts go by."""
 
     document: dict[str, Any]
+    answer: Answer
     maps: dict[str, NDArray[np.float32]] = field(default_factory=dict)
 
 
@@ -80,7 +86,10 @@ def explain_forward(
         walked = paths[question.tree] if question.tree is not None else None
         path = walked.document(i, network_class=forward.predicted[i]) if walked else None
         document = _document(forward, i, question, predicted[i], entries=entries, path=path, box=box)
-        out.append(Explanation(document, arrays | (walked.arrays(i) if walked else {})))
+        card = forward.model.card
+        detail = (box[2] - box[0]) / card.input.crop
+        answer = Answer(card, logits[i], forward.predicted[i], predicted[i].confidence, forward.sure[i], detail)
+        out.append(Explanation(document, answer, arrays | (walked.arrays(i) if walked else {})))
     return out
 
 
@@ -100,11 +109,13 @@ def _document(
         "model": card.name,
         "artifacts": {"logits": f"{_map_name(forward, 'logits')}.npy"},
         "prediction": predicted.document,
+        "sure": _sure(forward.sure[i]),
         "maps": entries,
         "decision_path": path,
         "input": {"box": list(box), "size": card.input.size},
         "warnings": [
             *question.warnings,
+            *_target_warnings(forward, i, question),
             *_contrast_warnings(forward, i, question),
             *predicted.warnings,
             *_path_warnings(forward, i, path),
@@ -128,11 +139,35 @@ def _evidence(
     return found
 
 
+def _sure(found: SureAnswer | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    group = found.group
+    return {
+        "node": group.node,
+        "name": group.name,
+        "probability": found.probability,
+        "index": group.index,
+        "class_count": len(group.classes),
+        "is_root": found.is_root,
+        "at": found.at,
+    }
+
+
+def _target_warnings(forward: Forward, i: int, question: Question) -> list[dict[str, Any]]:
+    """Where the sure answer was asked about, and is that the model vouches for nothing."""
+    found = forward.sure[i]
+    if question.target != SURE or found is None or not found.is_root:
+        return []
+    text = "The model vouches for no group of its classes, so the class that it predicts is explained instead."
+    return [warning("nothing_sure", text, at=found.at)]
+
+
 def _contrast_warnings(forward: Forward, i: int, question: Question) -> list[dict[str, Any]]:
     if question.contrast is None or forward.contrasts[i] is not None:
         return []
     card = forward.model.card
-    name = short_name(card.classes[forward.targets[i]])
+    name = short_name(forward.targets[i].name)
     text = f"{name} is what {card.name} predicts itself, so there is nothing to contrast it with."
     return [warning("contrast_is_target", text, **{"class": name})]
 
@@ -163,13 +198,14 @@ def _map_entry(forward: Forward, i: int, method: str, found: Evidence, proof: Pr
     return {
         "method": method,
         "claim": found.claim.value,
-        "target": {"index": target, "name": card.classes[target]},
-        "contrast": None if contrast is None else {"index": contrast, "name": card.classes[contrast]},
+        "target": target.to_dict(),
+        "contrast": None if contrast is None else contrast.to_dict(),
         "layer": card.layer if method in FEATURE_METHODS else "input",
         "grid": list(found.values.shape),
         "unit": found.unit,
         "artifacts": {"raw": f"{name}.npy", "heatmap": f"{name}.heatmap.png", "overlay": f"{name}.overlay.png"},
         "range": list(found.range),
+        "entropy_term": forward.entropies[i] if found.claim is Claim.EXACT else None,
         "exactness": found.certificate.to_dict() if found.certificate else None,
         **proven,
         "warnings": [{**one, "method": method} for one in [*found.warnings, *(proof.warnings() if proof else [])]],

@@ -7,12 +7,15 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from shared.options import RUNNER_UP
+from shared.cards import ModelCard
+from shared.groups import Group
+from shared.options import SURE
 from worker.methods.attribution import Subject
 from worker.models import Model
+from worker.score import Score
+from worker.sure import SureAnswer, sure_nodes
 from worker.tree import TreeMode
 
 SEED = 0  # of all that is drawn at random; it travels with the result
@@ -29,8 +32,8 @@ def ignore(stage: str, done: int, total: int) -> None:
 class Question:
     """What is asked of one model about one picture. None as target means: the predicted class."""
 
-    target: int | None = None
-    contrast: int | str | None = None  # a class index, or RUNNER_UP
+    target: Group | str | None = None  # or SURE
+    contrast: Group | str | None = None  # or shared.options.RUNNER_UP, or SURE
     tree: TreeMode | None = TreeMode.MARGINAL  # None: no decision path
     methods: tuple[str, ...] = ("cam",)
     prove: bool = False  # measure faithfulness, stability and agreement too
@@ -39,62 +42,93 @@ class Question:
 
 @dataclass(frozen=True)
 class Forward:
-    """What N pictures gave, and the classes that are asked about."""
+    """What N pictures gave, and the groups of classes that are asked about."""
 
     model: Model
     inputs: Tensor  # N x 3 x S x S
     features: Tensor  # N x D x h x w
     logits: Tensor  # N x K
     order: Tensor  # N x K, classes from the best down; ties by index
-    targets: list[int]
-    contrasts: list[int | None]
+    sure: list[SureAnswer | None]  # None of a model without a tree
+    targets: list[Group]
+    contrasts: list[Group | None]
 
     @classmethod
     def of(cls, model: Model, inputs: Tensor, questions: Sequence[Question]) -> Forward:
         features = model.features(inputs)
         logits = model.logits(features)
         order = logits.sort(dim=1, descending=True, stable=True).indices
-        return cls(model, inputs, features, logits, order, *_choose(order, questions))
+        sure = _sure_answers(model, logits)
+        return cls(model, inputs, features, logits, order, sure, *_choose(model.card, order, sure, questions))
 
     @cached_property
     def predicted(self) -> list[int]:
         return self.order[:, 0].tolist()
 
     @cached_property
-    def scores(self) -> list[float]:
-        """What the maps of each image explain: the target's logit, less the contrasted class's."""
-        rows = torch.arange(len(self.logits))
-        own = self.logits[rows, self.targets]
-        others = self.logits[rows, [contrast or 0 for contrast in self.contrasts]]
-        contrasted = torch.tensor([contrast is not None for contrast in self.contrasts], device=own.device)
-        return torch.where(contrasted, own - others, own).tolist()
+    def score(self) -> Score:
+        """What the maps of each image explain."""
+        targets = [target.classes for target in self.targets]
+        contrasts = [contrast.classes if contrast else () for contrast in self.contrasts]
+        return Score.of(targets, contrasts, class_count=self.logits.shape[1], device=self.logits.device)
 
-    def direction(self, images: Sequence[int]) -> Tensor:
-        """The same as rows over the classes, len(images) x K."""
-        rows = torch.zeros(len(images), self.logits.shape[1], device=self.logits.device)
-        rows[range(len(images)), [self.targets[i] for i in images]] = 1
-        contrasted = [(row, k) for row, i in enumerate(images) if (k := self.contrasts[i]) is not None]
-        if contrasted:
-            rows[tuple(zip(*contrasted, strict=True))] = -1
-        return rows
+    @cached_property
+    def scores(self) -> list[float]:
+        """Of each image."""
+        return self.score.of_logits(self.logits).tolist()
+
+    @cached_property
+    def entropies(self) -> list[float]:
+        """The part of each score that has no place in the image, in nats; 0 where single classes are asked about."""
+        return self.score.entropies(self.logits).tolist()
 
     def subject(self, images: Sequence[int]) -> Subject:
         """What the methods are asked about some of the images."""
         chosen = slice(None) if len(images) == len(self.inputs) else list(images)
-        return Subject(self.model, self.inputs[chosen], self.features[chosen], self.direction(images))
+        tensors = (self.inputs[chosen], self.features[chosen], self.logits[chosen])
+        return Subject(self.model, *tensors, self.score[chosen])
 
 
-def _choose(order: Tensor, questions: Sequence[Question]) -> tuple[list[int], list[int | None]]:
-    """Target and contrast class of each image. The runner-up is the best class that is not the target; a class is not
-    contrasted with itself, which a prediction may turn out to be."""
-    best = order[:, :2].tolist()
-    targets = [first[0] if q.target is None else q.target for first, q in zip(best, questions, strict=True)]
-    contrasts: list[int | None] = []
-    for first, target, question in zip(best, targets, questions, strict=True):
-        if question.contrast == RUNNER_UP:
-            others = [k for k in first if k != target]
-            contrasts.append(others[0] if others else None)
-        else:
-            asked = None if question.contrast is None else int(question.contrast)
-            contrasts.append(None if asked == target else asked)
+def _sure_answers(model: Model, logits: Tensor) -> list[SureAnswer | None]:
+    card, matrices = model.card, model.matrices
+    if matrices is None or card.hierarchy is None:
+        return [None] * len(logits)
+    nodes = sure_nodes(logits, matrices, at=card.limits.sure_at)
+    return [
+        SureAnswer(
+            card.node_group(card.hierarchy.ends[edge]),
+            probability,
+            card.limits.sure_at,
+            is_root=edge == matrices.no_edge,
+        )
+        for edge, probability in zip(nodes.edges.tolist(), nodes.probabilities.tolist(), strict=True)
+    ]
+
+
+def _choose(
+    card: ModelCard, order: Tensor, sure: Sequence[SureAnswer | None], questions: Sequence[Question]
+) -> tuple[list[Group], list[Group | None]]:
+    """Target and contrast of each image. A group is not contrasted with itself, which a prediction or a sure answer may
+    turn out to be."""
+    targets, contrasts = list[Group](), list[Group | None]()
+    for ranked, best, vouched, question in zip(order, order[:, 0].tolist(), sure, questions, strict=True):
+        predicted = card.class_group(best)
+        known = {None: predicted, SURE: predicted if vouched is None or vouched.is_root else vouched.group}
+        target = question.target if isinstance(question.target, Group) else known[question.target]
+        contrast = _contrast(card, ranked, question.contrast, target=target, sure=known[SURE])
+        targets.append(target)
+        contrasts.append(contrast if contrast is None or contrast.classes != target.classes else None)
     return targets, contrasts
+
+
+def _contrast(
+    card: ModelCard, ranked: Tensor, asked: Group | str | None, *, target: Group, sure: Group
+) -> Group | None:
+    """What is contrasted with the target, of one image with K classes `ranked` from the best down. The runner-up is the
+    best class that is not of the target."""
+    if asked is None or isinstance(asked, Group):
+        return asked
+    if asked == SURE:
+        return sure
+    best = next((k for k in ranked.tolist() if k not in target.classes), None)
+    return None if best is None else card.class_group(best)

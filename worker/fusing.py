@@ -1,5 +1,5 @@
-"""Convolutions that add and rectify as they go: what follows one is done while its output is at hand, and its weights
-lie as this processor reads them fastest.
+"""Convolutions that add and rectify (ReLU or ReLU6) as they go: what follows one is done while its output is at hand,
+and its weights lie as this processor reads them fastest.
 
 The operations are those that torch.compile gives to oneDNN, which need no compiler. They have no gradients; where those
 are asked for, the trunk as it was serves.
@@ -8,7 +8,8 @@ are asked for, the trunk as it was serves.
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, fx, nn
@@ -23,7 +24,25 @@ TOLERANCE = {
 PROBES = 2  # random pictures on which both must give the same
 
 _ADDITIONS = (operator.add, operator.iadd, torch.add)
-_RECTIFIERS = (torch.relu, nn.functional.relu)
+
+
+@dataclass(frozen=True)
+class Rectifier:
+    """An activation that oneDNN applies to the output of a convolution; `scalars` are its parameters."""
+
+    name: str
+    scalars: tuple[float, ...] = ()
+
+
+RELU = Rectifier("relu")
+RELU6 = Rectifier("hardtanh", (0.0, 6.0))
+_RECTIFYING_MODULES: Mapping[type[nn.Module], Rectifier] = {nn.ReLU: RELU, nn.ReLU6: RELU6}
+_RECTIFYING_FUNCTIONS: Mapping[object, Rectifier] = {
+    torch.relu: RELU,
+    nn.functional.relu: RELU,
+    nn.functional.relu6: RELU6,
+}
+_RECTIFYING_METHODS = {"relu": RELU, "relu_": RELU}
 
 
 class Fused(nn.Module):
@@ -43,26 +62,29 @@ class Convolution(nn.Module):
     """A convolution, perhaps the sum of its output and another tensor, perhaps the positive part of it all. `name` is
     that of the trunk's own layer."""
 
-    def __init__(self, layer: nn.Conv2d, shape: torch.Size, *, name: str, relu: bool, overwrite: bool) -> None:
+    def __init__(
+        self, layer: nn.Conv2d, shape: torch.Size, *, name: str, rectifier: Rectifier | None, overwrite: bool
+    ) -> None:
         super().__init__()
         self.name = name
         self._geometry = layer.padding, layer.stride, layer.dilation, layer.groups
         weight = layer.weight.detach().to_mkldnn()
         self._weight = torch.ops.aten.mkldnn_reorder_conv2d_weight(weight, *self._geometry, list(shape))
         self._bias = layer.bias
-        self.rectifies = relu
+        self.rectifier = rectifier
         self._overwrite = overwrite  # the tensor that is added is nobody else's, and may hold the sum
 
     def forward(self, x: Tensor, other: Tensor | None = None) -> Tensor:
         layer = (self._weight, self._bias, *self._geometry)
-        after = "relu" if self.rectifies else None
+        after = self.rectifier.name if self.rectifier else None
+        scalars = list(self.rectifier.scalars) if self.rectifier else []
         out: Tensor
         if other is None:
-            out = torch.ops.mkldnn._convolution_pointwise(x, *layer, after or "none", [], "")
+            out = torch.ops.mkldnn._convolution_pointwise(x, *layer, after or "none", scalars, "")
         elif self._overwrite:
-            out = torch.ops.mkldnn._convolution_pointwise_.binary(other, x, *layer, "add", 1.0, after, [], "")
+            out = torch.ops.mkldnn._convolution_pointwise_.binary(other, x, *layer, "add", 1.0, after, scalars, "")
         else:
-            out = torch.ops.mkldnn._convolution_pointwise.binary(x, other, *layer, "add", 1.0, after, [], "")
+            out = torch.ops.mkldnn._convolution_pointwise.binary(x, other, *layer, "add", 1.0, after, scalars, "")
         return out
 
     def __deepcopy__(self, memo: dict[int, object]) -> Convolution:
@@ -161,11 +183,11 @@ def _fuse(module: fx.GraphModule, node: fx.Node, shapes: dict[fx.Node, torch.Siz
     overwrite = other is not None and _is_spent(module, other, node)
     if other is not None:
         (last,) = node.users
-    relu = len(last.users) == 1 and _rectifies(module, next(iter(last.users)))
-    if relu:
+    rectifier = _rectifier(module, next(iter(last.users))) if len(last.users) == 1 else None
+    if rectifier:
         (last,) = last.users
     (source,) = node.all_input_nodes
-    fusion = Convolution(layer, shapes[source], name=str(node.target), relu=relu, overwrite=overwrite)
+    fusion = Convolution(layer, shapes[source], name=str(node.target), rectifier=rectifier, overwrite=overwrite)
     module.add_submodule(name, fusion)
     with module.graph.inserting_after(last):
         fused = module.graph.call_module(name, (source,) if other is None else (source, other))
@@ -178,7 +200,7 @@ def _pool_integers(module: fx.GraphModule) -> None:
     for number, node in enumerate(_calls(module, nn.MaxPool2d)):
         (source,) = node.all_input_nodes
         before, layer = _layer(module, source), _layer(module, node)
-        if isinstance(before, Convolution) and before.rectifies:
+        if isinstance(before, Convolution) and before.rectifier:
             assert isinstance(layer, nn.MaxPool2d)
             node.target = f"pool_{number}"
             module.add_submodule(node.target, RectifiedPool(layer))
@@ -207,7 +229,11 @@ def _is_spent(module: fx.GraphModule, other: fx.Node, node: fx.Node) -> bool:
     )
 
 
-def _rectifies(module: fx.GraphModule, node: fx.Node) -> bool:
+def _rectifier(module: fx.GraphModule, node: fx.Node) -> Rectifier | None:
+    """What a node applies to a convolution's output, where oneDNN can do it on the way; exact types alone."""
     if node.op == "call_module":
-        return type(_layer(module, node)) is nn.ReLU
-    return node.target in (("relu", "relu_") if node.op == "call_method" else _RECTIFIERS)
+        layer = _layer(module, node)
+        return _RECTIFYING_MODULES.get(type(layer)) if layer is not None else None
+    if node.op == "call_method":
+        return _RECTIFYING_METHODS.get(str(node.target))
+    return _RECTIFYING_FUNCTIONS.get(node.target)

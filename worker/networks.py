@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor, nn
 
+from worker.efficientnet import EfficientNetLite0
 from worker.vision import resnet
 
 
@@ -107,6 +108,7 @@ def wrn28_10_cifar10(class_count: int) -> nn.Module:
 
 NETWORKS: Mapping[str, Callable[[int], nn.Module]] = {
     "cifar_resnet": CifarResNet,
+    "efficientnet_lite0": EfficientNetLite0,
     "resnet18": resnet18,
     "resnet18_fine": resnet18_fine,
     "wrn28_10_cifar10": wrn28_10_cifar10,

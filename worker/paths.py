@@ -101,7 +101,7 @@ class DecisionPaths:
         node_id = self.tree.edges[edge][1]
         return {
             "node": node_id,
-            "name": node_name(self.tree, self.card, node_id),
+            "name": self.card.node_name(node_id),
             "probability": self.edge_p[i][edge],
         }
 
@@ -146,17 +146,6 @@ class DecisionPaths:
             "leads_to": self.card.classes[node.leaf],
             "probability": here["probability"],
         }
-
-
-def node_name(tree: Hierarchy, card: ModelCard, node_id: str) -> str:
-    """What a node is called: its class, its label, or what lies below it; never a made-up name."""
-    node = tree.by_id[node_id]
-    if node.leaf is not None:
-        return card.classes[node.leaf]
-    if node.name:
-        return node.name
-    below = [card.classes[leaf] for leaf in tree.leaves_below[node_id]]
-    return " / ".join(below[:3]) + (f" and {len(below) - 3} more" if len(below) > 3 else "")
 
 
 def _statistics(decisions: DecisionMaps) -> list[list[list[float]]]:

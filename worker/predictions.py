@@ -21,6 +21,12 @@ class Prediction:
     document: dict[str, Any]
     warnings: list[dict[str, Any]]
 
+    @property
+    def confidence(self) -> float:
+        """Calibrated where the model is, else the softmax."""
+        calibrated = self.document["confidence"]
+        return float(self.document["probability"] if calibrated is None else calibrated)
+
 
 def predictions(card: ModelCard, logits: Tensor, order: Tensor) -> list[Prediction]:
     """The predictions of a batch, of its N x K logits and the classes from the best down.

@@ -71,12 +71,11 @@ def prove(forward: Forward, i: int, raws: Mapping[str, Tensor], *, progress: Pro
 
 
 def _answer(forward: Forward, i: int, inputs: Tensor) -> Tensor:
-    """M probabilities of the target; of the target against the other class alone where one is contrasted."""
-    logits = forward.model.logits(forward.model.features(inputs))
-    target, contrast = forward.targets[i], forward.contrasts[i]
-    if contrast is None:
-        return logits.softmax(1)[:, target]
-    return (logits[:, target] - logits[:, contrast]).sigmoid()
+    """M probabilities of the target; of the target against the other group alone where one is contrasted."""
+    logits, score = forward.model.logits(forward.model.features(inputs)), forward.score[[i]]
+    if forward.contrasts[i] is None:
+        return score.probabilities(logits)
+    return score.of_logits(logits).sigmoid()
 
 
 def _stability(forward: Forward, i: int, method: str, raw: Tensor, *, progress: Progress) -> Stability:
@@ -88,5 +87,6 @@ def _stability(forward: Forward, i: int, method: str, raw: Tensor, *, progress: 
 def _maps(forward: Forward, i: int, method: str, inputs: Tensor, *, watch: Watch) -> Tensor:
     """The map that a method draws of other inputs (1 x 3 x S x S) for image i's target."""
     with torch.no_grad():
-        subject = Subject(forward.model, inputs, forward.model.features(inputs), forward.direction([i]))
+        features = forward.model.features(inputs)
+        subject = Subject(forward.model, inputs, features, forward.model.logits(features), forward.score[[i]])
     return METHODS[method](subject, seed=SEED, watch=watch).maps

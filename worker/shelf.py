@@ -11,6 +11,7 @@ from shared.cards import ModelCard, Registry
 from shared.cores import usable_cores
 from shared.registry import Models
 from worker.allocator import keep_freed_memory
+from worker.kinship import Kinships
 from worker.models import Model
 from worker.precision import chooses_bf16
 
@@ -26,6 +27,7 @@ class Shelf:
     def __init__(self, models: Models, *, share_of_cores: int = 1, precision: str = "auto") -> None:
         self._source = models
         self._precision = precision
+        self.kinships = Kinships()
         self._loaded: dict[str, Model] = {}
         self._used: dict[str, float] = {}  # when each was asked for last
         self._cores = usable_cores()

@@ -74,6 +74,7 @@ class TreeMatrices:
     rivals: Tensor  # (E + 1) x (C - 1), the other edges of an edge's decision, then the first of them again and again;
     # where there is none, the edge itself, hence one column at least
     paths: Tensor  # K x S, the edges from the root down to each class
+    depth: Tensor  # E + 1, edges from the root down to the child of each edge
 
     @classmethod
     def of(cls, tree: Hierarchy, *, dtype: torch.dtype = torch.float32) -> TreeMatrices:
@@ -98,6 +99,7 @@ class TreeMatrices:
             paths=_padded(
                 [[tree.edge_into[node] for node in tree.path_to(leaf)] for leaf in range(tree.class_count)], no_edge
             ),
+            depth=torch.tensor([*(tree.depth_of[child] for _, child in tree.edges), 0]),
         )
 
     @property
@@ -117,6 +119,7 @@ class TreeMatrices:
             self.place.to(device),
             self.rivals.to(device),
             self.paths.to(device),
+            self.depth.to(device),
         )
 
 

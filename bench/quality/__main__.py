@@ -2,8 +2,9 @@
 
     python -m bench.quality [--only Q3,Q6] [--quick] [--strict] [--fresh] [--out docs]
 
-Figures of earlier runs are kept by model, size and seed: a run that was broken off goes on where it was. The exit
-status is 0 when the rig ran, whatever the figures; with --strict a missed target is an error.
+Figures of earlier runs are kept by model, size and seed: a run that was broken off goes on where it was. A bar that is
+not run and not kept stays as it stands in the results. The exit status is 0 when the rig ran, whatever the figures;
+with --strict a missed target is an error.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from rich.console import Console
 from bench import figures
 from bench.outcome import require_targets
 from bench.page import page
+from bench.quality import earlier, seen
 from bench.quality.bars import BARS
 from bench.quality.context import Context
 from bench.quality.run import run
@@ -27,8 +29,9 @@ INTRODUCTION = """\
 # How far the explanations can be trusted
 
 Written by `make quality`; every number on this page was measured by it. Intervals are 95 % bootstrap intervals over
-the pictures. Controls are the same measure, on the same pictures, of a map or method that does not look at what the
-network has learnt, or what others published where that is said. A figure without a target is for information.
+the pictures; those of shares in Q15 to Q17 are Wilson's. Controls are the same measure, on the same pictures, of a map
+or method that does not look at what the network has learnt, or what others published where that is said. A figure
+without a target is for information.
 """
 KEPT = REPOSITORY / "bench" / "out" / "quality"
 QUICK_PICTURES = 64  # of each model
@@ -54,13 +57,16 @@ def main(numbers: list[str], quick: bool, strict: bool, fresh: bool, data: Path,
     console = Console()
     registry = Registry.load(Settings())
     context = Context(registry, data=data, store=keep, limit=QUICK_PICTURES if quick else None)
-    found = run(numbers, context, quick=quick, fresh=fresh, keep=keep, console=console)
-    every = [figure for bar in found.values() for figure in bar]
     place = out or (keep if quick else REPOSITORY / "docs")
+    before = earlier.load(place / "quality.json")
+    found = run(numbers, context, quick=quick, fresh=fresh, keep=keep, console=console, standing=before.figures)
+    every = [figure for bar in found.values() for figure in bar]
     machine = figures.machine(seed=context.seed)
+    machine |= before.context_of(number for number, bar in found.items() if bar is before.figures.get(number))
     figures.write(every, machine, place / "quality.json")
     sections = {f"{number} {BARS[number].title}": bar for number, bar in found.items()}
-    (place / "quality.md").write_text(page(INTRODUCTION, sections, machine), "utf-8")
+    notes = [note for note in (seen.note(every), earlier.note(machine)) if note]
+    (place / "quality.md").write_text(page(INTRODUCTION, sections, machine, notes=notes), "utf-8")
     console.print(f"written: {place / 'quality.md'}, {place / 'quality.json'}")
     if strict:
         require_targets(every)

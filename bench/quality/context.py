@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
@@ -14,8 +14,13 @@ from rich.progress import track
 from torch import Tensor
 
 from shared.cards import Registry
-from training.pictures import Pictures, cifar10, photos100
+from shared.images import Photo
+from training.pictures import Photographs, Pictures, cifar10, photos100, photos1000
+from worker.agreement import Answer
+from worker.explain import explain
+from worker.forward import Question
 from worker.inputs import to_tensor
+from worker.kinship import Kinships
 from worker.models import Model
 from worker.shelf import Shelf
 
@@ -23,8 +28,11 @@ T = TypeVar("T")
 Sizes = Mapping[str, int]  # how many pictures, seeds, ... a bar takes, by what they are called in its module
 
 CIFAR, PHOTOS = "nbdt-cifar10", "resnet18-photos100"
-SHIPPED = (CIFAR, PHOTOS)
+SHIPPED = (CIFAR, PHOTOS)  # those that have held-out pictures
+IMAGENET = "efficientnet-lite0-imagenet"
+PHOTOGRAPHS = "photos1000-sample.npz"
 BATCH = 50
+ANSWER_ALONE = Question(tree=None, methods=())
 HELD_OUT = {CIFAR: ("test", cifar10), PHOTOS: ("val", photos100)}
 
 
@@ -39,6 +47,11 @@ class HeldOut:
 
     def __len__(self) -> int:
         return len(self.pictures)
+
+    def measured(self, count: int) -> range:
+        """The first `count` images of the second half. The first half may have chosen a temperature or a limit."""
+        half = len(self) // 2
+        return range(half, min(half + count, len(self)))
 
     def picture(self, index: int) -> Image.Image:
         return Image.fromarray(self.pictures.images[index].permute(1, 2, 0).numpy())
@@ -89,6 +102,7 @@ class Context:
         # What bf16 changes stands in the cards; in fp32 the figures do not depend on the processor.
         self._shelf = Shelf(registry, precision="fp32")
         self._held_out: dict[str, HeldOut] = {}
+        self._answers: dict[str, list[Answer]] = {}
 
     def model(self, name: str) -> Model:
         return self._shelf.get(name)
@@ -104,8 +118,48 @@ class Context:
             self._held_out[name] = HeldOut(self.model(name), pictures, store=self._store / f"logits-{name}-{key}.npy")
         return self._held_out[name]
 
+    @cached_property
+    def photographs(self) -> Photographs:
+        """Full-size photographs of ImageNet's classes in a seeded order. Raises FileNotFoundError where they are not at
+        hand."""
+        if not (self._data / PHOTOGRAPHS).exists():
+            raise FileNotFoundError(f"{self._data.name}/{PHOTOGRAPHS} with the photographs is not beside the project")
+        found = photos1000(self._data)
+        order = _order(len(found), seed=self.seed, limit=self._limit)
+        return Photographs(tuple(found.files[i] for i in order.tolist()), found.labels[order])
+
+    def answers(self, name: str, photos: Sequence[Photo]) -> list[Answer]:
+        """What the product answers to some images, as verdicts go by it."""
+        model, found = self.model(name), list[Answer]()
+        for first in progress(range(0, len(photos), BATCH), f"{name}, {len(photos)} images"):
+            batch = photos[first : first + BATCH]
+            found += [one.answer for one in explain(model, batch, [ANSWER_ALONE] * len(batch))]
+        return found
+
+    def answers_to_photographs(self, name: str) -> list[Answer]:
+        """Kept in memory. Raises FileNotFoundError where there are none."""
+        if name not in self._answers:
+            self._answers[name] = self.answers(name, self.photographs.photos(slice(None)))
+        return self._answers[name]
+
+    def answers_to_held_out(self, name: str, count: int) -> list[Answer]:
+        """To the first `count` held-out images of those that chose no limit of the card; kept in memory."""
+        held, key = self.held_out(name), f"{name}, held out"
+        if len(self._answers.get(key, ())) < count:
+            self._answers[key] = self.answers(name, [Photo.whole(held.picture(i)) for i in held.measured(count)])
+        return self._answers[key][:count]
+
+    @property
+    def kinships(self) -> Kinships:
+        return self._shelf.kinships
+
     def generator(self) -> torch.Generator:
         return torch.Generator().manual_seed(self.seed)
+
+
+def logits_of(answers: Sequence[Answer]) -> Tensor:
+    """N x K."""
+    return torch.from_numpy(np.stack([answer.logits for answer in answers]))
 
 
 def progress(items: Iterable[T], description: str) -> Iterable[T]:
@@ -114,6 +168,10 @@ def progress(items: Iterable[T], description: str) -> Iterable[T]:
 
 
 def _shuffled(pictures: Pictures, *, seed: int, limit: int | None) -> Pictures:
-    order = torch.randperm(len(pictures), generator=torch.Generator().manual_seed(seed))[:limit]
+    order = _order(len(pictures), seed=seed, limit=limit)
     boxes = None if pictures.boxes is None else pictures.boxes[order]
     return Pictures(pictures.images[order], pictures.labels[order], pictures.names, pictures.wnids, boxes)
+
+
+def _order(count: int, *, seed: int, limit: int | None) -> Tensor:
+    return torch.randperm(count, generator=torch.Generator().manual_seed(seed))[:limit]

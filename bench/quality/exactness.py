@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 import torch
@@ -13,6 +14,7 @@ from worker import maps
 from worker.architectures import build
 from worker.decisions import TreeHead, decision_maps
 from worker.maps import TOLERANCE
+from worker.models import Model
 from worker.tree import TreeMatrices, TreeMode, infer
 from worker.weights import load_weights
 
@@ -27,7 +29,7 @@ def classes(context: Context, n: Sizes) -> list[Figure]:
         features = held.features(n["pictures"])
         for dtype, precision in PRECISION.items():
             worst = max(
-                float(_residuals(part.to(dtype), held.model.weight.to(dtype), held.model.bias.to(dtype)).max())
+                float(residuals_of(part.to(dtype), held.model.weight.to(dtype), held.model.bias.to(dtype)).max())
                 for part in features.split(BATCH)
             )
             out.append(
@@ -44,35 +46,20 @@ def classes(context: Context, n: Sizes) -> list[Figure]:
     return out
 
 
-def _residuals(features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+def residuals_of(features: Tensor, weight: Tensor, bias: Tensor, *, logits: Tensor | None = None) -> Tensor:
     """N x K, relative to max(1, |logit|); the check itself in double precision."""
-    logits = maps.logits_of(features, weight, bias)
-    return _relative(maps.class_maps(features, weight), logits, bias)
-
-
-def _relative(raw: Tensor, logits: Tensor, bias: Tensor) -> Tensor:
-    difference = raw.double().mean((2, 3)) + bias.double() - logits.double()
+    logits = maps.logits_of(features, weight, bias) if logits is None else logits
+    difference = maps.class_maps(features, weight).double().mean((2, 3)) + bias.double() - logits.double()
     return difference.abs() / logits.double().abs().clamp(min=1)
 
 
 def _tutorial_map(held: HeldOut, count: int) -> Figure:
-    """The negative control: maps of the last convolution's output, before batch norm, addition and ReLU, transposed."""
-    model, residuals = held.model, []
-    network = build(model.card.architecture, model.card.class_count).eval()  # as it is trained: nothing is folded
-    load_weights(network, model.card)
-    convolution = [module for module in network.modules() if isinstance(module, nn.Conv2d)][-1]
-    seen: list[Tensor] = []
-    convolution.register_forward_hook(lambda module, inputs, output: seen.append(output))
-    for indices in progress(torch.arange(min(count, len(held))).split(BATCH), f"tutorial's map, {model.card.name}"):
-        seen.clear()
-        with torch.inference_mode():
-            logits = network(held.inputs(indices.tolist()))
-        straight = seen[0][: len(logits)]  # a trunk that averages over mirror images passes those on behind
-        residuals.append(_relative(maps.class_maps(straight.transpose(2, 3), model.weight), logits, model.bias))
-    residual = torch.cat(residuals)
+    """The negative control."""
+    indices = progress(torch.arange(min(count, len(held))).split(BATCH), f"tutorial's map, {held.model.card.name}")
+    residual = tutorial_residuals(held.model, (held.inputs(some.tolist()) for some in indices))
     missed = (residual > TOLERANCE[torch.float32]).double().mean(1) * 100
     return estimate(
-        f"Q1 tutorial's maps that fail the certificate, {model.card.name}",
+        f"Q1 tutorial's maps that fail the certificate, {held.model.card.name}",
         missed.numpy(),
         unit="%",
         target=">= 99",
@@ -80,6 +67,29 @@ def _tutorial_map(held: HeldOut, count: int) -> Figure:
         meaning="The control that must fail: maps of the last convolution's output, as in the original tutorial, "
         "do not add up to the logits.",
     )
+
+
+def tutorial_residuals(model: Model, batches: Iterable[Tensor]) -> Tensor:
+    """N x K, of the maps that must fail: those of the last convolution's output, transposed."""
+    residuals = [
+        residuals_of(straight.transpose(2, 3), model.weight, model.bias, logits=logits)
+        for straight, logits in last_convolution(model, batches)
+    ]
+    return torch.cat(residuals)
+
+
+def last_convolution(model: Model, batches: Iterable[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+    """The output of the last convolution, before batch norm, addition and ReLU, and the logits, of each batch."""
+    network = build(model.card.architecture, model.card.class_count).eval()  # as it is trained: nothing is folded
+    load_weights(network, model.card)
+    convolution = [module for module in network.modules() if isinstance(module, nn.Conv2d)][-1]
+    seen: list[Tensor] = []
+    convolution.register_forward_hook(lambda module, inputs, output: seen.append(output))
+    for inputs in batches:
+        seen.clear()
+        with torch.inference_mode():
+            logits = network(inputs)
+        yield seen[0][: len(logits)], logits  # a trunk that averages over mirror images passes those on behind
 
 
 def decisions(context: Context, n: Sizes) -> list[Figure]:

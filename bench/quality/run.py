@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from rich.console import Console
@@ -18,10 +18,17 @@ from shared.errors import PathlightError
 
 
 def run(
-    numbers: Iterable[str], context: Context, *, quick: bool, fresh: bool, keep: Path, console: Console
+    numbers: Iterable[str],
+    context: Context,
+    *,
+    quick: bool,
+    fresh: bool,
+    keep: Path,
+    console: Console,
+    standing: Mapping[str, list[Figure]],
 ) -> dict[str, list[Figure]]:
     """Figures by bar: those of `numbers`, measured unless they are kept (always if `fresh`), and of the other bars
-    those that are kept."""
+    those that are kept, or else those that stand in the results of an earlier run."""
     wanted, out = set(numbers), {}
     for number, bar in BARS.items():
         place = keep / f"{number}-{_key(number, bar, context, quick=quick)}.json"
@@ -31,6 +38,8 @@ def run(
                 figures.write(out[number], figures.machine(seed=context.seed), place)
         elif place.exists():
             out[number] = figures.read(place)
+        elif number in standing:
+            out[number] = standing[number]
         if number in wanted:
             console.print(figures.table(out[number], title=f"{number} {bar.title}"))
     return out
@@ -51,4 +60,6 @@ def _key(number: str, bar: Bar, context: Context, *, quick: bool) -> str:
     """What a bar's figures depend on, besides the code."""
     weights = {name: context.registry.get(name).weights.sha256 for name in SHIPPED}
     facts = [number, dict(bar.quick if quick else bar.full), weights, context.seed]
+    if bar.cards:
+        facts.append({name: context.registry.get(name).fingerprint for name in bar.cards})
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]

@@ -28,12 +28,13 @@ BATCH = 32  # of torchcam, its own default
 def ours(inputs: Tensor) -> None:
     from worker.methods import METHODS
     from worker.methods.attribution import Subject
+    from worker.score import Score
 
     model = _model()
-    direction = torch.zeros(1, model.card.class_count)
-    direction[0, TARGET] = 1
+    score = Score.of([[TARGET]], [[]], class_count=model.card.class_count)
     with torch.no_grad():
-        subject = Subject(model, inputs, model.trunk(inputs), direction)
+        features = model.trunk(inputs)
+        subject = Subject(model, inputs, features, model.logits(features), score)
     METHODS["scorecam"](subject, seed=0, watch=lambda done, total: None)
 
 

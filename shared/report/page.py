@@ -17,6 +17,7 @@ import numpy as np
 
 from shared.drawing import Style, heatmap, png_bytes
 from shared.language import ENGLISH, Catalogue, catalogue
+from shared.phrases import percent
 from shared.report.evidence import ClassMaps
 from shared.report.rows import Row
 
@@ -116,6 +117,8 @@ def _model(report: Report, name: str) -> dict[str, Any]:
         "prediction": [place[part["prediction"]] if part else -1 for part in rows],
         "confidence": [round(_confidence(part), 4) if part else 0 for part in rows],
         "path": [part["path"] if part else None for part in rows],
+        "sure": [_sure_name(part) for part in rows],
+        "verdict": [part["verdict"] if part else None for part in rows],
         "reasons": [one.split() for one in reasons],
         "reason": [number[part["reasons"]] if part else -1 for part in rows],
         "order": sorted(range(len(rows)), key=lambda i: (-suspicion[i], i)),
@@ -145,6 +148,13 @@ def _part(row: Row, model: str) -> Row:
 
 def _confidence(part: Row) -> float:
     return float(part["probability"] if part["confidence"] is None else part["confidence"])
+
+
+def _sure_name(part: Row) -> str | None:
+    """The sure answer of a picture, where it is more than one class and less than all."""
+    if not part or part["sure"] is None or part["sure_index"] is not None or part["sure_is_root"]:
+        return None
+    return f"{part['sure']} {percent(part['sure_probability'])}"
 
 
 def _confusion(answered: Sequence[tuple[Row, Row]]) -> list[dict[str, Any]]:

@@ -13,11 +13,12 @@ from shared.cards import Registry, short_name
 from shared.hierarchy import Hierarchy
 from shared.report.evidence import share_outside
 from shared.report.outcome import Outcome
+from shared.verdicts import Level
 
 Row = dict[str, Any]
 _NO_FIGURES = ("text", "reason", "threshold", "method", "random_maps")
 # How suspicious a picture is, at most, for each reason; the reasons add up.
-WRONG, INEXACT, DISAGREES, WEAK, UNSURE = 4.0, 8.0, 2.0, 1.0, 1.0
+WRONG, INEXACT, DISAGREES, WEAK, UNSURE, GUESS, FOREIGN = 4.0, 8.0, 2.0, 1.0, 1.0, 2.0, 2.0
 
 
 @dataclass(frozen=True)
@@ -65,9 +66,14 @@ def to_row(outcome: Outcome, models: Mapping[str, Known]) -> Row:
         for entry in explanation["maps"]:
             figures = _of_map(entry, outcome, explanation)
             row |= {f"{name}:{entry['method']}:{column}": value for column, value in figures.items()}
+    row["agreement"] = "; ".join(_of_pair(pair) for pair in outcome.document.get("agreement", ())) or None
     scores = [value for column, value in row.items() if column.endswith(":suspicion")]
     row["suspicion"] = max(scores, default=None)
     return row
+
+
+def _of_pair(pair: Mapping[str, Any]) -> str:
+    return f"{', '.join(pair['models'])}: {pair['relation']}"
 
 
 def _of_model(explanation: Mapping[str, Any], label: str | None, known: Known | None) -> Row:
@@ -89,6 +95,8 @@ def _of_model(explanation: Mapping[str, Any], label: str | None, known: Known | 
         "weakest_probability": None,
         "leaves_at": None,
         "leaves_to": None,
+        **_sure(explanation, truth, known),
+        **_verdict(explanation),
     }
     if path is None or not path["steps"]:
         return row
@@ -105,6 +113,27 @@ def _of_model(explanation: Mapping[str, Any], label: str | None, known: Known | 
     if truth is not None and known is not None and known.hierarchy is not None:
         row |= _departure(steps, known.hierarchy, truth)
     return row
+
+
+def _sure(explanation: Mapping[str, Any], truth: int | None, known: Known | None) -> Row:
+    """The sure answer, and whether the true class is below it. An earlier version stored none."""
+    sure = explanation.get("sure") or {}
+    tree = known.hierarchy if known else None
+    below = tree.leaves_below.get(sure["node"]) if sure and tree else None
+    return {
+        "sure": sure.get("name"),
+        "sure_node": sure.get("node"),
+        "sure_index": sure.get("index"),
+        "sure_probability": sure.get("probability"),
+        "sure_class_count": sure.get("class_count"),
+        "sure_is_root": sure.get("is_root"),
+        "sure_correct": None if truth is None or below is None else truth in below,
+    }
+
+
+def _verdict(explanation: Mapping[str, Any]) -> Row:
+    verdict = explanation.get("verdict") or {}
+    return {"verdict": verdict.get("level"), "verdict_reasons": " ".join(verdict.get("reasons", ())) or None}
 
 
 def _departure(steps: list[Mapping[str, Any]], tree: Hierarchy, truth: int) -> Row:
@@ -154,6 +183,8 @@ def _suspicion(part: Row, *, exact: bool) -> Row:
         ("disagrees", part["agrees"] is False, DISAGREES),
         ("weak_decision", "weak_decision" in codes, 0.0),
         ("low_confidence", "low_confidence" in codes, 0.0),
+        ("guess", part["verdict"] == Level.GUESS, GUESS),
+        ("foreign", part["verdict"] == Level.FOREIGN, FOREIGN),
     ]
     score = sum(weight for _, holds, weight in reasons if holds) + UNSURE * (1 - confidence)
     score += WEAK * (1 - weakest) if weakest is not None else 0.0

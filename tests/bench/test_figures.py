@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.stats import binomtest
 
 from bench import figures
 from bench.figures import Figure, estimate
@@ -91,3 +92,15 @@ def test_the_context_names_machine_versions_and_commit() -> None:
     assert {"torch", "numpy", "python"} <= context["versions"].keys()
     assert context["seed"] == 7
     assert context["commit"]
+
+
+@pytest.mark.parametrize(("hits", "n"), [(0, 1), (0, 40), (1, 40), (20, 40), (40, 40), (437, 500)])
+def test_the_interval_of_a_share_is_that_of_scipy(hits: int, n: int) -> None:
+    expected = binomtest(hits, n).proportion_ci(0.95, method="wilson")
+    assert figures.wilson(hits, n) == pytest.approx((expected.low, expected.high), abs=1e-12)
+
+
+def test_a_share_is_in_per_cent() -> None:
+    figure = figures.share("a", np.array([True, False, False, False]), meaning="It means this.", target="<= 25")
+    assert (figure.value, figure.unit, figure.n, figure.met) == (25, "%", 4, True)
+    assert (figure.low, figure.high) == pytest.approx(tuple(100 * end for end in figures.wilson(1, 4)))

@@ -13,14 +13,16 @@ from bench.quality.__main__ import main
 from bench.quality.bars import BARS
 
 PICTURES = 24
-IN_PROCESS = "Q1,Q4,Q6,Q8"  # others start processes of their own or look at many changed pictures, which takes long
+IN_PROCESS = (
+    "Q1,Q4,Q6,Q8,Q15,Q16,Q17"  # others start processes of their own or look at many changed pictures, which takes long
+)
 
 
 @pytest.fixture(scope="session")
 def few(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a few of the held-out pictures of each data set."""
     folder = tmp_path_factory.mktemp("few")
-    for name in ("cifar10-test.npz", "photos100-val.npz"):
+    for name in ("cifar10-test.npz", "photos100-val.npz", "photos1000-sample.npz"):
         with np.load(shared_data / name) as archive:
             chosen = np.linspace(0, len(archive["labels"]) - 1, PICTURES).astype(int)
             data, offsets = archive["images"], archive["offsets"]
@@ -67,7 +69,42 @@ def test_exactness_holds_and_the_controls_that_must_fail_do(kept: Path) -> None:
     document = json.loads((kept / "quality.json").read_text("utf-8"))
     sure = [f for f in document["figures"] if f["name"].startswith("Q1 ") or "flagged: edge detector" in f["name"]]
     assert len(sure) == 8
+    sure += [f for f in document["figures"] if "certificate, efficientnet" in f["name"] or " map, fp" in f["name"]]
+    sure += [f for f in document["figures"] if "original network" in f["name"]]
+    assert len(sure) == 15
     assert all(figure["met"] for figure in sure)
+
+
+def test_figures_on_photographs_that_were_probably_seen_say_so_and_are_listed(kept: Path) -> None:
+    page = (kept / "quality.md").read_text("utf-8")
+    listed = page.partition("## Photographs that were probably seen in training")[2]
+    figures = json.loads((kept / "quality.json").read_text("utf-8"))["figures"]
+    on_photographs = [f for f in figures if f["name"].startswith("Q15 top") or "photographs" in f["name"]]
+    assert len(on_photographs) > 10
+    for figure in on_photographs:
+        assert "probably seen in training" in figure["meaning"]
+        assert f"- {figure['name']}\n" in listed
+
+
+def test_a_bar_that_is_neither_run_nor_kept_stays_as_it_stands(kept: Path, few: Path, tmp_path: Path) -> None:
+    for path in (kept / "quality.json", *kept.glob("Q6-*.json")):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    assert rig("--only", "Q6", data=few, keep=tmp_path).exit_code == 0
+    before, after = (json.loads((folder / "quality.json").read_text("utf-8")) for folder in (kept, tmp_path))
+    assert after["figures"] == before["figures"]
+    assert set(after["context"]["earlier"]) == set(IN_PROCESS.split(",")) - {"Q6"}
+    assert "## Measured in an earlier run" in (tmp_path / "quality.md").read_text("utf-8")
+
+
+def test_without_the_photographs_their_bars_say_so(few: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for name in ("cifar10-test.npz", "photos100-val.npz"):
+        (folder / name).symlink_to(few / name)
+    assert rig("--only", "Q15,Q16,Q17", data=folder, keep=tmp_path / "keep").exit_code == 0
+    figures = json.loads((tmp_path / "keep" / "quality.json").read_text("utf-8"))["figures"]
+    assert len(figures) == 3
+    assert all("photographs is not beside the project" in figure["reason"] for figure in figures)
 
 
 def test_a_bar_that_was_measured_is_not_measured_again_but_by_order(kept: Path, few: Path) -> None:

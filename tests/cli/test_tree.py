@@ -193,7 +193,7 @@ def test_a_card_whose_lists_do_not_fit_its_classes_is_refused(home: Path) -> Non
 
 
 def test_an_unknown_model_is_refused_naming_the_known(home: Path) -> None:
-    assert "'nothing' is not a model; known are nbdt-cifar10" in refused(home, "nothing")
+    assert "'nothing' is not a model; known are efficientnet-lite0-imagenet, nbdt-cifar10" in refused(home, "nothing")
 
 
 def test_the_command_teaches_itself() -> None:

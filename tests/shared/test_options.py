@@ -8,6 +8,7 @@ import pytest
 
 from shared.cards import Registry
 from shared.errors import InvalidOption
+from shared.groups import Group
 from shared.jobs import JobOptions
 from shared.methods import LONG_METHODS, METHODS
 from shared.options import RUNNER_UP, TREES, TRUSTS, Plan, check, is_long, plan
@@ -17,6 +18,10 @@ PETS = card("pets", "cat, house cat", "dog", "Great Dane, dane")
 ZOO = card("zoo", "lion", "cat")
 UNFETCHED = replace(card("unfetched"), class_count=5)
 REGISTRY = Registry({each.name: each for each in (PETS, ZOO, UNFETCHED)})
+
+
+def pets(index: int) -> Group:
+    return PETS.class_group(index)
 
 
 def planned(target: str = "predicted", contrast: str | None = None, models: str = "pets") -> dict[str, Plan]:
@@ -75,9 +80,9 @@ def test_by_default_every_model_explains_its_prediction() -> None:
     ],
 )
 def test_a_class_is_named_by_its_whole_name_its_first_name_or_its_index(word: str, index: int) -> None:
-    assert planned(target=word) == {"pets": Plan(index, None)}
+    assert planned(target=word) == {"pets": Plan(pets(index), None)}
     other = "dog" if index != 1 else "cat"
-    assert planned(target=other, contrast=word)["pets"].contrast == index
+    assert planned(target=other, contrast=word)["pets"].contrast == pets(index)
 
 
 @pytest.mark.parametrize("option", ["target", "contrast"])
@@ -87,10 +92,10 @@ def test_a_class_is_named_by_its_whole_name_its_first_name_or_its_index(word: st
 def test_a_word_that_is_no_class_is_refused_naming_what_is_allowed(option: str, word: str) -> None:
     with pytest.raises(InvalidOption) as caught:
         planned(**{option: word}, models="pets zoo")
-    keyword = {"target": "predicted", "contrast": "runner-up"}[option]
+    keywords = {"target": "'predicted', 'sure'", "contrast": "'runner-up', 'sure'"}[option]
     assert str(caught.value) == (
-        f"{option}: {word!r} is not a class of pets, zoo; "
-        f"allowed are {keyword!r}, a class index, or a class name as GET /api/v1/models lists them"
+        f"{option}: {word!r} is not a class of pets, zoo; allowed are {keywords}, a class index, "
+        "a class name as GET /api/v1/models lists them, or the id or name of a node of the tree"
     )
 
 
@@ -116,12 +121,15 @@ def test_an_index_means_nothing_for_two_models_at_once(option: str) -> None:
 
 
 def test_a_class_applies_to_every_model_that_has_it_by_its_own_index() -> None:
-    assert planned(target="cat", models="pets zoo") == {"pets": Plan(0, None), "zoo": Plan(1, None)}
+    assert planned(target="cat", models="pets zoo") == {
+        "pets": Plan(pets(0), None),
+        "zoo": Plan(ZOO.class_group(1), None),
+    }
 
 
 def test_a_model_that_lacks_the_class_explains_its_prediction_and_says_so() -> None:
     plans = planned(target="dog", models="zoo pets")
-    assert plans["pets"] == Plan(1, None)
+    assert plans["pets"] == Plan(pets(1), None)
     assert plans["zoo"].target is None
     (warning,) = plans["zoo"].warnings
     assert warning == {
@@ -133,15 +141,15 @@ def test_a_model_that_lacks_the_class_explains_its_prediction_and_says_so() -> N
 
 def test_target_and_contrast_are_looked_up_apart() -> None:
     plans = planned(target="dog", contrast="lion", models="pets zoo")
-    assert (plans["pets"].target, plans["pets"].contrast) == (1, None)
-    assert (plans["zoo"].target, plans["zoo"].contrast) == (None, 0)
+    assert (plans["pets"].target, plans["pets"].contrast) == (pets(1), None)
+    assert (plans["zoo"].target, plans["zoo"].contrast) == (None, ZOO.class_group(0))
     assert [w["params"]["class"] for w in plans["pets"].warnings] == ["lion"]
     assert [w["params"]["class"] for w in plans["zoo"].warnings] == ["dog"]
 
 
 def test_a_model_whose_classes_are_not_fetched_yet_lacks_every_name() -> None:
     assert planned(target="cat", models="pets unfetched")["unfetched"].warnings
-    assert planned(target="4", models="unfetched") == {"unfetched": Plan(4, None)}
+    assert planned(target="4", models="unfetched") == {"unfetched": Plan(UNFETCHED.class_group(4), None)}
 
 
 def test_the_runner_up_is_left_to_each_model() -> None:
@@ -153,7 +161,7 @@ def test_the_runner_up_is_left_to_each_model() -> None:
 
 @pytest.mark.parametrize(("target", "contrast"), [("cat", "cat"), ("cat", "0"), ("0", "cat, house cat")])
 def test_a_class_is_not_contrasted_with_itself(target: str, contrast: str) -> None:
-    with pytest.raises(InvalidOption, match="^contrast: a class cannot be contrasted with itself$"):
+    with pytest.raises(InvalidOption, match="^contrast: a class or node cannot be contrasted with itself$"):
         planned(target=target, contrast=contrast)
 
 

@@ -39,8 +39,10 @@ def outcome(
     label: str | None = None,
     box: Box | None = None,
     codes: tuple[str, ...] = (),
+    judged: dict[str, Any] | None = None,
 ) -> Outcome:
-    """An answer of the tree model as the worker writes it, as far as a report looks at it."""
+    """An answer of the tree model as the worker writes it, as far as a report looks at it. `judged` are its sure answer
+    and its verdict; without them it is as an earlier version stored it."""
     names = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
     certificate = {"exact": exact, "residual": 1e-7, "tolerance": 1e-5}
     raw = np.zeros((4, 4), np.float32)
@@ -77,6 +79,7 @@ def outcome(
                     "steps": path_steps,
                 },
                 "input": {"box": [0, 0, 40, 40]},
+                **(judged or {}),
             }
         ],
         "warnings": [{"model": MODEL, "code": code} for code in codes],
@@ -102,6 +105,58 @@ def test_a_row_holds_prediction_path_certificate_and_proof(models: dict[str, Kno
     assert part(row, "path") == "animal (90.00%)"
     assert (part(row, "cam:exact"), part(row, "cam:residual")) == (True, 1e-7)
     assert part(row, "cam:faithfulness_deletion") == 0.4
+
+
+def judged(node: str = "n02075296", *, level: str = "care", is_root: bool = False) -> dict[str, Any]:
+    sure = {"node": node, "name": "carnivore", "probability": 0.91, "index": None, "class_count": 2, "is_root": is_root}
+    return {
+        "sure": sure | {"at": 0.76},
+        "verdict": {"level": level, "reasons": ["sure_group", "narrow"], "text": "So."},
+    }
+
+
+def test_a_row_holds_the_sure_answer_and_the_verdict(models: dict[str, Known]) -> None:
+    row = to_row(outcome(label="dog", judged=judged()), models)
+    assert (part(row, "sure"), part(row, "sure_node"), part(row, "sure_index")) == ("carnivore", "n02075296", None)
+    assert (part(row, "sure_probability"), part(row, "sure_class_count")) == (0.91, 2)
+    assert (part(row, "verdict"), part(row, "verdict_reasons")) == ("care", "sure_group narrow")
+    assert (part(row, "correct"), part(row, "sure_correct")) == (
+        False,
+        True,
+    )  # a dog, called cat: a carnivore all the same
+    assert part(to_row(outcome(label="ship", judged=judged()), models), "sure_correct") is False
+    assert part(to_row(outcome(judged=judged()), models), "sure_correct") is None
+
+
+def test_a_row_of_an_earlier_version_has_the_same_columns_without_values(models: dict[str, Known]) -> None:
+    now, then = to_row(outcome(judged=judged()), models), to_row(outcome(), models)
+    assert list(now) == list(then)
+    assert {part(then, column) for column in ("sure", "sure_node", "sure_correct", "verdict", "verdict_reasons")} == {
+        None
+    }
+
+
+def test_a_row_says_how_the_models_answers_relate(models: dict[str, Known]) -> None:
+    one = outcome()
+    pair = {"models": ["big", MODEL], "relation": "kind", "code": "kind_broad", "text": "A cat is a cat."}
+    told = replace(one, document={**one.document, "agreement": [pair]})
+    assert to_row(told, models)["agreement"] == f"big, {MODEL}: kind"
+    assert to_row(one, models)["agreement"] is None
+
+
+@pytest.mark.parametrize("level", ["guess", "foreign"])
+def test_a_verdict_that_warns_makes_a_picture_suspicious(models: dict[str, Known], level: str) -> None:
+    plain, warned = (to_row(outcome(judged=judged(level=one)), models) for one in ("care", level))
+    assert part(warned, "reasons") == level
+    assert warned["suspicion"] > plain["suspicion"]
+
+
+def test_the_page_shows_the_sure_answer_only_where_it_says_more_than_the_class(models: dict[str, Known]) -> None:
+    rows = [to_row(outcome(judged=one), models) for one in (judged(), judged(is_root=True), None)]
+    page = render(Report("Cats", [MODEL], rows, ClassMaps(), [[""]] * 3))
+    (model,) = json.loads(re.findall(r'id="data">(.*?)</script>', page)[0])["models"]
+    assert model["sure"] == ["carnivore 91.0%", None, None]
+    assert model["verdict"] == ["care", "care", None]
 
 
 def test_a_failed_picture_has_a_row_with_its_error_and_no_suspicion(models: dict[str, Known]) -> None:

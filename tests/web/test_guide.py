@@ -38,7 +38,7 @@ def section(page: str, name: str) -> str:
 
 def test_every_model_is_listed_those_asked_by_default_first(client: FlaskClient, registry: Registry) -> None:
     names = re.findall(r'<section[^>]* id="([^"]+)"', client.get("/models").text)
-    assert names[:2] == ["resnet18-photos100", "nbdt-cifar10"] and set(names) == set(registry.cards)
+    assert names[:2] == ["efficientnet-lite0-imagenet", "nbdt-cifar10"] and set(names) == set(registry.cards)
 
 
 def test_a_card_is_said_in_words(client: FlaskClient, registry: Registry) -> None:
@@ -51,6 +51,24 @@ def test_a_card_is_said_in_words(client: FlaskClient, registry: Registry) -> Non
     assert f"SHA-256 {card.weights.sha256}" in said
     assert "airplane, automobile, bird" in said
     assert "{" not in said
+
+
+def test_a_model_says_what_it_is_good_for_and_what_its_verdicts_go_by(client: FlaskClient, registry: Registry) -> None:
+    page = client.get("/models").text
+    for name, card in registry.cards.items():
+        assert f"Good for: {card.facts['good_for']}" in section(page, name)
+        assert f"A sure answer has a probability of at least {card.limits.sure_at:.0%}." in section(page, name)
+    assert "Measured on CIFAR-10 test, 5000 pictures" in section(page, "nbdt-cifar10")
+    assert "probably trained" not in section(page, "nbdt-cifar10")
+    assert "Nothing was measured for this model: these are the general limits." in section(page, "resnet18-imagenet")
+
+
+def test_limits_that_were_measured_on_images_that_the_network_had_probably_seen_are_said_to_be(
+    client: FlaskClient,
+) -> None:
+    said = section(client.get("/models").text, "efficientnet-lite0-imagenet")
+    assert "An answer below 18.7% counts as a guess." in said and "counts as unfamiliar" in said
+    assert "The network was probably trained on these very images, so on new ones it is right less often." in said
 
 
 def test_a_model_that_is_not_ready_says_how_to_mend_it(client: FlaskClient) -> None:

@@ -13,6 +13,7 @@ from flask.testing import FlaskClient
 from jinja2 import Environment, nodes
 
 from shared import language as locales
+from shared import verdicts
 from shared.blobs import BlobStore
 from shared.broker import Bell, make_celery
 from shared.cards import ModelCard, Registry
@@ -21,9 +22,11 @@ from shared.report.outcome import NO_ANSWER
 from shared.report.page import TITLE
 from shared.settings import REPOSITORY, Settings
 from shared.store import JobStore
-from web import language, stage
+from shared.verdicts import Level
+from web import language, stage, words
 from web.app import create_app
 from web.language import gettext, told
+from worker import agreement
 
 TEMPLATES = sorted((REPOSITORY / "web" / "templates").rglob("*.html"))
 REPORT = REPOSITORY / "shared" / "report" / "static"
@@ -86,7 +89,14 @@ def in_reports() -> Iterator[str]:
 def emitted_codes() -> set[str]:
     """The codes of warnings and errors, as the code that emits them writes them down."""
     pattern = r'(?:\bwarning\(\s*|JobError\(|"code": |\bcode = |\bcode=|[A-Z_]+ = (?="map_))"([a-z_]+)"'
-    return {*re.findall(pattern, sources()), *codes_of_templates()} - UNTRANSLATED_CODES
+    found = {*re.findall(pattern, sources()), *codes_of_templates()} - agreement.SENTENCES.keys() - UNTRANSLATED_CODES
+    return found | SENTENCES.keys()
+
+
+# By code, of all that workers say of answers; a page knows these codes by such a beginning.
+SENTENCES = {f"verdict_{reason}": text for reason, text in verdicts.SENTENCES.items()} | {
+    f"agreement_{code}": text for code, text in agreement.SENTENCES.items()
+}
 
 
 def codes_of_templates() -> Iterator[str]:
@@ -127,6 +137,22 @@ def test_every_code_and_every_shipped_model_is_translated_and_none_is_left_over(
     assert left_over == []
 
 
+@pytest.mark.parametrize("code", SENTENCES)
+def test_what_is_said_of_answers_is_said_in_every_language_with_the_same_parameters(
+    catalogue: Catalogue, code: str
+) -> None:
+    assert places(catalogue.codes[code]) == places(SENTENCES[code])
+
+
+@pytest.mark.parametrize("level", Level)
+def test_every_verdict_has_a_word_in_every_language(app: Flask, level: Level) -> None:
+    said = {level.value}
+    for name in TRANSLATED:
+        with app.test_request_context(f"/?lang={name}"):
+            said.add(words.verdict(level))
+    assert len(said) == 1 + len(TRANSLATED)
+
+
 def test_every_text_of_the_shipped_cards_is_translated_and_none_is_left_over(
     catalogue: Catalogue, registry: Registry
 ) -> None:
@@ -138,7 +164,8 @@ def texts_of(card: ModelCard) -> Iterator[str]:
     """What the page of the models shows of a card as it stands in it."""
     facts = card.facts
     found = [facts["accuracy"].get(key) for key in ("split", "data", "source")]
-    found += [facts.get(key) for key in ("data", "source", "recipe", "hash", "licence")]
+    found += [facts.get(key) for key in ("data", "good_for", "source", "recipe", "hash", "licence")]
+    found.append(card.limits.data)
     if card.reliability:
         found += [card.reliability.data, *card.reliability.familiarity.detection]
     if card.hierarchy:

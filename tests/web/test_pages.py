@@ -223,7 +223,7 @@ def test_a_sent_picture_becomes_a_job_and_leads_to_its_page(house: House) -> Non
 
 def test_empty_fields_mean_the_defaults(house: House) -> None:
     location = house.send(target=" ", contrast="").headers["Location"]
-    assert house.store.get(location.removeprefix("/jobs/")).options == JobOptions(PAIR)
+    assert house.store.get(location.removeprefix("/jobs/")).options == JobOptions(PAIR, target="sure")
 
 
 @pytest.mark.parametrize(
@@ -324,7 +324,7 @@ def test_a_job_that_is_not_kept_any_more_does_not_hide_those_sent_with_it(house:
 
 def test_a_sample_is_explained_with_one_click(house: House) -> None:
     page = house.client.get("/").text
-    assert re.findall(r'<button name="sample" value="(\w+)">', page) == list(SAMPLES)
+    assert re.findall(r'<button name="sample" value="(\w+)"[ >]', page) == list(SAMPLES)
     response = house.send(filename="", sample="chelsea")
     job = house.store.get(response.headers["Location"].removeprefix("/jobs/"))
     assert (job.image.filename, job.image.width, job.image.height) == ("chelsea.png", 451, 300)

@@ -23,7 +23,7 @@ def result(
     *,
     nodes: tuple[str, ...] | None = ("animal", "cat"),
     model: str = "m",
-    contrast: str | None = None,
+    contrast: dict[str, object] | None = None,
 ) -> Result:
     """One model's answer. The best five of six classes are in the document, as for any model."""
     values = np.array(logits, np.float32)
@@ -116,7 +116,8 @@ def test_maps_without_an_order_or_without_evidence_say_nothing() -> None:
 
 def test_maps_of_another_class_or_contrast_are_marked() -> None:
     before = result(SURE_OF_CAT, peak(1, 1))
-    for after in (result(SURE_OF_FROG, peak(1, 1)), result(SURE_OF_CAT, peak(1, 1), contrast="dog")):
+    dog: dict[str, object] = {"index": 5, "name": "dog"}
+    for after in (result(SURE_OF_FROG, peak(1, 1)), result(SURE_OF_CAT, peak(1, 1), contrast=dog)):
         assert not differences(before, after, parent="p")["models"][0]["maps"][0]["same_target"]
 
 

@@ -28,7 +28,9 @@ def norms(network: nn.Module) -> int:
     return sum(isinstance(module, nn.BatchNorm2d) for module in network.modules())
 
 
-@pytest.mark.parametrize(("name", "left"), [("cifar_resnet", 0), ("resnet18", 0), ("wrn28_10_cifar10", 12)])
+@pytest.mark.parametrize(
+    ("name", "left"), [("cifar_resnet", 0), ("efficientnet_lite0", 0), ("resnet18", 0), ("wrn28_10_cifar10", 12)]
+)
 def test_a_folded_network_answers_the_same_with_fewer_layers(name: str, left: int) -> None:
     """A wide residual network applies batch norm before the convolutions too, where a ReLU stands between."""
     network = used(NETWORKS[name](10))

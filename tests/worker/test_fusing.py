@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from tests.worker.test_folding import INPUT, Undecided, used
 from worker.anatomy import dissect
 from worker.folding import fold_batch_norms
-from worker.fusing import Convolution, Fused, RectifiedPool, fuse
+from worker.fusing import RELU6, Convolution, Fused, RectifiedPool, fuse
 from worker.networks import NETWORKS
 
 SIZE = INPUT.shape[-1]
@@ -27,7 +28,9 @@ def steps(module: nn.Module, kind: type[nn.Module]) -> int:
     return sum(isinstance(step, kind) for step in module.modules())
 
 
-@pytest.mark.parametrize(("name", "rectifiers"), [("cifar_resnet", 0), ("resnet18", 0), ("wrn28_10_cifar10", 12)])
+@pytest.mark.parametrize(
+    ("name", "rectifiers"), [("cifar_resnet", 0), ("efficientnet_lite0", 0), ("resnet18", 0), ("wrn28_10_cifar10", 12)]
+)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_a_fused_trunk_gives_the_same_features_in_fewer_steps(name: str, rectifiers: int, dtype: torch.dtype) -> None:
     """Behind a wide residual network's additions a batch norm stands before the ReLU."""
@@ -71,6 +74,50 @@ def test_numbers_that_are_not_negative_are_pooled_by_their_bits_to_the_very_same
     kept, found = inputs.clone(), RectifiedPool(pool)(inputs)
     assert torch.equal(found, pool(inputs)) and found.is_contiguous(memory_format=torch.channels_last)
     assert torch.equal(inputs, kept), "what is pooled stays as it is"
+
+
+class Applied(nn.Module):
+    """What a function applies, or a method of a tensor."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(x)
+
+
+class Doubling(nn.ReLU6):
+    """An heir does more."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return 2 * super().forward(x)
+
+
+@pytest.mark.parametrize(
+    ("after", "is_fused"),
+    [
+        (nn.ReLU6(), True),
+        (nn.ReLU6(inplace=True), True),
+        (Applied(nn.functional.relu6), True),
+        (Doubling(), False),
+        (nn.Hardtanh(0, 6), False),
+        (nn.Hardtanh(-1, 6), False),
+    ],
+    ids=str,
+)
+def test_an_activation_that_stops_at_6_is_applied_on_the_way_and_one_that_may_be_more_is_not(
+    after: nn.Module, is_fused: bool
+) -> None:
+    torch.manual_seed(0)
+    convolution = nn.Conv2d(3, 8, 3, padding=1)
+    convolution.weight.data *= 20
+    trunk = nn.Sequential(convolution, after).eval().requires_grad_(False)
+    fused, expected = fuse(trunk, size=SIZE), trunk(INPUT.clone())
+    assert isinstance(fused, Fused) and expected.max() >= 6
+    (step,) = (one for one in fused.quick.modules() if isinstance(one, Convolution))
+    assert step.rectifier == (RELU6 if is_fused else None)
+    assert torch.allclose(fused(INPUT.clone()), expected, atol=1e-4)
 
 
 @pytest.mark.skipif(not torch.ops.mkldnn._is_mkldnn_bf16_supported(), reason="this processor's oneDNN has no bf16")

@@ -89,10 +89,11 @@ def test_basic_trust_measures_nothing_more(model: Model, photos: dict[str, Image
 def test_pictures_of_one_batch_may_ask_for_different_methods_targets_and_contrasts(
     model: Model, photos: dict[str, Image.Image]
 ) -> None:
+    dog, airplane, ship = map(model.card.group, ("dog", "airplane", "ship"))
     questions = [
-        Question(methods=("gradcam",), target=5),
+        Question(methods=("gradcam",), target=dog),
         Question(methods=("cam", "layercam"), contrast=RUNNER_UP),
-        Question(methods=("layercam", "gradcam"), target=0, contrast=8),
+        Question(methods=("layercam", "gradcam"), target=airplane, contrast=ship),
     ]
     pictures = [photos[name] for name in ("chelsea", "coffee", "rocket")]
     together = explain(model, pictures, questions)
@@ -106,7 +107,8 @@ def test_pictures_of_one_batch_may_ask_for_different_methods_targets_and_contras
 def test_a_prediction_is_not_contrasted_with_itself(model: Model, photos: dict[str, Image.Image]) -> None:
     picture = photos["chelsea"]
     predicted = explain(model, [picture], [Question()])[0]
-    asked = explain(model, [picture], [Question(contrast=predicted.document["prediction"]["index"])])[0]
+    cat = model.card.class_group(predicted.document["prediction"]["index"])
+    asked = explain(model, [picture], [Question(contrast=cat)])[0]
     assert asked.document["maps"][0]["contrast"] is None
     assert [w["code"] for w in asked.document["warnings"] if w["code"] == "contrast_is_target"]
     assert np.array_equal(asked.maps["nbdt-cifar10.cam"], predicted.maps["nbdt-cifar10.cam"])

@@ -1,6 +1,7 @@
 // Draws this browser's history: every job that the server still has, with its picture and what came of it.
 
 import { follow } from "./events.js";
+import { inBrief } from "./headline.js";
 import { forget, remembered } from "./history.js";
 import { say } from "./say.js";
 
@@ -24,7 +25,7 @@ function draw({ id, filename, at }) {
 function outcome(job) {
   switch (job.status) {
     case "succeeded":
-      return [...new Set(job.result.explanations.map(({ prediction }) => prediction.name.split(",")[0]))].join(", ");
+      return [...new Set(job.result.explanations.map(inBrief))].join("\n");
     case "queued":
       return say("Waiting");
     case "running":

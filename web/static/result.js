@@ -46,6 +46,7 @@ async function question(event) {
 function replace(answer, page) {
   const found = page.document.querySelector(`.answer[data-model="${CSS.escape(answer.dataset.model)}"]`);
   const next = document.importNode(found, true);
+  keepVerdict(answer, next);
   next.prepend(wayBack(answer, next, page));
   step({
     does: () => swap(answer, next),
@@ -54,6 +55,12 @@ function replace(answer, page) {
     title: page.document.title,
   });
   open(next);
+}
+
+// The image and the model are the same, so the verdict is: the new job alone has not asked the other models.
+function keepVerdict(answer, next) {
+  const [known, alone] = [answer, next].map((one) => one.querySelector(".verdict"));
+  if (known && alone) alone.replaceWith(known.cloneNode(true));
 }
 
 function wayBack(answer, next, page) {

@@ -36,6 +36,9 @@ function body(file) {
   const data = new FormData(form);
   for (const own of form.querySelectorAll("[data-own]")) data.delete(own.name);
   data.set("image", file);
+  for (const field of form.querySelectorAll("[data-default]")) {
+    if (!field.value.trim()) data.set(field.name, field.dataset.default);
+  }
   return data;
 }
 

@@ -18,10 +18,12 @@ from worker.methods.attribution import Attribution, Claim, LinearHead, Subject, 
 
 
 def cam(subject: Subject, *, seed: int, watch: Watch) -> Attribution:
-    """Class activation map (arXiv 1512.04150): the head's row is the weight. The network must have a linear head."""
+    """Class activation map (arXiv 1512.04150): the head's row is the weight; of a group of classes, the mean of their
+    rows by their share of the group. The network must have a linear head."""
     head = cast(LinearHead, subject.network)
-    maps = linear_maps(subject.features, subject.direction @ head.weight)
-    return Attribution(maps, "logit", Claim.EXACT, subject.direction @ head.bias)
+    weights = subject.score.weights(subject.logits)
+    constants = weights @ head.bias + subject.score.entropies(subject.logits)
+    return Attribution(linear_maps(subject.features, weights @ head.weight), "logit", Claim.EXACT, constants)
 
 
 def gradcam(subject: Subject, *, seed: int, watch: Watch) -> Attribution:
@@ -57,5 +59,5 @@ def _gradients(subject: Subject) -> Tensor:
     """Of each image's score with respect to its features, N x D x h x w; also where the caller infers only."""
     with torch.inference_mode(False), torch.enable_grad():
         features = subject.features.detach().clone().requires_grad_()
-        logits = subject.network.logits(features)
-        return torch.autograd.grad(logits, features, subject.direction.clone())[0]
+        scores = subject.score.of_logits(subject.network.logits(features))
+        return torch.autograd.grad(scores.sum(), features)[0]

@@ -9,6 +9,8 @@ from typing import Protocol
 
 from torch import Tensor
 
+from worker.score import Score
+
 Watch = Callable[[int, int], None]
 """Told (done, total) between the chunks of a long computation. It may raise to stop it."""
 
@@ -46,18 +48,18 @@ class Claim(StrEnum):
 
 @dataclass(frozen=True)
 class Subject:
-    """N inputs whose scores are to be traced back. The score of image n is <logits_n, direction_n>: the logit of a
-    class, or the logit of one class less that of another."""
+    """N inputs whose scores are to be traced back."""
 
     network: Network
     inputs: Tensor  # N x 3 x S x S, normalised
     features: Tensor  # N x D x h x w, trunk(inputs); no inference tensor
-    direction: Tensor  # N x K: 1 at the target, -1 at the class it is contrasted with, 0 elsewhere
+    logits: Tensor  # N x K, of the features
+    score: Score  # N questions
 
     @property
     def scores(self) -> Tensor:
         """N."""
-        return (self.network.logits(self.features) * self.direction).sum(1)
+        return self.score.of_logits(self.logits)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 
 from worker.methods.attribution import Attribution, Claim, Subject, Watch
@@ -22,16 +24,15 @@ def integrated_gradients(subject: Subject, *, seed: int, watch: Watch) -> Attrib
     count, _, height, width = subject.inputs.shape
     passes = Passes(subject.network, total=1 + count * STEPS, watch=watch)
     with torch.inference_mode(False):
-        inputs, direction = subject.inputs.detach().clone(), subject.direction.clone()
-        constants = direction @ passes.logits(torch.zeros_like(inputs[:1]))[0]
+        inputs, score = subject.inputs.detach().clone(), subject.score
+        constants = score.of_logits(passes.logits(torch.zeros_like(inputs[:1])))
         maps = [
-            IntegratedGradients(passes.scores).attribute(
+            IntegratedGradients(partial(passes.scores, score[[n]])).attribute(
                 image[None],
-                additional_forward_args=row[None],
                 n_steps=STEPS,
                 method="riemann_middle",
                 internal_batch_size=CHUNK,
             )
-            for image, row in zip(inputs, direction, strict=True)
+            for n, image in enumerate(inputs)
         ]
     return Attribution(torch.cat(maps).sum(1) * (height * width), "logit", Claim.COMPLETE, constants)

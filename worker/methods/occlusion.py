@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 
 from worker.methods.attribution import Attribution, Claim, Subject, Watch
@@ -28,14 +30,13 @@ def occlusion(subject: Subject, *, seed: int, watch: Watch) -> Attribution:
     squares = (-(-(side - patch) // stride) + 1) ** 2
     passes = Passes(subject.network, total=len(subject.inputs) * (1 + squares), watch=watch)
     drops = [
-        Occlusion(passes.scores).attribute(
+        Occlusion(partial(passes.scores, subject.score[[n]])).attribute(
             image[None],
             sliding_window_shapes=(3, patch, patch),
             strides=(3, stride, stride),
-            additional_forward_args=row[None],
             perturbations_per_eval=CHUNK,
         )
-        for image, row in zip(subject.inputs, subject.direction, strict=True)
+        for n, image in enumerate(subject.inputs)
     ]
     cells = torch.cat(drops)[:, 0, ::stride, ::stride]  # the same for all colours, and within a cell
     return Attribution(cells, "logit", Claim.APPROXIMATE)

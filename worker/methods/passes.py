@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from worker.methods.attribution import Network, Watch
+from worker.score import Score
 
 CHUNK = 8
 """Inputs in one forward pass. A CPU gains nothing from more, and a watch hears of each chunk, so it bounds both the
@@ -27,6 +28,6 @@ class Passes:
         self._watch(self._done, self._total)
         return logits
 
-    def scores(self, inputs: Tensor, direction: Tensor) -> Tensor:
-        """N x 3 x S x S and N x K -> N."""
-        return (self.logits(inputs) * direction).sum(1)
+    def scores(self, score: Score, inputs: Tensor) -> Tensor:
+        """N x 3 x S x S -> N, the scores of one question."""
+        return score.of_logits(self.logits(inputs))

@@ -21,10 +21,11 @@ def rise(subject: Subject, *, seed: int, watch: Watch) -> Attribution:
     """One map for each image in full resolution, N x S x S, in probability.
 
     The paper's map is E[score | pixel seen], the mean of the scores weighted with the masks; here the mean score over
-    all masks is subtracted, so that a pixel is positive where seeing it makes the class more probable. The score is
-    <softmax(logits), direction>. All images see the same masks, which depend on the seed and the input's size alone.
+    all masks is subtracted, so that a pixel is positive where seeing it makes the class more probable. The score is the
+    probability of the target's classes, less that of the contrast's. All images see the same masks, which depend on the
+    seed and the input's size alone.
     """
-    inputs, direction = subject.inputs, subject.direction
+    inputs = subject.inputs
     generator = torch.Generator().manual_seed(seed)  # on the CPU: the same masks on every device
     passes = Passes(subject.network, total=len(inputs) * MASKS, watch=watch)
     weighted = torch.zeros_like(inputs[:, 0])  # N x S x S
@@ -34,7 +35,7 @@ def rise(subject: Subject, *, seed: int, watch: Watch) -> Attribution:
         masks = _masks(min(CHUNK, MASKS - start), inputs.shape[-1], generator).to(inputs)  # B x S x S
         seen += masks.sum(0)
         for n, image in enumerate(inputs):
-            scores = passes.logits(image * masks[:, None]).softmax(1) @ direction[n]  # B
+            scores = subject.score[[n]].probabilities(passes.logits(image * masks[:, None]))  # B
             weighted[n] += torch.einsum("b,bhw->hw", scores, masks)
             mean[n] += scores.sum() / MASKS
     return Attribution(weighted / seen - mean, "probability", Claim.APPROXIMATE)

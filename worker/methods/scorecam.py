@@ -9,6 +9,7 @@ from torch.nn import functional
 from worker.maps import linear_maps
 from worker.methods.attribution import Attribution, Claim, Subject, Watch
 from worker.methods.passes import CHUNK, Passes
+from worker.score import Score
 
 
 @torch.no_grad()
@@ -37,8 +38,17 @@ def scorecam(subject: Subject, *, seed: int, watch: Watch) -> Attribution:
             bottom, top = low[n, chunk, None, None], high[n, chunk, None, None]
             masks = _enlarged((features[n, chunk] - bottom) / (top - bottom), like=image)
             logits[chunk] = passes.logits(image * masks)
-        weights.append(logits.softmax(0) @ subject.direction[n])
+        weights.append(_weights(logits, subject.score[[n]]))
     return Attribution(linear_maps(features, torch.stack(weights)), "activation", Claim.APPROXIMATE)
+
+
+def _weights(logits: Tensor, score: Score) -> Tensor:
+    """D weights of the channels, from D x K logits under their masks."""
+    target, contrast = score.target, score.contrast
+    own = Score(target, torch.zeros_like(target)).of_logits(logits).softmax(0)
+    if not contrast.any():
+        return own
+    return own - Score(contrast, torch.zeros_like(contrast)).of_logits(logits).softmax(0)
 
 
 def _enlarged(masks: Tensor, *, like: Tensor) -> Tensor:

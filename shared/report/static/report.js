@@ -5,6 +5,11 @@ const data = JSON.parse(document.getElementById("data").textContent);
 const REASONS = {
   failed: say("failed"), inexact: say("certificate fails"), wrong: say("wrong"),
   disagrees: say("tree and network disagree"), weak_decision: say("weak decision"), low_confidence: say("low confidence"),
+  guess: say("a guess"), foreign: say("none of its classes"),
+};
+const VERDICTS = {
+  believe: say("Verdict: believe"), care: say("Verdict: with care"),
+  guess: say("Verdict: a guess"), foreign: say("Verdict: none of its classes"),
 };
 const view = { model: 0, page: 0, order: [], reasons: new Set(), class: "", search: "" };
 const find = (id) => document.getElementById(id);
@@ -50,6 +55,8 @@ function card(model, i) {
     const name = short(model.classes[model.prediction[i]]);
     item.append(element("img", { src: data.thumbs[i][view.model], loading: "lazy", decoding: "async", width: 96, height: 96, alt: say("Map of {name} over {path}", { name, path: data.paths[i] }) }));
     item.append(element("strong", { textContent: `${name} ${percent(model.confidence[i])}` }));
+    if (model.sure[i]) item.append(element("span", { className: "path", textContent: say("for sure: {sure}", { sure: model.sure[i] }) }));
+    if (model.verdict[i]) item.append(element("span", { className: "path", textContent: VERDICTS[model.verdict[i]] }));
     item.append(element("span", { className: "badges" }, ...reasonsOf(model, i).map((reason) => element("span", { className: "badge", textContent: REASONS[reason] }))));
     if (model.path[i]) item.append(element("span", { className: "path", textContent: model.path[i] }));
   }

@@ -22,7 +22,7 @@ def test_the_file_has_one_line_for_each_node_and_reads_back_as_the_tree(wordnet:
     assert path.stat().st_mode & 0o777 == 0o644
 
 
-@pytest.mark.parametrize("model", ["resnet18-photos100", "resnet18-imagenet"])
+@pytest.mark.parametrize("model", ["resnet18-photos100", "resnet18-imagenet", "efficientnet-lite0-imagenet"])
 def test_the_shipped_files_are_written_in_this_way(model: str) -> None:
     path = REPOSITORY / "models" / model / "hierarchy.json"
     assert path.read_text("utf-8") == to_text(Hierarchy.load(path))

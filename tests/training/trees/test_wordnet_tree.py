@@ -33,7 +33,7 @@ from training.trees.node_names import GENERIC
 from training.trees.wordnet import Synset, WordNet
 from training.trees.wordnet_tree import wordnet_hierarchy
 
-SHIPPED = {"resnet18-photos100": 100, "resnet18-imagenet": 1000}
+SHIPPED = {"resnet18-photos100": 100, "resnet18-imagenet": 1000, "efficientnet-lite0-imagenet": 1000}
 shipped_trees = pytest.mark.parametrize("model", SHIPPED)
 
 

@@ -12,6 +12,7 @@ from shared.cards import Registry
 from worker.inputs import to_tensor
 from worker.methods.attribution import Subject
 from worker.models import Model
+from worker.score import Score
 
 
 @pytest.fixture(scope="session")
@@ -33,7 +34,9 @@ def ask(photos: dict[str, Image.Image]) -> Callable[..., Subject]:
     def of(model: Model, *names: str) -> Subject:
         inputs = torch.stack([to_tensor(photos[name], model.card.input) for name in names])
         features = model.features(inputs).clone()
-        direction = torch.nn.functional.one_hot(model.logits(features).argmax(1), len(model.bias)).float()
-        return Subject(model, inputs, features, direction)
+        logits = model.logits(features)
+        predicted = [[k] for k in logits.argmax(1).tolist()]
+        score = Score.of(predicted, [[]] * len(names), class_count=len(model.bias))
+        return Subject(model, inputs, features, logits, score)
 
     return of

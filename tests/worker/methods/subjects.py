@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from worker.maps import logits_of
-from worker.methods.attribution import LinearHead, Subject
+from worker.methods.attribution import LinearHead, Network, Subject
+from worker.score import Score
 
 SIDE = 32
 RED, GREEN, BLUE = 0, 1, 2
@@ -70,10 +71,16 @@ def noise(count: int) -> Tensor:
 
 def subject_of(network: LinearHead, inputs: Tensor, targets: list[int], contrast: int | None = None) -> Subject:
     """One target for each image, and one class that all are contrasted with."""
-    direction = nn.functional.one_hot(torch.tensor(targets), len(network.bias)).to(network.bias)
-    if contrast is not None:
-        direction[:, contrast] -= 1
-    return Subject(network, inputs, network.trunk(inputs), direction)
+    contrasts = [[] if contrast is None else [contrast]] * len(targets)
+    return about(network, inputs, [[target] for target in targets], contrasts)
+
+
+def about(network: Network, inputs: Tensor, targets: list[list[int]], contrasts: list[list[int]]) -> Subject:
+    """One group of classes for each image, and one that it is contrasted with, or an empty one."""
+    features = network.trunk(inputs)
+    logits = network.logits(features)
+    score = Score.of(targets, contrasts, class_count=logits.shape[1])
+    return Subject(network, inputs, features, logits, score)
 
 
 def whole(network: LinearHead) -> nn.Sequential:

@@ -39,7 +39,7 @@ def torchcam_maps(name: str, network: LinearHead, subject: Subject) -> Tensor:
     options = {"fc_layer": "fc"} if name == "CAM" else {}
     with getattr(methods, name)(model, "trunk", **options) as extractor:
         logits = model(subject.inputs.clone().requires_grad_())
-        found: Tensor = extractor(subject.direction.argmax(1).tolist(), logits)[0]
+        found: Tensor = extractor(subject.score.target.int().argmax(1).tolist(), logits)[0]
     return found
 
 
@@ -49,7 +49,7 @@ def grad_cam_maps(name: str, network: LinearHead, subject: Subject) -> Tensor:
     from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
     model = whole(network)
-    targets = [ClassifierOutputTarget(target) for target in subject.direction.argmax(1).tolist()]
+    targets = [ClassifierOutputTarget(target) for target in subject.score.target.int().argmax(1).tolist()]
     with getattr(pytorch_grad_cam, name)(model=model, target_layers=[model.trunk]) as extractor:
         return torch.from_numpy(extractor(subject.inputs.clone().requires_grad_(), targets=targets))
 
@@ -112,7 +112,7 @@ def pooled_and_linear(seed: int, cells: int, contrast: bool) -> tuple[Subject, T
     weight = torch.randn(4, 5, generator=random, dtype=torch.double)
     head = Small(nn.Identity(), weight, torch.randn(4, generator=random, dtype=torch.double))
     subject = subject_of(head, features, [1, 3], 2 if contrast else None)
-    return subject, subject.direction @ weight
+    return subject, subject.score.weights(subject.logits) @ weight
 
 
 @given(st.integers(0, 2**32), st.integers(1, 7), st.booleans())

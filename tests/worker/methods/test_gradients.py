@@ -34,7 +34,7 @@ def test_of_a_photograph_the_map_is_complete_within_captums_delta(
     assert answer.constants is not None
     _, delta = IntegratedGradients(lambda inputs: model.logits(model.trunk(inputs))).attribute(
         subject.inputs,
-        target=int(subject.direction.argmax()),
+        target=int(subject.score.target.int().argmax()),
         n_steps=STEPS,
         method="riemann_middle",
         return_convergence_delta=True,

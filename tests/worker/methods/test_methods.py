@@ -120,7 +120,7 @@ def test_the_network_and_the_subject_are_left_as_they_were(name: str) -> None:
     trunk = network.trunk
     assert isinstance(trunk, nn.Module)
     subject = subject_of(network, noise(2), [1, 2], 0)
-    tensors = (subject.inputs, subject.features, subject.direction, network.weight, *trunk.parameters())
+    tensors = (subject.inputs, subject.features, subject.score.target, network.weight, *trunk.parameters())
     before = [tensor.clone() for tensor in tensors]
     attribute(name, subject)
     assert all(torch.equal(old, new) for old, new in zip(before, tensors, strict=True))

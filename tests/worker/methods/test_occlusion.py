@@ -19,7 +19,7 @@ def test_a_cell_is_the_mean_drop_over_the_squares_that_hide_it(side: int) -> Non
         for column in range(0, side - patch + stride, stride):
             hidden = inputs.clone()
             hidden[:, :, row : row + patch, column : column + patch] = 0
-            drop = subject.scores - (network.logits(network.trunk(hidden)) @ subject.direction.T)[0]
+            drop = subject.scores - subject.score.of_logits(network.logits(network.trunk(hidden)))
             drops[row : row + patch, column : column + patch] += drop
             squares[row : row + patch, column : column + patch] += 1
     raw = occlusion(subject, seed=0, watch=silent).maps[0]

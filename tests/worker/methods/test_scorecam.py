@@ -23,7 +23,7 @@ def torchcam_maps(network: LinearHead, subject: Subject) -> Tensor:
     model = whole(network)
     with ScoreCAM(model, "trunk") as extractor, torch.no_grad():
         model(subject.inputs)
-        found: Tensor = extractor(subject.direction.argmax(1).tolist(), normalized=False)[0]
+        found: Tensor = extractor(subject.score.target.int().argmax(1).tolist(), normalized=False)[0]
     return found
 
 
