@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,6 +42,7 @@ MODEL = "nbdt-cifar10"
 OUT = REPOSITORY / "bench" / "out" / "bulk-faults.json"
 PAGE = REPOSITORY / "docs" / "bulk.md"
 EVERY = 10_000  # pictures of CIFAR-10's test set
+MODELS = ("resnet18-photos100", "nbdt-cifar10")  # that the page of figures stands on
 STRIKES = (0.2, 0.5)  # at which shares of the pictures client and worker are killed
 LOOK_SECONDS = 0.1  # between two looks at what is done
 TOLERANCE = 1e-4  # of figures, relative and absolute: the size of a batch moves the last bits
@@ -145,24 +146,32 @@ def write_pictures(folder: Path, count: int) -> None:
         place.write_bytes(images[offsets[i] : offsets[i + 1]].tobytes())
 
 
-def trial(count: int, folder: Path, *, method: str = "cam", watch: Watch = lambda stage, done: None) -> Verdict:
+def trial(
+    count: int,
+    folder: Path,
+    *,
+    models: Sequence[str] = MODELS,
+    method: str = "cam",
+    watch: Watch = lambda stage, done: None,
+) -> Verdict:
     """One whole trial with `count` pictures in an empty folder. Few pictures need a slow `method`: work that is
     done between two looks has no middle."""
+    options = [*(word for model in models for word in ("--model", model)), "--method", method]
     write_pictures(folder / "pictures", count)
     place = Place(folder, free_port())
     with _service(place) as service:
         began, strikes = time.monotonic(), 0
         for share in STRIKES:
-            client = place.bulk("out", "--method", method)
+            client = place.bulk("out", *options)
             met = _follow(client, folder / "out", watch, until=share * count)
             _kill_worker(service)
             client.send_signal(signal.SIGKILL)
             client.wait()
             strikes += 2 * (met and _rows_done(folder / "out") < count)
-        _follow(place.bulk("out", "--method", method), folder / "out", watch)
+        _follow(place.bulk("out", *options), folder / "out", watch)
         seconds = time.monotonic() - began
     began = time.monotonic()
-    _follow(place.bulk("local", "--local", "--method", method), folder / "local", watch)
+    _follow(place.bulk("local", "--local", *options), folder / "local", watch)
     local_seconds = time.monotonic() - began
     mine, reference = (_table(folder / name) for name in ("out", "local"))
     known = len({row["path"] for row in mine})

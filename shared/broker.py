@@ -121,7 +121,7 @@ class Bell:
         self._send(DELIVER, queue=DELIVER_QUEUE)
 
     def ring_fetcher(self) -> None:
-        """Ring for whoever fetches models."""
+        """Ring for the fetcher."""
         self._send(FETCH, queue=FETCH_QUEUE)
 
     def _send(self, task: str, *, queue: str) -> None:

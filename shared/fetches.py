@@ -56,7 +56,7 @@ class FetchStore:
         self._looking = Scripts(connect(settings, seconds=LOOK_SECONDS), ("fetch_look",))
 
     def begin(self, name: str) -> bool:
-        """Have a model fetched. False where it is waited for or under way already: whoever asked again joins in."""
+        """Have a model fetched. False where it is waited for or under way already: the second caller joins in."""
         return bool(self._scripts.call("fetch_begin", name, *_TIMES))
 
     def claim(self, *, claim_id: str) -> str | None:

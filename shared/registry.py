@@ -1,6 +1,6 @@
 """The registry of a process that goes on: one snapshot at a time, and a new one when the files of the models changed.
 
-Whoever works on something asks for a snapshot once and keeps it to the end, so that all of it is of the same models.
+Code takes a snapshot once and keeps it to the end, so that all of its work is of the same models.
 """
 
 from __future__ import annotations

@@ -19,8 +19,15 @@ from shared.cards import Registry
 from shared.errors import StoreUnavailable
 from shared.settings import REPOSITORY, Settings
 from shared.store import JobStore
+from worker.allocator import keep_freed_memory
 
 DATA = REPOSITORY.parent / "shared" / "data"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def kept_memory() -> None:
+    """Networks run in the tests as in a worker: without it each pass waits for the system to hand out its memory."""
+    keep_freed_memory()
 
 
 @pytest.fixture

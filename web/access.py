@@ -54,7 +54,7 @@ class Caller:
 def require_operator() -> None:
     """Raises NotAllowed where the caller does not operate the service."""
     if not caller().is_operator:
-        raise NotAllowed("only whoever operates the service may do this: with a key of the scope admin")
+        raise NotAllowed("only the operator may do this: with a key of the scope admin")
 
 
 def caller() -> Caller:

@@ -304,8 +304,8 @@ def blueprint(
     @api.post(
         "/models/<name>/fetch",
         summary="Fetch an upstream model in the background",
-        description="For whoever operates the service: from its own machine where no key is needed, else with a key of "
-        "the scope admin. Whoever asks during a fetch joins in. `GET /api/v1/models` says how far it is.",
+        description="For the operator: from the service's own machine where no key is needed, else with a key of "
+        "the scope admin. A request during a fetch joins it. `GET /api/v1/models` says how far it is.",
         responses={
             "202": FetchOut,
             **problems_of(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.SERVICE_UNAVAILABLE),

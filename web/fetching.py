@@ -1,4 +1,4 @@
-"""Fetching upstream models from the page or by the API: for whoever operates the service."""
+"""Fetching upstream models from the page or by the API, for the operator."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from web.problems import NoFetcher
 
 
 def begin(name: str, registry: Registry, *, store: JobStore, bell: Bell) -> Fetch:
-    """Have a model fetched in the background, or join whoever asked before. Raises NotAllowed, UnknownJob where there
-    is no such model, JobConflict where there is nothing to fetch, NoFetcher, or StoreUnavailable."""
+    """Have a model fetched in the background, or join the fetch that is under way. Raises NotAllowed, UnknownJob where
+    there is no such model, JobConflict where there is nothing to fetch, NoFetcher, or StoreUnavailable."""
     access.require_operator()
     card = registry.cards.get(name)
     if card is None:
@@ -30,7 +30,7 @@ def begin(name: str, registry: Registry, *, store: JobStore, bell: Bell) -> Fetc
 
 
 def under_way(registry: Registry, *, store: JobStore) -> dict[str, Fetch]:
-    """The fetches of models that are not ready, for whoever operates the service; none for others, and none where Redis
+    """The fetches of models that are not ready, for the operator; none for others, and none where Redis
     does not answer."""
     if not access.caller().is_operator:
         return {}

@@ -458,7 +458,7 @@ class ModelOut(BaseModel):
     weights_sha256: str
     facts: dict[str, Any]
     fetch: FetchOut | None = Field(
-        description="How far the last fetch of a model is that is not ready; told to whoever operates the service."
+        description="How far the last fetch of a model is that is not ready; told to the operator."
     )
 
 
