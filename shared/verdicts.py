@@ -72,7 +72,7 @@ class Limits:
 
 
 def vouches_for_nothing(explanation: Mapping[str, Any]) -> bool:
-    """Whether the sure answer of an explanation is the root, hence all classes; not without a tree."""
+    """Whether the sure answer of an explanation is the root, that is, all classes. False without a tree."""
     sure = explanation.get("sure")
     return sure is not None and bool(sure["is_root"])
 

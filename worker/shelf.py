@@ -15,9 +15,7 @@ from worker.kinship import Kinships
 from worker.models import Model
 from worker.precision import chooses_bf16
 
-IDLE_SECONDS = (
-    60.0  # after which a version that was replaced or removed is dropped: accepted jobs may come between others
-)
+IDLE_SECONDS = 60.0  # after which a replaced or removed version is dropped; accepted jobs may still ask for it
 
 
 class Shelf:
