@@ -27,7 +27,7 @@ from shared.cards import Registry
 from shared.settings import Settings
 from shared.store import JobStore
 from tests.conftest import encoded, wait_for
-from tests.flow.conftest import Service, start
+from tests.flow.conftest import Service, running
 from web.app import create_app
 
 OUT = Path(__file__).parent / "out"  # screenshots, for a person to look at
@@ -73,9 +73,9 @@ def chromium() -> str:
 def browser(chromium: str) -> Iterator[Browser]:
     arguments = ["--no-sandbox"] if os.geteuid() == 0 else []  # the sandbox refuses to start for root
     with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=chromium, args=arguments)
-        yield running
-        running.close()
+        launched = playwright.chromium.launch(executable_path=chromium, args=arguments)
+        yield launched
+        launched.close()
 
 
 @pytest.fixture(scope="session")
@@ -87,16 +87,15 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def service(chromium: str, home: Path) -> Iterator[Service]:
     """One service for all tests of a browser; their jobs stay, and do not disturb each other. Other files of tests may
     come between theirs."""
-    running = start(home, home / "log")
-    yield running
-    running.stop()
+    with running(home, home / "log") as started:
+        yield started
 
 
 @pytest.fixture(scope="package")
 def guarded(service: Service, home: Path) -> Iterator[Front]:
     """The same service behind a front where keys are required."""
-    with front(Settings(home=home, keys="required")) as running:
-        yield running
+    with front(Settings(home=home, keys="required")) as started:
+        yield started
 
 
 @pytest.fixture(scope="package")
@@ -106,8 +105,8 @@ def idle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
     redis = subprocess.Popen(embedded.prepare(settings), stdout=subprocess.DEVNULL)
     try:
         wait_for(settings.redis_socket.exists, seconds=60)
-        with front(settings) as running:
-            yield running
+        with front(settings) as started:
+            yield started
     finally:
         redis.kill()
         redis.wait()

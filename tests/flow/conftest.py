@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,8 +60,9 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def start(home: Path, log: Path, **environment: str) -> Service:
-    """Start a service and wait until it is ready."""
+@contextmanager
+def running(home: Path, log: Path, **environment: str) -> Iterator[Service]:
+    """A service that is ready, and that is stopped whatever becomes of the test."""
     port = free_port()
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -77,21 +79,22 @@ def start(home: Path, log: Path, **environment: str) -> Service:
             raise AssertionError(f"pathlight run ended: {log.read_text()}")
         return service.is_ready()
 
-    wait_for(ready, seconds=START_SECONDS, pause=0.2)
-    return service
+    try:
+        wait_for(ready, seconds=START_SECONDS, pause=0.2)
+        yield service
+    finally:
+        service.stop()
 
 
 @pytest.fixture
 def service(tmp_path: Path) -> Iterator[Service]:
-    running = start(tmp_path / "home", tmp_path / "log")
-    yield running
-    running.stop()
+    with running(tmp_path / "home", tmp_path / "log") as started:
+        yield started
 
 
 @pytest.fixture(scope="module")
 def shared_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """One service for tests that leave it as they found it."""
     folder = tmp_path_factory.mktemp("service")
-    running = start(folder / "home", folder / "log")
-    yield running
-    running.stop()
+    with running(folder / "home", folder / "log") as started:
+        yield started

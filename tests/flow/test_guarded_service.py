@@ -25,7 +25,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from shared.broker import DRAIN_QUEUE, make_celery
 from shared.settings import REPOSITORY, Settings
 from tests.conftest import encoded, wait_for
-from tests.flow.conftest import Service, free_port, start
+from tests.flow.conftest import Service, free_port, running
 from tests.flow.test_service import JOBS, TERMINAL
 from tests.guarded_redis import PASSWORD, GuardedRedis, guarded_redis
 from tests.shared.servers import Heard, answer, serving
@@ -67,7 +67,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
     with guarded_redis(folder) as server:
         home = folder / "home"
         port = free_port()
-        service = start(
+        with running(
             home,
             folder / "log",
             REDIS_URL=server.tls_url,
@@ -77,9 +77,8 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
             PATHLIGHT_WEBHOOK_PAUSE_SECONDS="0.5",
             PATHLIGHT_OUTBOUND_LOOPBACK="1",
             PATHLIGHT_OUTBOUND_PORTS=str(port),
-        )
-        yield Guarded(service, server, home, port)
-        service.stop()
+        ) as service:
+            yield Guarded(service, server, home, port)
 
 
 def test_a_message_of_pickles_is_refused_and_the_worker_lives(guarded: Guarded, tmp_path: Path) -> None:

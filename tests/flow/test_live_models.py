@@ -22,7 +22,7 @@ from cli.main import main
 from shared.settings import Settings
 from shared.versions import CARD
 from tests.conftest import encoded, wait_for
-from tests.flow.conftest import Service, start
+from tests.flow.conftest import Service, running
 from tests.flow.test_service import JOBS, ended, stopped
 from tests.shared.slow_server import SlowServer
 from worker.architectures import build
@@ -49,9 +49,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def service(folder: Path) -> Iterator[Service]:
-    running = start(folder / "home", folder / "log", PATHLIGHT_CLASSIFIER="pets", NO_PROXY="*")
-    yield running
-    running.stop()
+    with running(folder / "home", folder / "log", PATHLIGHT_CLASSIFIER="pets", NO_PROXY="*") as started:
+        yield started
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ from shared.settings import REPOSITORY, Settings
 from shared.store import JobStore
 from tests.conftest import encoded, wait_for
 from tests.documented import commands_of
-from tests.flow.conftest import Service, start
+from tests.flow.conftest import Service, running
 
 JOBS = "/api/v1/jobs"
 TERMINAL = {"succeeded", "failed", "cancelled", "expired"}
@@ -255,22 +255,22 @@ def test_forty_jobs_all_succeed_once_when(strike: Callable[[Service], None], ser
 
 def test_ctrl_c_ends_everything_within_ten_seconds_and_nothing_is_lost(tmp_path: Path) -> None:
     home = tmp_path / "home"
-    first = start(home, tmp_path / "log1")
-    ids = [submit(first, data).json()["id"] for data in many_pictures(20)]
-    group = [first.pid_of(words) for words in ("redis-server", "worker-", "fetcher-", "web.app")]
     began = time.monotonic()
-    first.stop()
-    assert time.monotonic() - began < 10
+    with running(home, tmp_path / "log1") as first:
+        first_start = time.monotonic() - began
+        ids = [submit(first, data).json()["id"] for data in many_pictures(20)]
+        group = [first.pid_of(words) for words in ("redis-server", "worker-", "fetcher-", "web.app")]
+        began = time.monotonic()
+        first.stop()
+        assert time.monotonic() - began < 10
     assert not any(alive(pid) for pid in group)
     began = time.monotonic()
-    second = start(home, tmp_path / "log2")
-    assert time.monotonic() - began < 15
-    try:
+    with running(home, tmp_path / "log2") as second:
+        # Nothing of the first is waited for. How long a start takes depends on what else the machine does.
+        assert time.monotonic() - began < max(15, 2 * first_start)
         wait_for(lambda: all(ended(second, job_id) for job_id in ids), seconds=60, pause=0.5)
         jobs = [ended(second, job_id) for job_id in ids]
         assert {job["status"] for job in jobs if job} == {"succeeded"}
-    finally:
-        second.stop()
 
 
 def alive(group: int) -> bool:
@@ -331,12 +331,9 @@ def test_the_readmes_commands_speak_to_the_service(
 
 
 def test_redis_url_names_the_redis_that_is_used(tmp_path: Path, store: JobStore, settings: Settings) -> None:
-    service = start(tmp_path / "elsewhere", tmp_path / "log", REDIS_URL=settings.store_url)
-    try:
+    with running(tmp_path / "elsewhere", tmp_path / "log", REDIS_URL=settings.store_url) as service:
         job_id = submit(service, many_pictures(1)[0]).json()["id"]
         wait_for(lambda: ended(service, job_id) is not None, seconds=60)
         assert store.get(job_id).status is JobStatus.SUCCEEDED
         assert not (tmp_path / "elsewhere" / "redis").exists()
-    finally:
-        service.stop()
     store.ping()  # a Redis that is not ours is left running

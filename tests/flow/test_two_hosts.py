@@ -18,7 +18,7 @@ from shared.settings import REPOSITORY, Settings
 from shared.store import JobStore
 from tests.conftest import encoded, wait_for
 from tests.faults.proxy import LossyProxy
-from tests.flow.conftest import start
+from tests.flow.conftest import running
 from tests.flow.test_service import ended, submit
 from tests.shared.buckets import new_bucket, serving_buckets
 
@@ -59,8 +59,7 @@ def test_a_host_that_is_cut_off_in_the_middle_of_a_job_loses_it_to_the_other(
 ) -> None:
     # With one process on each host, two jobs that run are one on each.
     shared = {**bucket, "PATHLIGHT_LEASE_SECONDS": "5", "PATHLIGHT_REAP_SECONDS": "1", "PATHLIGHT_CONCURRENCY": "1"}
-    first = start(tmp_path / "first", tmp_path / "log", **shared)
-    try:
+    with running(tmp_path / "first", tmp_path / "log", **shared) as first:
         settings = Settings(home=tmp_path / "first")
         store = JobStore.connect(settings)
         link = ExitStack()
@@ -89,5 +88,3 @@ def test_a_host_that_is_cut_off_in_the_middle_of_a_job_loses_it_to_the_other(
         for job in jobs:
             assert first.client.get(job["links"]["bundle"]).status_code == 200
         assert not list(tmp_path.glob("*/blobs/??/*")), "no host keeps what the other needs"
-    finally:
-        first.stop()
