@@ -21,7 +21,7 @@ run: $(VENV)/.run  ## Start Pathlight on 127.0.0.1:8000 (PORT= for another port)
 # Many tests wait more than they compute: three run side by side, each with one thread for its arithmetic. The services
 # that they start use all cores, and their threads sleep rather than spin while others have them.
 test: $(VENV)/.test  ## Run all tests
-	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(BIN)/python -m pytest --numprocesses 3 --dist loadfile
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 check: $(VENV)/.test  ## Check formatting, lint and types; changes nothing
 	$(BIN)/ruff format --check .

@@ -38,7 +38,6 @@ from bench.page import block, fill
 from shared.settings import REPOSITORY
 
 DATA = REPOSITORY.parent / "shared" / "data" / "cifar10-test.npz"
-MODEL = "nbdt-cifar10"
 OUT = REPOSITORY / "bench" / "out" / "bulk-faults.json"
 PAGE = REPOSITORY / "docs" / "bulk.md"
 EVERY = 10_000  # pictures of CIFAR-10's test set
@@ -79,7 +78,7 @@ class Place:
 
     def bulk(self, out: str, *more: str) -> subprocess.Popen[bytes]:
         pictures = str(self.folder / "pictures")
-        return self.start("bulk", pictures, "--out", str(self.folder / out), "--model", MODEL, *more)
+        return self.start("bulk", pictures, "--out", str(self.folder / out), *more)
 
 
 @dataclass(frozen=True)

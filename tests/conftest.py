@@ -22,6 +22,17 @@ from shared.store import JobStore
 from worker.allocator import keep_freed_memory
 
 DATA = REPOSITORY.parent / "shared" / "data"
+LONGEST = ("browser", "flow", "faults", "worker")  # folders whose tests start services, or put networks to work
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where files run side by side, the long ones begin first, so that no process is left alone with one at the end."""
+    items.sort(key=_turn)
+
+
+def _turn(item: pytest.Item) -> int:
+    folder = item.path.relative_to(REPOSITORY / "tests").parts[0]
+    return LONGEST.index(folder) if folder in LONGEST else len(LONGEST)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -102,7 +102,8 @@ class Model:
         """N x 3 x S x S -> fp32 N x D x h x w, in the order in memory that the trunk gives them."""
         x = inputs.to(self.device).contiguous(memory_format=torch.channels_last)
         parts = math.ceil(len(x) * self.card.input.size**2 / PIXELS_AT_ONCE) if x.device.type == "cpu" else 1
-        found = [self.trunk(part).float() for part in x.tensor_split(max(1, parts))]
+        parts = max(1, min(parts, len(x)))  # one large picture is not divided
+        found = [self.trunk(part).float() for part in x.tensor_split(parts)]
         return torch.cat(found) if parts > 1 else found[0]
 
     def logits(self, features: Tensor) -> Tensor:

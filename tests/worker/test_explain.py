@@ -282,5 +282,8 @@ def test_a_batch_that_goes_through_the_trunk_in_parts_has_the_features_of_each_p
 ) -> None:
     model, inputs = load("nbdt-cifar10"), torch.randn(7, 3, 32, 32)
     whole = model.features(inputs)
+    sizes: list[int] = []
     monkeypatch.setattr("worker.models.PIXELS_AT_ONCE", at_once)
-    assert torch.allclose(model.features(inputs), whole, atol=1e-5)
+    with model.trunk.register_forward_pre_hook(lambda _, given: sizes.append(len(given[0]))):
+        assert torch.allclose(model.features(inputs), whole, atol=1e-5)
+    assert sum(sizes) == len(inputs) and min(sizes) > 0

@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 from torch import Tensor
 
+from bench.quality.nonsense import generated
 from shared.cards import Registry
 from shared.images import Photo
 from shared.verdicts import Level
 from tests.worker.answering import answer_to
-from tests.worker.nonsense import KINDS, images
 from training.pictures import photos1000
 from worker.agreement import Answer, agreements
 from worker.inputs import to_tensors
@@ -109,8 +109,7 @@ def sample(models: tuple[Model, Model], shared_data: Path) -> Sample:
 
 @pytest.fixture(scope="module")
 def nonsense(models: tuple[Model, Model]) -> Judged:
-    batches = ([Photo.whole(one) for one in images(kind, OF_EACH_KIND)] for kind in KINDS)
-    return judge(models, batches)
+    return judge(models, generated(OF_EACH_KIND, seed=0).values())
 
 
 def test_the_answers_of_the_imagenet_network_are_as_right_as_they_were(sample: Sample) -> None:
@@ -153,6 +152,6 @@ def test_alone_a_narrow_model_is_never_believed(sample: Sample) -> None:
 
 @pytest.mark.parametrize("name", [IMAGENET, CIFAR])
 def test_of_images_that_show_nothing_hardly_any_answer_is_believed(name: str, nonsense: Judged) -> None:
-    assert len(nonsense.levels[name]) == len(KINDS) * OF_EACH_KIND
+    assert len(nonsense.levels[name]) >= 4 * OF_EACH_KIND
     assert share([level is Level.BELIEVE for level in nonsense.levels[name]]) <= 0.02
     assert share([level is Level.BELIEVE for level in nonsense.alone(nonsense.broad)]) <= 0.02
