@@ -46,7 +46,7 @@ RUN = {
             ("pathlight backup", "PATHLIGHT_HOME=/new/place pathlight restore"),
             "tests/cli/test_backup.py::test_without_a_running_service_the_pages_commands_save_and_bring_back_too",
         ),
-        "PATHLIGHT_HOME=/new/place pathlight run": "tests/flow/conftest.py::start",
+        "PATHLIGHT_HOME=/new/place pathlight run": "tests/flow/conftest.py::running",
         "docker ": NOT_HERE,
     },
     "docs/models.md": {
