@@ -29,6 +29,7 @@ import redis
 from cli import embedded
 from cli.processes import Child, stop_all
 from cli.run import locked, wait_for_redis
+from shared import json_text
 from shared.blobs import BlobStore
 from shared.connection import answering, connect
 from shared.errors import InvalidBackup, PathlightError, StorageFailed, StoreUnavailable
@@ -297,7 +298,7 @@ def _unpack(content: IO[bytes], path: Path) -> str:
 
 def _index(data: bytes, source: Path) -> Mapping[str, object]:
     try:
-        index: Mapping[str, object] = json.loads(data)
+        index: Mapping[str, object] = json_text.decode(data)
         known = index["format"] == FORMAT and index.keys() >= {"redis", "jobs", "blobs", "sha256"}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InvalidBackup(f"{source} is damaged: its {_INDEX} cannot be read") from error

@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
+import os
+import struct
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
+from shared import json_text
 from shared import options as job_options
 from shared.archives import Measured
 from shared.blobs import BlobStore
@@ -43,6 +45,8 @@ _JOB = "job.json"
 _MASK = "artifacts/mask.png"
 _CHUNK = 1 << 20
 _ENCRYPTED = 0x41  # either kind
+_FILE, _LIST_END = b"PK\x03\x04", b"PK\x05\x06"  # what a zip archive begins with, and what its last record does
+_END = struct.Struct("<4s4H2LH")  # that record: size and place of the list of files are its 6th and 7th field
 
 Say = Callable[[str], None]
 """Told one verdict, in a sentence."""
@@ -94,12 +98,24 @@ def recompute(path: Path, claims: Claims, settings: Settings, *, picture: Path |
 def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
     """The archive. Whatever its reader raises on broken input means the same."""
     try:
-        with path.open("rb") as file, zipfile.ZipFile(Measured(file)) as archive:
-            yield archive
+        with path.open("rb") as file:
+            _check_whole(file)
+            with zipfile.ZipFile(Measured(file)) as archive:
+                yield archive
     except PathlightError as error:
         raise error if isinstance(error, InvalidBundle) else InvalidBundle(str(error)) from error
     except Exception as error:
         raise InvalidBundle("it is no zip archive, or a damaged one") from error
+
+
+def _check_whole(file: BinaryIO) -> None:
+    """Nothing may stand before the archive or behind it, where readers of archives would pass it over."""
+    begin = file.read(len(_FILE))
+    file.seek(-_END.size, os.SEEK_END)
+    magic, _, _, _, _, size, offset, comment = _END.unpack(file.read(_END.size))
+    if begin not in (_FILE, _LIST_END) or magic != _LIST_END or comment or offset + size + _END.size != file.tell():
+        raise InvalidBundle("it has something before its archive, or behind it, that is no part of it")
+    file.seek(0)
 
 
 def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
@@ -166,9 +182,9 @@ def _check_signature(
 def _job(archive: zipfile.ZipFile, members: Mapping[str, zipfile.ZipInfo], manifest: Manifest) -> Mapping[str, Any]:
     """The job's document, which has to be of the job and the picture that the manifest names."""
     try:
-        job: Mapping[str, Any] = json.loads(_read(archive, members, _JOB))
+        job: Mapping[str, Any] = json_text.decode(_read(archive, members, _JOB))
         sound = job["id"] == manifest.job and job["image"]["sha256"] == manifest.original_sha256
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, KeyError, TypeError):
         sound = False
     if not sound:
         raise InvalidBundle(f"its {_JOB} is of another job or picture than its manifest")

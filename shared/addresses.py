@@ -30,7 +30,7 @@ _NAME = re.compile(r"(?=.{1,253}\Z)[a-z0-9_]([a-z0-9_-]{0,62})(\.[a-z0-9_][a-z0-
 _NUMBER = re.compile(r"(.*\.)?([0-9]+|0x[0-9a-f]*)")  # what resolvers take for an IPv4 address in some notation
 # Some version of Python's `is_global` calls each of these public. They are tunnels, relays and special uses, through
 # which an address of a private network can be reached.
-_NOT_PUBLIC_4 = IPv4Network("192.0.0.0/24")
+_NOT_PUBLIC_4 = tuple(map(IPv4Network, ("192.0.0.0/24", "192.88.99.0/24")))
 _PUBLIC_6 = IPv6Network("2000::/3")
 _NOT_PUBLIC_6 = tuple(map(IPv6Network, ("2001::/23", "2002::/16", "2001:db8::/32", "3fff::/20")))
 
@@ -130,7 +130,7 @@ def is_public(place: Place) -> bool:
         if place.ipv4_mapped is not None:
             return is_public(place.ipv4_mapped)
         return place in _PUBLIC_6 and not any(place in network for network in _NOT_PUBLIC_6)
-    return place.is_global and not place.is_multicast and place not in _NOT_PUBLIC_4
+    return place.is_global and not place.is_multicast and not any(place in network for network in _NOT_PUBLIC_4)
 
 
 def is_loopback(place: Place) -> bool:

@@ -1,18 +1,21 @@
 """Archives of pictures from strangers: .zip, .tar and .tar.gz, read entry by entry within bounds.
 
 An entry's name is something to show, never a path: nothing is ever written to where an archive says. What one entry
-claims of its size is not believed either; no more than a picture may have is ever read of it.
+claims of its size is not believed either: no more than a picture may have is ever read of it, and it counts with what
+it claims or with what was read, whichever is more. Pictures hardly shrink when they are packed, so an archive may
+unpack to a few times its own size and no more: the work is bounded by what was sent.
 """
 
 from __future__ import annotations
 
 import gzip
+import os
 import stat
 import tarfile
-import tempfile
 import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import IO, BinaryIO
 
 from shared.errors import BatchTooLarge, InvalidArchive
@@ -23,6 +26,8 @@ _CHUNK = 1 << 16
 _MAGIC = ((b"PK\x03\x04", 0), (b"PK\x05\x06", 0), (b"\x1f\x8b\x08", 0), (b"ustar", 257))
 MAGIC_BYTES = 262  # from its first so many bytes an archive is known
 _OTHER_FILES_PER_PICTURE = 2  # folders and leftovers of other systems, which are passed over
+UNPACKED_AT_LEAST = 64 * 1024 * 1024  # bytes that any archive may unpack to: many small pictures that are alike
+UNPACKED_PER_BYTE = 10  # and so many for each byte of its own
 
 
 @dataclass(frozen=True)
@@ -36,11 +41,12 @@ class Bounds:
 
 @dataclass(frozen=True)
 class Entry:
-    """One file of an archive: its bytes, or why there are none."""
+    """One file of an archive: its bytes, or why there are none. `cost` is what it counts in bytes unpacked."""
 
     name: str
     data: bytes
     fault: str = ""
+    cost: int = field(default=0, compare=False)
 
 
 def is_archive(head: bytes) -> bool:
@@ -55,11 +61,16 @@ def read_archive(file: BinaryIO, bounds: Bounds) -> Iterator[Entry]:
     large and a file damaged alone are entries with a fault.
     """
     head = file.read(MAGIC_BYTES)
-    file.seek(0)
     if not is_archive(head):
         raise InvalidArchive("the file is not a .zip, .tar or .tar.gz archive")
-    entries = _read_zip(file, bounds) if head.startswith(b"PK") else _read_tar_or_gzip(file, head, bounds)
-    return _bounded(entries, bounds)
+    allowed = UNPACKED_AT_LEAST + UNPACKED_PER_BYTE * file.seek(0, os.SEEK_END)
+    bounds = replace(bounds, total_bytes=min(bounds.total_bytes, allowed))
+    file.seek(0)
+    if head.startswith(b"PK"):
+        return _bounded(_read_zip(file, bounds), bounds)
+    if head.startswith(b"\x1f\x8b"):
+        return _bounded(_read_tar(Unpacked(file, bounds), bounds), bounds)
+    return _bounded(_read_tar(file, bounds), bounds)
 
 
 def shown_name(name: str) -> str:
@@ -72,11 +83,11 @@ def _bounded(entries: Iterator[Entry], bounds: Bounds) -> Iterator[Entry]:
     count = total = 0
     try:
         for entry in entries:
-            count, total = count + 1, total + len(entry.data)
+            count, total = count + 1, total + max(entry.cost, len(entry.data))
             if count > bounds.members:
                 raise BatchTooLarge(f"the archive has more than {bounds.members} pictures; send several")
             if total > bounds.total_bytes:
-                raise BatchTooLarge(f"the archive has more than {bounds.total_bytes} bytes unpacked; send several")
+                raise _too_much(bounds)
             yield entry
     except (InvalidArchive, BatchTooLarge):
         raise
@@ -102,45 +113,42 @@ def _read_zipped(archive: zipfile.ZipFile, info: zipfile.ZipInfo, bounds: Bounds
         return Entry(name, b"", "the file is packed by a method that is not taken; use deflate")
     try:
         with archive.open(info) as file:
-            return _read_entry(name, file, bounds)
+            return _read_entry(name, file, info.file_size, bounds)
     except Exception:
-        return Entry(name, b"", "the file is damaged in the archive")
+        return Entry(name, b"", "the file is damaged in the archive", cost=info.file_size)
 
 
-def _read_tar_or_gzip(file: BinaryIO, head: bytes, bounds: Bounds) -> Iterator[Entry]:
-    if not head.startswith(b"\x1f\x8b"):
-        yield from _read_tar(file, bounds)
-        return
-    with tempfile.TemporaryFile() as unpacked:
-        with gzip.GzipFile(fileobj=file) as packed:
-            while chunk := packed.read(_CHUNK):
-                if unpacked.tell() + len(chunk) > bounds.total_bytes:
-                    raise BatchTooLarge(f"the archive has more than {bounds.total_bytes} bytes unpacked; send several")
-                unpacked.write(chunk)
-        unpacked.seek(0)
-        yield from _read_tar(unpacked, bounds)
-
-
-def _read_tar(file: BinaryIO, bounds: Bounds) -> Iterator[Entry]:
+def _read_tar(file: BinaryIO | Unpacked, bounds: Bounds) -> Iterator[Entry]:
     with tarfile.open(fileobj=Measured(file), mode="r:") as archive:  # type: ignore[call-overload]  # as above
         for count, info in enumerate(archive, 1):
             _few(count, bounds)
-            name = shown_name(info.name)
-            if info.issym() or info.islnk():
-                yield Entry(name, b"", "the file is a link, not a picture")
-            elif info.isfile() and not _is_clutter(info.name):
-                content = archive.extractfile(info)
-                assert content is not None  # of a plain file there is one
-                yield _read_entry(name, content, bounds)
+            if not info.isdir() and not _is_clutter(info.name):
+                yield _read_tarred(archive, info, bounds)
 
 
-def _read_entry(name: str, file: IO[bytes], bounds: Bounds) -> Entry:
-    data = b""
-    while chunk := file.read(_CHUNK):
-        data += chunk
-        if len(data) > bounds.image_bytes:
-            return Entry(name, b"", f"the file has more than {bounds.image_bytes} bytes")
-    return Entry(name, data)
+def _read_tarred(archive: tarfile.TarFile, info: tarfile.TarInfo, bounds: Bounds) -> Entry:
+    name = shown_name(info.name)
+    if info.issym() or info.islnk():
+        return Entry(name, b"", "the file is a link, not a picture")
+    if info.issparse():  # a header of a few bytes stands for any number of zeros
+        return Entry(name, b"", "the file is stored with holes, as no picture needs to be")
+    content = archive.extractfile(info)
+    if content is None:
+        return Entry(name, b"", "the entry is no file")
+    return _read_entry(name, content, info.size, bounds)
+
+
+def _read_entry(name: str, file: IO[bytes], claimed: int, bounds: Bounds) -> Entry:
+    too_large = Entry(name, b"", f"the file has more than {bounds.image_bytes} bytes", cost=claimed)
+    if claimed > bounds.image_bytes:
+        return too_large
+    chunks = iter(lambda: file.read(_CHUNK), b"")
+    data = b"".join(islice(chunks, bounds.image_bytes // _CHUNK + 1))
+    return Entry(name, data, cost=claimed) if len(data) <= bounds.image_bytes else replace(too_large, cost=len(data))
+
+
+def _too_much(bounds: Bounds) -> BatchTooLarge:
+    return BatchTooLarge(f"the archive has more than {bounds.total_bytes} bytes unpacked; send several")
 
 
 def _few(count: int, bounds: Bounds) -> None:
@@ -157,7 +165,7 @@ def _is_clutter(name: str) -> bool:
 class Measured:
     """A file of which nobody reads very much at once: a list of entries or a header that long is an attack."""
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: BinaryIO | Unpacked) -> None:
         self._file = file
         self.seek, self.tell = file.seek, file.tell
 
@@ -172,3 +180,30 @@ class Measured:
 
     def readable(self) -> bool:
         return True
+
+
+class Unpacked:
+    """A .gz file as it unpacks, read once and forwards, which is how a tar archive is read; never more of it than is
+    allowed."""
+
+    def __init__(self, file: BinaryIO, bounds: Bounds) -> None:
+        self._packed = gzip.GzipFile(fileobj=file)
+        self._bounds = bounds
+        self._at = 0
+
+    def read(self, size: int) -> bytes:
+        data = self._packed.read(size)
+        self._at += len(data)
+        if self._at > self._bounds.total_bytes + LARGEST_READ:  # beyond the files there are their headers
+            raise _too_much(self._bounds)
+        return data
+
+    def seek(self, place: int, whence: int = os.SEEK_SET) -> int:
+        if whence != os.SEEK_SET or place < self._at:
+            raise InvalidArchive("the archive is damaged or incomplete")
+        while self._at < place and self.read(min(_CHUNK, place - self._at)):
+            """What is passed over is unpacked too."""
+        return self._at
+
+    def tell(self) -> int:
+        return self._at

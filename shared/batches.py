@@ -120,10 +120,11 @@ class BatchStore:
         body_hash: str = "",
         request_id: str = "",
         versions: Mapping[str, str] | None = None,
+        sharer: str = "",
     ) -> str:
         """Store a batch and let it run; returns its id. The same idempotency key and body give the same batch. Members
-        that ask the same question are computed once, all by these `versions`. Raises QueueFull, JobConflict
-        (key known with another body)."""
+        that ask the same question are computed once, all by these `versions`; they take the sharer's turns. Raises
+        QueueFull, JobConflict (key known with another body)."""
         outcome, batch_id = self._scripts.call(
             "batch_create",
             new_id(),
@@ -136,6 +137,7 @@ class BatchStore:
             MEMBER_BYTES,
             request_id,
             versions_text(versions or {}),
+            sharer,
         )
         if outcome == "full":
             raise QueueFull("the memory for waiting jobs is used up; try again when other batches have ended")

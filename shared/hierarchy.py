@@ -8,13 +8,13 @@ A decision may say where its name is from, in "name_source": a person or another
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from shared import json_text
 from shared.errors import InvalidHierarchy
 
 NAME_SOURCES = ("file", "wordnet", "leaves")
@@ -55,7 +55,7 @@ class Hierarchy:
                 )
                 for n in data["nodes"]
             )
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, AttributeError) as error:
             raise InvalidHierarchy(f"a node of the hierarchy is not readable: {error!r}") from error
         return cls(nodes, origin=str(data.get("origin", "")), licence=str(data.get("licence", "")))
 
@@ -74,7 +74,7 @@ class Hierarchy:
     @classmethod
     def load(cls, path: Path) -> Hierarchy:
         try:
-            return cls.from_dict(json.loads(path.read_text("utf-8")))
+            return cls.from_dict(json_text.decode(path.read_bytes()))
         except (OSError, ValueError) as error:
             raise InvalidHierarchy(f"{path.name} is not a readable hierarchy: {error}") from error
 
@@ -184,6 +184,8 @@ def _check(tree: Hierarchy) -> None:
             raise InvalidHierarchy(f"node {node.id!r} must have either children or a class")
         if node.leaf is not None and type(node.leaf) is not int:
             raise InvalidHierarchy(f"node {node.id!r} has a class that is not a whole number")
+        if not isinstance(node.name, str | None):
+            raise InvalidHierarchy(f"node {node.id!r} has a name that is no text")
         if node.name_source not in (None, *NAME_SOURCES):
             raise InvalidHierarchy(f"node {node.id!r} has a name_source that is none of {', '.join(NAME_SOURCES)}")
     leaves = tree.leaves_below[tree.root.id]

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import re
-import struct
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,25 +11,15 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
+from shared.containers import Container, take_apart
 from shared.errors import ImageTooLarge, InvalidImage, UnsupportedImage
 from shared.regions import Box
 from shared.settings import Settings
 
-FORMATS = ("JPEG", "PNG", "WEBP")
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")  # of files that are taken for pictures in a folder
-_MAGIC = {
-    "JPEG": re.compile(rb"\xff\xd8\xff"),
-    "PNG": re.compile(rb"\x89PNG\r\n\x1a\n"),
-    "WEBP": re.compile(rb"RIFF.{4}WEBP", re.DOTALL),
-}
-MOST_PARTS = 10_000  # chunks of a PNG or segments of a JPEG: Pillow reads each in Python, and 10 MiB may hold a million
 MOST_SCANNED = 1_000_000_000  # pixels times scans of a JPEG: each scan goes over the whole picture and may be 40 bytes
-_NEXT_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")  # within a scan, where 0xff is data before 0 or a restart
-_SCAN, _END = 0xDA, 0xD9
-_ALONE = {0x01, *range(0xD0, 0xD9)}  # markers without a length
-_ORIENTATION = 0x0112
 LONGEST_SIDE = 1024  # of a picture that anybody is shown, in pixels
-_TURNS: dict[object, Image.Transpose] = {
+_TURNS: dict[int, Image.Transpose] = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -92,12 +80,12 @@ def read_header(data: bytes, limits: Limits) -> Header:
 
     Raises UnsupportedImage, ImageTooLarge, or InvalidImage.
     """
-    kind = _check_kind(data, limits)
-    with _as_invalid(), _opened(data, limits) as image:
+    file = _taken_apart(data, limits)
+    with _as_invalid(), _opened(file, limits) as image:
         width, height = image.size
-        if _turn(data, image) in _SIDEWAYS:
+        if _TURNS.get(file.orientation) in _SIDEWAYS:
             width, height = height, width
-        return Header(kind, width, height)
+        return Header(file.kind, width, height)
 
 
 def decode(data: bytes, limits: Limits, *, ground: str = "white") -> Image.Image:
@@ -118,95 +106,39 @@ def decode_reduced(data: bytes, limits: Limits) -> Photo:
 
 
 def _decoded(data: bytes, limits: Limits, *, ground: str, least: int | None = None) -> Photo:
-    _check_kind(data, limits)
-    with _as_invalid(), _opened(data, limits) as image:
-        image.seek(0)
+    file = _taken_apart(data, limits)
+    with _as_invalid(), _opened(file, limits) as image:
         width, height = image.size
         if least is not None:
             image.draft(None, (least, least))
         image.load()
-        turn = _turn(data, image)
+        turn = _TURNS.get(file.orientation)
         picture = _to_rgb(image if turn is None else image.transpose(turn), ground)
-        picture.info.clear()  # comments and profiles: Pillow would write them again wherever the picture is saved
+        picture.info.clear()  # Pillow would write it again wherever the picture is saved
         return Photo(picture, (height, width) if turn in _SIDEWAYS else (width, height))
 
 
-def _check_kind(data: bytes, limits: Limits) -> str:
+def _taken_apart(data: bytes, limits: Limits) -> Container:
     if not data:
         raise InvalidImage("the file is empty")
     if len(data) > limits.image_bytes:
         raise ImageTooLarge(f"the picture has {len(data)} bytes; at most {limits.image_bytes} are taken")
-    for kind, magic in _MAGIC.items():
-        if magic.match(data):
-            if _count_parts(kind, data) > MOST_PARTS:
-                raise InvalidImage(f"the file is made of more than {MOST_PARTS} parts")
-            return kind
-    raise UnsupportedImage("the file is not a JPEG, PNG or WebP picture")
-
-
-def _count_parts(kind: str, data: bytes) -> int:
-    """Parts that Pillow would read one by one, counted until there are too many."""
-    if kind == "JPEG":
-        return _jpeg_parts(data)[0]
-    if kind == "PNG":
-        return _png_chunks(data)
-    return 0
-
-
-def _png_chunks(data: bytes) -> int:
-    at, count = 8, 0
-    while count <= MOST_PARTS and at + 8 <= len(data):
-        at += 12 + int.from_bytes(data[at : at + 4], "big")
-        count += 1
-    return count
-
-
-def _jpeg_parts(data: bytes) -> tuple[int, int]:
-    """Segments (and stray bytes between them), and scans among them, of the first picture in the file."""
-    at, parts, scans = 2, 0, 0
-    while parts <= MOST_PARTS and at + 4 <= len(data):
-        parts += 1
-        marker = data[at + 1]
-        if data[at] != 0xFF or marker in (0x00, 0xFF):
-            at += 1
-        elif marker in _ALONE:
-            at += 2
-        elif marker == _END:
-            break
-        else:
-            at += 2 + max(2, int.from_bytes(data[at + 2 : at + 4], "big"))
-            if marker == _SCAN:
-                scans += 1
-                after = _NEXT_MARKER.search(data, at)
-                at = after.start() if after else len(data)
-    return parts, scans
-
-
-def _turn(data: bytes, image: Image.Image) -> Image.Transpose | None:
-    """What makes the picture upright, by its EXIF. Metadata that cannot be read is no reason to refuse the pixels."""
-    at = 8  # a PNG may hold the chunk behind its pixels; its own `getexif` would decode them all to see
-    while image.format == "PNG" and "exif" not in image.info and at + 8 <= len(data):
-        length, name = struct.unpack_from(">I4s", data, at)
-        if name == b"eXIf":
-            image.info["exif"] = data[at + 8 : at + 8 + length]
-        at += 12 + length
-    try:
-        return _TURNS.get(Image.Image.getexif(image).get(_ORIENTATION))
-    except Exception:
-        return None
+    file = take_apart(data)
+    if file is None:
+        raise UnsupportedImage("the file is not a JPEG, PNG or WebP picture")
+    return file
 
 
 @contextmanager
-def _opened(data: bytes, limits: Limits) -> Iterator[Image.Image]:
+def _opened(file: Container, limits: Limits) -> Iterator[Image.Image]:
     with warnings.catch_warnings():
-        # Broken metadata is ignored, see `_turn`, and Pillow's own pixel guard is ours below.
-        warnings.simplefilter("ignore")
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        warnings.simplefilter("ignore")  # Pillow's own pixel guard is ours below
+        with Image.open(io.BytesIO(file.data), formats=(file.kind,)) as image:
             width, height = image.size
             if max(width, height) > limits.side or width * height > limits.pixels:
                 allowed = f"at most {limits.pixels} in all and {limits.side} a side are taken"
                 raise ImageTooLarge(f"the picture has {width} x {height} pixels; {allowed}")
-            if image.format == "JPEG" and _jpeg_parts(data)[1] * width * height > MOST_SCANNED:
+            if file.scans * width * height > MOST_SCANNED:
                 raise InvalidImage("the picture is stored in too many scans for its size")
             yield image
 
@@ -220,7 +152,9 @@ def _as_invalid() -> Iterator[None]:
         raise
     except Image.DecompressionBombError as error:
         raise ImageTooLarge("the picture has more pixels than are taken") from error
-    except (Exception, MemoryError) as error:
+    except MemoryError as error:
+        raise InvalidImage("the picture takes more memory to decode than a picture may") from error
+    except Exception as error:
         raise InvalidImage("the picture is damaged or incomplete and cannot be decoded") from error
 
 

@@ -55,7 +55,7 @@ class KeyRing:
     def __init__(self, client: redis.Redis, settings: Settings) -> None:
         self._redis = client
         self._session_ms = round(settings.session_seconds * 1000)
-        self._scripts = Scripts(client, ("create_key", "revoke_key", "session_key"))
+        self._scripts = Scripts(client, ("create_key", "revoke_key", "open_session", "session_key"))
 
     def create(self, name: str, scopes: Iterable[Scope]) -> tuple[ApiKey, str]:
         """A new key and its token, which is told this once. Raises InvalidOption where the name is bad or taken."""
@@ -98,8 +98,7 @@ class KeyRing:
     def open_session(self, key: ApiKey) -> str:
         """A new session of this key; its secret is for the browser's cookie."""
         session = secrets.token_urlsafe(32)
-        with answering():
-            self._redis.set(_session(session), key.id, px=self._session_ms)
+        self._scripts.call("open_session", _digest(session), key.id, self._session_ms)
         return session
 
     def of_session(self, session: str) -> ApiKey | None:

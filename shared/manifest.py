@@ -14,6 +14,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from shared import json_text
 from shared.errors import InvalidBundle
 
 MANIFEST = "manifest.json"
@@ -37,11 +38,11 @@ class Manifest:
     def from_bytes(cls, data: bytes) -> Manifest:
         """Raises InvalidBundle where it is no manifest."""
         try:
-            document = json.loads(data)
+            document = json_text.decode(data)
             found = cls(document["job"], document["original_sha256"], document["sha256"])
             hashes = [found.original_sha256, *found.sha256.values()]
             sound = isinstance(found.job, str) and all(_SHA256.fullmatch(one) for one in hashes)
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        except (ValueError, KeyError, TypeError, AttributeError):
             sound = False
         if not sound:
             raise InvalidBundle(f"its {MANIFEST} is not one that Pathlight writes")

@@ -6,6 +6,7 @@ No torch: the page draws its overlays over the same picture that the worker expl
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Protocol
 
 from PIL import Image, ImageFilter, ImageStat
 
@@ -21,18 +22,27 @@ _BLURRED_SIDE = 128  # so strong a blur leaves nothing that more pixels would sh
 _HIDDEN_FROM = 128  # the grey level from which a mask hides
 
 
-def explained_picture(blobs: BlobStore, image: ImageRecord, options: JobOptions, *, limits: Limits) -> Photo:
-    """The picture that a job is about: as uploaded, less what its mask hides. Raises StorageFailed, InvalidImage."""
-    mask = None if options.mask is None else blobs.get(options.mask)
-    return read_explained(blobs.get(image.sha256), mask, limits, fill=options.fill)
+class Read(Protocol):
+    """As `read_explained`, here or in another process."""
+
+    def __call__(self, data: bytes, mask: bytes | None, limits: Limits, *, fill: str) -> Photo: ...
 
 
 def read_explained(data: bytes, mask: bytes | None, limits: Limits, *, fill: str) -> Photo:
-    """The same from the files' bytes. Raises InvalidImage."""
+    """A picture less what its mask hides, from the files' bytes. Raises InvalidImage."""
     photo = decode_reduced(data, limits)
     if mask is None:
         return photo
     return hide(photo, read_mask(mask, limits), fill=fill)
+
+
+def explained_picture(
+    blobs: BlobStore, image: ImageRecord, options: JobOptions, *, limits: Limits, read: Read = read_explained
+) -> Photo:
+    """The picture that a job is about: as uploaded, less what its mask hides, as `read` makes it of the files. Raises
+    StorageFailed, InvalidImage."""
+    mask = None if options.mask is None else blobs.get(options.mask)
+    return read(blobs.get(image.sha256), mask, limits, fill=options.fill)
 
 
 def read_mask(data: bytes, limits: Limits) -> Image.Image:

@@ -57,7 +57,7 @@ class Settings:
     request_parts: int = 40
     # Of one web process. Each reads and serves one request at a time, so that a slow sender holds one.
     web_threads: int = 256
-    event_streams: int = 8  # of one web process; each holds a thread until its job has ended
+    event_streams: int = 64  # of one web process; each holds a thread until its job has ended
     queue_limit: int = 1000  # interactive jobs that may wait
     queue_limit_per_key: int = 200  # of them, with one API key
     writes_per_minute: int = 600  # requests with one API key that change something
@@ -88,7 +88,7 @@ class Settings:
     heartbeat_seconds: float = 30.0  # a worker unheard for longer is not counted as ready
 
     image_url: bool = False  # whether a submission may name the address of a picture instead of bringing one
-    outbound_at_once: int = 4  # exchanges and look-ups of one web process
+    outbound_at_once: int = 32  # exchanges and look-ups of one web process
     outbound_seconds: float = 10.0  # one exchange with an address that a stranger named, from look-up to last byte
     outbound_ports: str = "80,443"  # of such addresses
     outbound_loopback: bool = False  # whether such an address may lead to this very machine

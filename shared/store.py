@@ -24,13 +24,16 @@ from shared.jobs import Claim, ImageRecord, Job, JobError, JobOptions, JobStatus
 from shared.keys import KeyRing
 from shared.overview import Overview
 from shared.pools import Pool, PoolStore
+from shared.rates import Rates
 from shared.settings import Settings
 from shared.webhooks import WebhookSchedule
 
-_NAMES = ("submit", "claim", "renew", "report", "finish", "release", "reap", "cancel", "collect", "look")
+_NAMES = ("submit", "claim", "renew", "report", "finish", "release", "reap", "cancel", "collect", "look", "expire_now")
 _FIGURES = ("overview", "add", "heartbeat")
 
 
+MEMORY_SHARE = 0.9  # of Redis's; the rest is left to what was accepted, see submit.lua
+_COLLECTED_AT_ONCE = 1000  # jobs
 PACE_MS = 100.0  # of a job, before any was measured
 
 Ring = Callable[[], None]
@@ -71,6 +74,7 @@ class Submission:
     webhook: str = field(default="", repr=False)
     request_id: str = ""  # of the request that brought it, for the logs
     versions: Mapping[str, str] = field(default_factory=dict)  # fingerprints of the models that are to answer, by name
+    sharer: str = ""  # whose turn in its lane the job takes; those of one sharer are claimed in their order
 
 
 @dataclass(frozen=True)
@@ -99,6 +103,7 @@ class JobStore:
         self._pool = Pool.of(settings).to_json()
         self.webhooks = WebhookSchedule(client, settings)
         self.fetches = FetchStore(client, settings)
+        self.rates = Rates(client)
         self._scripts = Scripts(client, (*_NAMES, *_FIGURES))
 
     @classmethod
@@ -150,6 +155,7 @@ class JobStore:
             submission.webhook,
             submission.request_id,
             versions_text(submission.versions),
+            submission.sharer,
         ]
 
     def _accepted(self, answer: list[Any], ring: Ring | None) -> str:
@@ -262,9 +268,22 @@ class JobStore:
         retention, lease = _ms(settings.retention_seconds), _ms(settings.lease_seconds)
         return int(self._call("reap", settings.max_attempts, retention, lease))
 
-    def collect(self, most: int = 1000) -> list[str]:
+    def collect(self, most: int = _COLLECTED_AT_ONCE) -> list[str]:
         """Forget terminal jobs whose retention has passed; their ids."""
         return list(self._call("collect", most, _ms(self._settings.tombstone_seconds)))
+
+    def forget(self, name: str) -> None:
+        """Forget a job, or a batch with its members, before its retention has passed. Raises UnknownJob, and
+        JobConflict where it has not ended or is a member of a batch."""
+        outcome = self._call("expire_now", name)
+        if outcome == "unknown":
+            raise UnknownJob("there is no job and no batch with this id")
+        if outcome == "active":
+            raise JobConflict("it has not ended; cancel it first")
+        if outcome == "member":
+            raise JobConflict("the job is a member of a batch; delete the batch")
+        while len(self.collect(_COLLECTED_AT_ONCE)) == _COLLECTED_AT_ONCE:
+            """A batch may have more members than are forgotten in one call."""
 
     def referenced(self, refs: Sequence[str]) -> set[str]:
         """Those of `refs` that a job still names."""
@@ -300,20 +319,28 @@ class JobStore:
         return [job_id, int(viewer is not None), viewer or "", _ms(self._settings.heartbeat_seconds)]
 
     def newest(
-        self, *, viewer: str | None = None, status: JobStatus | None = None, before: int | None = None, most: int = 20
-    ) -> tuple[list[Job], int | None]:
-        """Up to `most` jobs, newest first: those that `viewer` owns (None: everybody's), of one state where given, from
-        behind the place `before`. And the place to go on from; None at the end. New jobs move no place."""
+        self, *, viewer: str | None = None, status: JobStatus | None = None, before: str | None = None, most: int = 20
+    ) -> tuple[list[Job], bool]:
+        """Up to `most` jobs, newest first: those that `viewer` owns (None: everybody's), of one state where given, that
+        are older than the job `before`. And whether there are more. Raises UnknownJob where `before` is not to be
+        seen."""
         state = status or "any"
         place = f"jobs:{state}" if viewer is None else f"owned:{state}:{viewer}"
-        behind = "+inf" if before is None else f"({before}"
+        behind = "+inf" if before is None else f"({self._number_of(before, viewer)}"
         with _answering():
             found = self._redis.zrevrangebyscore(
                 f"{PREFIX}{place}", behind, "-inf", start=0, num=most + 1, withscores=True
             )
         listed = cast("list[tuple[str, float]]", found)
-        more = len(listed) > most
-        return self._jobs([job_id for job_id, _ in listed[:most]]), int(listed[most - 1][1]) if more else None
+        return self._jobs([job_id for job_id, _ in listed[:most]]), len(listed) > most
+
+    def _number_of(self, job_id: str, viewer: str | None) -> str:
+        """Where a job stands in the lists."""
+        with _answering():
+            seq, owner = cast("list[str | None]", self._redis.hmget(f"{PREFIX}job:{job_id}", "seq", "owner"))
+        if seq is None or viewer not in (None, owner):
+            raise UnknownJob("there is no job with this id")
+        return seq
 
     def _jobs(self, ids: Sequence[str]) -> list[Job]:
         """Those of the jobs that are still there."""
@@ -352,6 +379,12 @@ class JobStore:
     def ping(self) -> None:
         with _answering():
             self._redis.ping()
+
+    def is_nearly_full(self) -> bool:
+        """Whether Redis has too little memory left to take jobs."""
+        with _answering():
+            memory: dict[str, float] = self._redis.info("memory")
+        return 0 < memory["maxmemory"] * MEMORY_SHARE <= memory["used_memory"]
 
     def server_info(self) -> dict[str, Any]:
         with _answering():

@@ -7,6 +7,7 @@ its lease has run out: a sender that dies loses nothing, and a receiver may hear
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import redis
@@ -25,6 +26,8 @@ class Delivery:
     attempt: int
     address: str = field(repr=False)  # it may hold a secret of its receiver
     request_id: str = ""  # of the request that brought the job
+    receiver: str = field(default="", repr=False, compare=False)  # the part of the address that names the host
+    sharer: str = field(default="", compare=False)  # whose job it is
 
 
 class WebhookSchedule:
@@ -34,10 +37,14 @@ class WebhookSchedule:
         self._settings = settings
         self._scripts = Scripts(client, _NAMES)
 
-    def claim(self, most: int, *, claim_id: str) -> list[Delivery]:
-        """Take up to `most` deliveries that are due. The same `claim_id` returns the same ones."""
+    def claim(
+        self, most: int, *, claim_id: str, busy_receivers: Sequence[str] = (), busy_sharers: Sequence[str] = ()
+    ) -> list[Delivery]:
+        """Take up to `most` deliveries that are due, none to these receivers or of these sharers. The same `claim_id`
+        returns the same ones."""
         lease_ms = round(1000 * (2 * self._settings.outbound_seconds + 5))
-        texts = self._scripts.call("claim_webhooks", most, claim_id, lease_ms, self._settings.webhook_attempts)
+        attempts, busy = self._settings.webhook_attempts, (busy_receivers, busy_sharers)
+        texts = self._scripts.call("claim_webhooks", most, claim_id, lease_ms, attempts, *map(json.dumps, busy))
         return [Delivery(**json.loads(text)) for text in texts]
 
     def done(self, delivery: Delivery) -> None:

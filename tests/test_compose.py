@@ -233,7 +233,7 @@ def test_every_service_comes_up_healthy_and_stops_within_its_grace_period(house:
 
 
 def test_the_web_server_runs_as_pathlight_run_starts_it_but_is_reached_from_outside(services: dict[str, Any]) -> None:
-    assert services["web"]["command"][1:] == web_command(Settings(host="0.0.0.0", web_threads=24))[1:]
+    assert services["web"]["command"][1:] == web_command(Settings(host="0.0.0.0", web_threads=24, event_streams=12))[1:]
 
 
 def test_the_commands_name_what_the_code_has(services: dict[str, Any]) -> None:

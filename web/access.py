@@ -7,6 +7,7 @@ by itself. What is asked for with a session's cookie may change something only w
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -51,6 +52,12 @@ class Caller:
         return self.key is None or self.key.may(Scope.ADMIN)
 
 
+def may_read() -> bool:
+    """Whether the caller may see results, rather than only submit."""
+    key = caller().key
+    return key is None or key.may(Scope.READ)
+
+
 def require_operator() -> None:
     """Raises NotAllowed where the caller does not operate the service."""
     if not caller().is_operator:
@@ -61,6 +68,12 @@ def caller() -> Caller:
     """The caller of the current request, which has been let in."""
     found: Caller = g.caller
     return found
+
+
+def sharer() -> str:
+    """Whose share the current request's work counts to: the key's, or where none is needed, the address's, which is
+    kept as a digest."""
+    return caller().owner or f"address:{hashlib.sha256((request.remote_addr or '').encode()).hexdigest()[:16]}"
 
 
 def register(app: Flask, settings: Settings, keys: KeyRing) -> None:
@@ -109,7 +122,7 @@ def _is_loopback(address: str | None) -> bool:
 def _identify(keys: KeyRing) -> Caller:
     if (token := request.headers.get(HEADER)) is not None:
         return Caller(keys.find(token))
-    session = request.cookies.get(csrf.SESSION)
+    session = request.cookies.get(csrf.cookie(csrf.SESSION, request))
     return Caller(keys.of_session(session), signed_in=True) if session else Caller()
 
 

@@ -45,6 +45,7 @@ from web.schemas import (
     ModelList,
     ModelPath,
 )
+from web.turns import Turns
 
 log = logging.getLogger(__name__)
 
@@ -147,6 +148,7 @@ def blueprint(
     bell: Bell,
     registry: Snapshot,
     jobs: Jobs,
+    drawings: Turns,
 ) -> APIBlueprint:
     """All routes under /api/v1."""
     api = APIBlueprint(
@@ -157,7 +159,7 @@ def blueprint(
         abp_security=SECURITY,
         abp_responses=REFUSALS,
     )
-    artifacts = Artifacts(blobs, settings)
+    artifacts = Artifacts(blobs, settings, drawings=drawings)
     streams = Streams(settings, store=store, jobs=jobs)
     addresses = NamedAddresses(settings)
 
@@ -184,7 +186,7 @@ def blueprint(
         job = accept(submission, picture, mask=mask, settings=settings, store=store, blobs=blobs, bell=bell)
         if submission.webhook and job.status.is_terminal:  # its answer was known already
             bell.ring_sender()
-        response = jsonify(jobs.to_json(job))
+        response = jsonify(jobs.told(job))
         response.status_code = HTTPStatus.ACCEPTED
         response.headers["Location"] = url_for("api.get_job", job_id=job.id)
         response.headers["Retry-After"] = "1"
@@ -240,7 +242,20 @@ def blueprint(
     def cancel_job(path: JobPath) -> Response:
         jobs.get(path.job_id)
         store.cancel(path.job_id, operation=submissions.idempotency_key(request))
-        return jsonify(jobs.to_json(jobs.get(path.job_id)))
+        return jsonify(jobs.told(jobs.get(path.job_id)))
+
+    @api.delete(
+        "/jobs/<job_id>",
+        summary="Forget a job that has ended, and its result",
+        responses={
+            "204": {"description": "It is forgotten"},
+            **problems_of(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.GONE),
+        },
+    )
+    def delete_job(path: JobPath) -> Response:
+        jobs.get(path.job_id)
+        store.forget(path.job_id)
+        return Response(status=HTTPStatus.NO_CONTENT)
 
     @api.get(
         "/jobs/<job_id>/artifacts/<name>",
@@ -262,7 +277,7 @@ def blueprint(
         job = jobs.get(path.job_id)
         result = jobs.result(job) if path.name not in ASKED or job.status is JobStatus.SUCCEEDED else None
         style = Style(**query.model_dump())
-        artifact = artifacts.get(job, result, path.name, style)
+        artifact = artifacts.get(job, result, path.name, style, sharer=access.sharer())
         fresh = request.if_none_match.contains(artifact.etag)
         response = Response(status=HTTPStatus.NOT_MODIFIED) if fresh else Response(artifact.make())
         response.content_type = artifact.content_type
@@ -352,6 +367,8 @@ def unready(settings: Settings, *, store: JobStore, blobs: BlobStore) -> str | N
             return f"no worker was heard within {settings.heartbeat_seconds:.0f} s"
         if not has_room(blobs, settings):
             return "the disk has too little room left"
+        if store.is_nearly_full():
+            return "Redis has too little memory left for new jobs"
     except PathlightError as error:
         return sentence_of(error)
     except OSError as error:

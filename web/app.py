@@ -20,6 +20,7 @@ from shared.registry import LiveRegistry, Models
 from shared.settings import Settings
 from shared.store import JobStore
 from web import access, api, batches, guide, limits, metrics, pages, problems, sign_in, tracing, traffic
+from web.artifacts import drawing_turns
 from web.forms import FormRequest
 from web.jobs import Jobs
 from web.models import snapshot_of
@@ -74,12 +75,13 @@ def create_app(settings: Settings, *, store: JobStore, blobs: BlobStore, bell: B
     tracing.register(app)
     requests = traffic.register(app, store)
     access.register(app, settings, store.keys)
-    limits.register(app, settings)
+    limits.register(app, settings, store.rates)
     jobs = Jobs(store, blobs)
     snapshot = snapshot_of(registry)
     parts = {"store": store, "blobs": blobs, "bell": bell, "registry": snapshot, "jobs": jobs}
-    app.register_api(api.blueprint(settings, **parts))  # type: ignore[arg-type]
-    app.register_api(batches.blueprint(settings, **parts))  # type: ignore[arg-type]
+    drawings = drawing_turns()
+    app.register_api(api.blueprint(settings, **parts, drawings=drawings))  # type: ignore[arg-type]
+    app.register_api(batches.blueprint(settings, **parts, drawings=drawings))  # type: ignore[arg-type]
     app.register_api(api.health_blueprint(settings, store=store, blobs=blobs))
     figures = metrics.Metrics(settings, store=store, blobs=blobs, registry=snapshot, traffic=requests)
     app.register_api(metrics.blueprint(figures))

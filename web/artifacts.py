@@ -4,24 +4,43 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from typing import Any
 
 from shared.blobs import BlobStore
+from shared.cores import usable_cores
 from shared.drawing import LOGIT, Style, heatmap, jpeg_bytes, overlay, png_bytes
 from shared.errors import UnknownJob
 from shared.images import LONGEST_SIDE, Limits, Photo
 from shared.jobs import Job
-from shared.masking import explained_picture, read_mask
+from shared.masking import explained_picture
 from shared.results import Result, npy_bytes
+from shared.sandbox.decoders import read_explained, read_mask
 from shared.settings import Settings
 from shared.tree_picture import draw_tree
+from web.problems import Busy
+from web.single_flight import SingleFlight
+from web.turns import Turns
 
 PICTURE = "picture.jpg"
 MASK = "mask.png"
 ASKED = (PICTURE, MASK)  # of the question: there before the answer is
-DECODED = 2  # pictures of up to 75 MB each
+DECODED = 2  # pictures of up to 100 MB each
+RAW = "application/octet-stream"
+DRAWN_FOR_ONE = 64  # drawings that a caller may wait for: a page asks for many at once
+PATIENCE_SECONDS = 10.0
+
+
+def drawing_turns() -> Turns:
+    """Of one web process, which draws on as many cores as it has."""
+    return Turns(
+        "drawings",
+        at_once=usable_cores(),
+        of_one=DRAWN_FOR_ONE,
+        busy=lambda: Busy("too many drawings are being made; ask again shortly"),
+        patience=PATIENCE_SECONDS,
+    )
 
 
 @dataclass(frozen=True)
@@ -34,12 +53,17 @@ class Artifact:
 
 
 class Artifacts:
-    """Finds and draws the files of a job. The pictures of the last jobs are kept decoded: overlays come in numbers."""
+    """Finds and draws the files of a job. The pictures of the last jobs are kept decoded: overlays come in numbers.
+    Drawings are made in turns; one that its caller asks for several times at once is made once."""
 
-    def __init__(self, blobs: BlobStore, settings: Settings) -> None:
+    def __init__(self, blobs: BlobStore, settings: Settings, *, drawings: Turns) -> None:
         self._blobs = blobs
+        self._drawings = drawings
+        self._flights = SingleFlight[bytes]()
         self._limits = Limits.of(settings)
-        self._explained = lru_cache(maxsize=DECODED)(partial(explained_picture, blobs, limits=self._limits))
+        self._explained = lru_cache(maxsize=DECODED)(
+            partial(explained_picture, blobs, limits=self._limits, read=read_explained)
+        )
 
     def names(self, job: Job, result: Result) -> list[str]:
         """Every file of a succeeded job, each once."""
@@ -50,8 +74,22 @@ class Artifacts:
             found += [name] if (name := _tree_name(explanation)) else []
         return list(dict.fromkeys(found))
 
-    def get(self, job: Job, result: Result | None, name: str, style: Style) -> Artifact:
-        """The file `name` of a job. Raises UnknownJob where it has no such file."""
+    def get(self, job: Job, result: Result | None, name: str, style: Style, *, sharer: str) -> Artifact:
+        """The file `name` of a job; what it costs counts to the sharer. Raises UnknownJob where it has no such file.
+        `make` raises TooManyRequests and Busy where too much is being drawn for the sharer, or in all."""
+        found = self._find(job, result, name, style)
+        if found.content_type == RAW:
+            return found
+        return replace(found, make=lambda: self._in_turn(found, sharer))
+
+    def _in_turn(self, artifact: Artifact, sharer: str) -> bytes:
+        def draw() -> bytes:
+            with self._drawings.taken(sharer):
+                return artifact.make()
+
+        return self._flights.get((artifact.etag, sharer), draw)
+
+    def _find(self, job: Job, result: Result | None, name: str, style: Style) -> Artifact:
         if name == PICTURE:
             drawn = f"{name}{style.width}{job.options.mask or ''}{job.options.fill if job.options.mask else ''}"
             return self._artifact("image/jpeg", job.image.sha256, drawn, lambda: self._picture(job, style.width))
@@ -60,7 +98,7 @@ class Artifacts:
         if result is None:
             raise UnknownJob("the job has no such file")
         if name.endswith(".npy") and (raw := result.maps.get(name[:-4])) is not None:
-            return self._artifact("application/octet-stream", job.result_ref, name, lambda: npy_bytes(raw))
+            return self._artifact(RAW, job.result_ref, name, lambda: npy_bytes(raw))
         for explanation in result.document["explanations"]:
             if name == _tree_name(explanation):
                 return self._tree(job, result, explanation, name, style)

@@ -7,17 +7,17 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import BinaryIO
 
 from flask import Request
 from werkzeug.http import parse_options_header
 
-from shared.archives import MAGIC_BYTES, Bounds, is_archive, read_archive, shown_name
+from shared.archives import MAGIC_BYTES, Bounds, is_archive, shown_name
 from shared.batches import Member
 from shared.blobs import BlobStore
 from shared.errors import BatchTooLarge, InvalidImage
 from shared.images import Limits, read_header
 from shared.jobs import ImageRecord, JobError
+from shared.sandbox.decoders import Entry, read_archive
 from shared.settings import Settings
 from web.forms import CHUNK, Part, read_parts
 from web.problems import BadRequest
@@ -25,6 +25,8 @@ from web.room import require_room
 
 _LONGEST_FIELD = 4096
 _MOST_FIELDS = 100
+_LOOK_BYTES = 16 * 1024 * 1024
+_BLOCK = 4096  # what the smallest file takes on a disk
 
 
 @dataclass
@@ -44,6 +46,7 @@ class Reader:
         self._blobs = blobs
         self._limits = Limits.of(settings)
         self._upload = Upload()
+        self._unseen = _LOOK_BYTES  # bytes written since the disk was last looked at; before the first it is, too
 
     def read(self, request: Request) -> Upload:
         """Raises BadRequest, InvalidArchive, BatchTooLarge, and QueueFull where the disk has no room."""
@@ -91,7 +94,7 @@ class Reader:
             return
         data = head + body.read(self._settings.image_bytes + 1 - len(head))
         if filename or data:  # a browser sends a nameless, empty part where no file was chosen
-            self._add(shown_name(filename), data)
+            self._read_picture(filename, data)
 
     def _read_archive(self, filename: str, head: bytes, body: _Body) -> None:
         if self._upload.members:
@@ -100,34 +103,42 @@ class Reader:
         with tempfile.TemporaryFile(dir=self._spool()) as file:
             file.write(head)
             while chunk := body.read(CHUNK):
+                self._need_room(len(chunk))
                 file.write(chunk)
-            file.seek(0)
-            self._unpack(file, bounds)
+            file.flush()
+            for entry in read_archive(file, bounds, self._limits):
+                self._add(entry)
         self._upload.name = shown_name(filename)
 
-    def _unpack(self, file: BinaryIO, bounds: Bounds) -> None:
-        for entry in read_archive(file, bounds):
-            self._add(entry.name, entry.data, entry.fault)
+    def _read_picture(self, filename: str, data: bytes) -> None:
+        name, digest = shown_name(filename), hashlib.sha256(data).hexdigest()
+        try:
+            self._add(Entry(name, digest, read_header(data, self._limits), data, ""))
+        except InvalidImage as error:
+            self._add(Entry(name, digest, None, b"", str(error)))
 
-    def _add(self, name: str, data: bytes, fault: str = "") -> None:
+    def _add(self, entry: Entry) -> None:
         if self._upload.name:
             raise BadRequest("send either pictures or one archive, not both")
-        members = self._upload.members
-        if len(members) >= self._settings.batch_members:
+        if len(self._upload.members) >= self._settings.batch_members:
             raise BatchTooLarge(f"a batch has at most {self._settings.batch_members} pictures; send several")
-        if len(members) % 100 == 0:
-            require_room(self._blobs, self._settings)
-        members.append(self._member(name, data, fault))
+        self._upload.members.append(self._member(entry))
 
-    def _member(self, name: str, data: bytes, fault: str) -> Member:
-        digest = hashlib.sha256(data).hexdigest()
-        try:
-            header = read_header(data, self._limits)
-        except InvalidImage as error:
-            reason = JobError(InvalidImage.code, fault or str(error))
-            return Member(ImageRecord(digest, 0, 0, "", name), error=reason)
-        self._blobs.put(data)
-        return Member(ImageRecord(digest, header.width, header.height, header.format, name))
+    def _member(self, entry: Entry) -> Member:
+        if entry.header is None:
+            image = ImageRecord(entry.sha256, 0, 0, "", entry.name)
+            return Member(image, error=JobError(InvalidImage.code, entry.fault))
+        self._need_room(len(entry.data))
+        self._blobs.put(entry.data)
+        header = entry.header
+        return Member(ImageRecord(entry.sha256, header.width, header.height, header.format, entry.name))
+
+    def _need_room(self, size: int) -> None:
+        """Before so many bytes are written. Asking takes a system call, so it is done now and then only."""
+        self._unseen += max(size, _BLOCK)
+        if self._unseen >= _LOOK_BYTES:
+            self._unseen = 0
+            require_room(self._blobs, self._settings)
 
     def _spool(self) -> str:
         """Where an archive waits to be read: on the disk that the pictures go to."""

@@ -34,6 +34,7 @@ from web.models import Snapshot
 from web.problems import RETRY_AFTER_SECONDS, Gone, ReportUnderWay, problem, status_of
 from web.reports import Reports
 from web.schemas import BatchOptions, BatchOut, BatchPath, MemberPageOut, MemberQuery, ReportPath
+from web.turns import Turns
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +42,14 @@ _REPORTS = {"html": "text/html; charset=utf-8", "csv": "text/csv; charset=utf-8"
 
 
 def blueprint(
-    settings: Settings, *, store: JobStore, blobs: BlobStore, bell: Bell, registry: Snapshot, jobs: Jobs
+    settings: Settings,
+    *,
+    store: JobStore,
+    blobs: BlobStore,
+    bell: Bell,
+    registry: Snapshot,
+    jobs: Jobs,
+    drawings: Turns,
 ) -> APIBlueprint:
     """The routes of batches under /api/v1."""
     api = APIBlueprint(
@@ -53,7 +61,7 @@ def blueprint(
         abp_responses=REFUSALS,
     )
     batches = store.batches
-    reports = Reports(batches, blobs, registry, settings)
+    reports = Reports(batches, blobs, registry, settings, drawings=drawings)
 
     def found(batch_id: str) -> Batch:
         viewer = access.caller().viewer
@@ -100,6 +108,7 @@ def blueprint(
             body_hash=submissions.digest([member.image.sha256 for member in members], options.to_dict()),
             request_id=tracing.current().request_id,
             versions=registry().versions(options.models),
+            sharer=access.sharer(),
         )
         bell.ring()
         log.info("batch %s accepted: %d pictures, for %s", batch_id, len(members), ", ".join(options.models))
@@ -119,6 +128,19 @@ def blueprint(
         response.headers["Cache-Control"] = "no-store"
         return response
 
+    @api.delete(
+        "/<batch_id>",
+        summary="Forget a batch that has ended, with its members and their results",
+        responses={
+            "204": {"description": "It is forgotten"},
+            **problems_of(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.GONE),
+        },
+    )
+    def delete_batch(path: BatchPath) -> Response:
+        found(path.batch_id)
+        store.forget(path.batch_id)
+        return Response(status=HTTPStatus.NO_CONTENT)
+
     @api.get(
         "/<batch_id>/members",
         summary="The members of a batch in their order, page by page",
@@ -133,7 +155,7 @@ def blueprint(
             statuses=[JobStatus(query.status)] if query.status else [],
         )
         following = query.model_dump(exclude_none=True) | {"cursor": page.next}
-        return jsonify(
+        response = jsonify(
             {
                 "members": [
                     {"place": place, **jobs.to_json(job), **({"maps": _maps(jobs, job)} if query.maps else {})}
@@ -144,6 +166,8 @@ def blueprint(
                 else url_for("batches.list_members", batch_id=path.batch_id, **following),
             }
         )
+        response.headers["Cache-Control"] = "no-store"
+        return response
 
     @api.get(
         "/<batch_id>/report.<kind>",

@@ -41,7 +41,7 @@ def archive(files: Iterable[tuple[str, bytes]]) -> Iterator[bytes]:
 def _files(job: Job, result: Result, document: dict[str, Any], artifacts: Artifacts) -> Iterator[tuple[str, bytes]]:
     yield "job.json", _json(document)
     for name in artifacts.names(job, result):
-        yield f"artifacts/{name}", artifacts.get(job, result, name, Style()).make()
+        yield f"artifacts/{name}", artifacts.get(job, result, name, Style(), sharer=f"bundle of job {job.id}").make()
 
 
 def _with_manifest(job: Job, files: Iterable[tuple[str, bytes]], key: str) -> Iterator[tuple[str, bytes]]:

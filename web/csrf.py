@@ -15,7 +15,7 @@ import secrets
 from flask import Request, Response
 
 SESSION = "pathlight_session"
-COOKIE = "pathlight_form"
+FORM = "pathlight_form"
 FIELD = "token"
 HEADER = "X-CSRF-Token"
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{43}")
@@ -26,9 +26,15 @@ def token_for(request: Request) -> str:
     return _held(request) or secrets.token_urlsafe(32)
 
 
-def keep(response: Response, token: str, *, secure: bool) -> None:
+def cookie(name: str, request: Request) -> str:
+    """A cookie's name. Over https it begins with `__Host-`, so that browsers take it from this very host alone, and
+    never from a neighbour in its domain."""
+    return f"__Host-{name}" if request.is_secure else name
+
+
+def keep(response: Response, token: str, request: Request) -> None:
     """Have the browser hold the token where no script and no other site gets at it."""
-    response.set_cookie(COOKIE, token, secure=secure, httponly=True, samesite="Strict")
+    response.set_cookie(cookie(FORM, request), token, secure=request.is_secure, httponly=True, samesite="Strict")
 
 
 def is_genuine(request: Request) -> bool:
@@ -38,8 +44,8 @@ def is_genuine(request: Request) -> bool:
 
 
 def _held(request: Request) -> str:
-    if session := request.cookies.get(SESSION):
+    if session := request.cookies.get(cookie(SESSION, request)):
         digest = hmac.digest(session.encode(), b"pathlight form", hashlib.sha256)
         return base64.urlsafe_b64encode(digest).decode().rstrip("=")
-    held = request.cookies.get(COOKIE, "")
+    held = request.cookies.get(cookie(FORM, request), "")
     return held if _TOKEN.fullmatch(held) else ""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Iterator
 from functools import partial
 
@@ -15,8 +14,10 @@ from shared.errors import PathlightError
 from shared.jobs import Job
 from shared.settings import Settings
 from shared.store import JobStore
+from web import access
 from web.jobs import Jobs
 from web.problems import TooManyStreams
+from web.turns import SHARES, Turns
 
 log = logging.getLogger(__name__)
 
@@ -31,28 +32,32 @@ class Streams:
     def __init__(self, settings: Settings, *, store: JobStore, jobs: Jobs) -> None:
         self._store = store
         self._jobs = jobs
-        self._most = settings.event_streams
-        self._free = threading.BoundedSemaphore(settings.event_streams)
+        self._turns = Turns(
+            "event streams",
+            at_once=settings.event_streams,
+            of_one=max(1, settings.event_streams // SHARES),
+            busy=lambda: TooManyStreams(f"{settings.event_streams} event streams are open already; poll the job"),
+        )
 
     def open(self, job_id: str) -> Response:
         """The stream of a job, from its present state to its end. Raises TooManyStreams; UnknownJob and Gone."""
         job = self._jobs.get(job_id)
         if job.status.is_terminal or request.method == "HEAD":
             return _response([self._event(job)])
-        if not self._free.acquire(blocking=False):
-            raise TooManyStreams(f"{self._most} event streams are open already; poll the job instead")
+        sharer = access.sharer()
+        self._turns.take(sharer)
         try:
             changes = self._store.changes(job)
         except PathlightError:
-            self._free.release()
+            self._turns.give_back(sharer)
             raise
         response = _response(stream_with_context(self._events(job_id, changes)))
-        response.call_on_close(partial(self._close, changes))
+        response.call_on_close(partial(self._close, changes, sharer))
         return response
 
-    def _close(self, changes: Changes) -> None:
+    def _close(self, changes: Changes, sharer: str) -> None:
         changes.close()
-        self._free.release()
+        self._turns.give_back(sharer)
 
     def _events(self, job_id: str, changes: Changes) -> Iterator[str]:
         sent = ""

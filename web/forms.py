@@ -20,7 +20,8 @@ from web.problems import BadRequest
 CHUNK = 1 << 16
 _HELD = 16 * CHUNK  # bytes that a decoder holds at most, while it looks for the end of a part's head
 _BREAKS = (b"\r\n", b"\n", b"\r")
-_TAIL = re.compile(rb"(--[^\S\n\r]*(?:\r\n|\n|\r)?|[^\S\n\r]*(?:\r\n|\n|\r))")  # of a delimiter, behind the boundary
+# Of a delimiter, behind the boundary. What only begins like one, as the boundary with more letters, is none.
+_TAIL = re.compile(rb"(--[^\S\n\r]*(?:\r\n|\n|\r|\Z)|[^\S\n\r]*(?:\r\n|\n|\r))")
 
 
 @dataclass(frozen=True)

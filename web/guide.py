@@ -38,7 +38,7 @@ def blueprint(settings: Settings, *, store: JobStore, bell: Bell, registry: Snap
         }
         response = make_response(render_template("models.html", **shown))
         response.headers["Cache-Control"] = "private, no-cache"
-        csrf.keep(response, token, secure=request.is_secure)
+        csrf.keep(response, token, request)
         return response
 
     @guide.post("/models/<name>/fetch")

@@ -18,8 +18,6 @@ from shared.store import JobStore
 from web import access
 from web.problems import Gone
 
-_LONGEST_PLACE = 15  # digits of a sequence number, which Redis keeps exactly
-
 
 class Jobs:
     """Reads jobs and their stored results. Results never change, so that the newest few are kept at hand."""
@@ -56,15 +54,21 @@ class Jobs:
     def page(self, *, status: JobStatus | None, most: int, cursor: str | None) -> tuple[list[Job], str | None]:
         """The caller's jobs, newest first, and the cursor of the page that follows. Raises InvalidOption for a cursor
         that is none."""
-        before = None if cursor is None else _place(cursor)
-        viewer = access.caller().viewer
-        found, following = self._store.newest(viewer=viewer, status=status, before=before, most=most)
-        return found, None if following is None else _cursor(following)
+        viewer, before = access.caller().viewer, None if cursor is None else _last(cursor)
+        try:
+            found, more = self._store.newest(viewer=viewer, status=status, before=before, most=most)
+        except UnknownJob:
+            raise InvalidOption("cursor: the job that it goes on from is no longer kept; begin again") from None
+        return found, _cursor(found[-1].id) if more and found else None
 
     def to_json(self, job: Job) -> dict[str, Any]:
         """The job of the contract."""
         result = self._document(_result_ref(job)) if job.status is JobStatus.SUCCEEDED else None
         return job_document(job, result, base=request.script_root)
+
+    def told(self, job: Job) -> dict[str, Any]:
+        """The job for somebody who has changed something: with its result for those who may read."""
+        return self.to_json(job) if access.may_read() else {**self.summary(job), "result": None}
 
     def summary(self, job: Job) -> dict[str, Any]:
         """The same without the result."""
@@ -77,16 +81,16 @@ def _result_ref(job: Job) -> str:
     return job.result_ref
 
 
-def _cursor(place: int) -> str:
-    """A place in a list as clients see it: nothing to count with."""
-    return base64.urlsafe_b64encode(f"before {place}".encode()).decode()
+def _cursor(last: str) -> str:
+    """Where a page of a list ended, by a job that its reader has seen: it tells nothing of anybody else's."""
+    return base64.urlsafe_b64encode(f"before {last}".encode()).decode()
 
 
-def _place(cursor: str) -> int:
+def _last(cursor: str) -> str:
     try:
-        word, _, place = base64.b64decode(cursor.encode(), altchars=b"-_", validate=True).decode().partition(" ")
+        word, _, last = base64.b64decode(cursor.encode(), altchars=b"-_", validate=True).decode().partition(" ")
     except (binascii.Error, UnicodeError):
-        word, place = "", ""
-    if word != "before" or not (place.isascii() and place.isdigit() and len(place) <= _LONGEST_PLACE):
+        word, last = "", ""
+    if word != "before" or not last.isprintable():
         raise InvalidOption("cursor: it is none of ours; take the address that next gives")
-    return int(place)
+    return last

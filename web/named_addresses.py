@@ -3,9 +3,6 @@ allows it, and a few at a time."""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import PurePosixPath
 
 import httpx
@@ -14,6 +11,8 @@ from shared.addresses import Rules
 from shared.errors import AnswerTooLarge, FetchFailed, ForbiddenAddress, ImageTooLarge, InvalidOption, QueueFull
 from shared.outbound import Outbound
 from shared.settings import Settings
+from web import access
+from web.turns import SHARES, Turns
 
 
 class NamedAddresses:
@@ -23,7 +22,13 @@ class NamedAddresses:
         self._settings = settings
         self._rules = Rules.of(settings)
         self._outbound = Outbound(self._rules)
-        self._places = threading.BoundedSemaphore(max(1, settings.outbound_at_once))
+        most = max(1, settings.outbound_at_once)
+        self._turns = Turns(
+            "addresses of submissions",
+            at_once=most,
+            of_one=max(1, most // SHARES),
+            busy=lambda: QueueFull(f"{most} addresses of submissions are being contacted already; try again shortly"),
+        )
 
     def fetch(self, address: str) -> tuple[bytes, str]:
         """The bytes of the picture at an address, and the name of their file. Raises InvalidOption, ImageTooLarge, or
@@ -34,7 +39,7 @@ class NamedAddresses:
                 "PATHLIGHT_IMAGE_URL=1"
             )
         try:
-            with self._place():
+            with self._turns.taken(access.sharer()):
                 answer = self._outbound.get(
                     address, most_bytes=self._settings.image_bytes, seconds=self._settings.outbound_seconds
                 )
@@ -56,17 +61,7 @@ class NamedAddresses:
                 "PATHLIGHT_WEBHOOK_SECRET"
             )
         try:
-            with self._place():
+            with self._turns.taken(access.sharer()):
                 self._rules.vet(address, seconds=self._settings.outbound_seconds)
         except ForbiddenAddress as error:
             raise InvalidOption(f"webhook: {error}") from error
-
-    @contextmanager
-    def _place(self) -> Iterator[None]:
-        if not self._places.acquire(blocking=False):
-            most = self._settings.outbound_at_once
-            raise QueueFull(f"{most} addresses of submissions are being contacted already; try again shortly")
-        try:
-            yield
-        finally:
-            self._places.release()

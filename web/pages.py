@@ -65,7 +65,7 @@ def blueprint(
         page = render_template("index.html", **_offer(registry(), settings), chosen=chosen, error=error, token=token)
         response = make_response(page, status)
         response.headers["Cache-Control"] = "private, no-cache"
-        csrf.keep(response, token, secure=request.is_secure)
+        csrf.keep(response, token, request)
         return problems.with_retry(response)
 
     @pages.get("/")
@@ -132,7 +132,7 @@ def blueprint(
         }
         response = make_response(render_template("job.html", **shown))
         response.headers["Cache-Control"] = "no-store"
-        csrf.keep(response, token, secure=request.is_secure)
+        csrf.keep(response, token, request)
         return response
 
     @pages.post("/jobs/<job_id>/again")

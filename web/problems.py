@@ -64,6 +64,12 @@ class TooManyStreams(PathlightError):
     code = "too_many_streams"
 
 
+class Busy(PathlightError):
+    """All places for such work are taken; it is worth another try shortly."""
+
+    code = "busy"
+
+
 class ReportUnderWay(PathlightError):
     """The report on a batch is being put together; says how far it is."""
 
@@ -91,6 +97,7 @@ _STATUS: tuple[tuple[type[PathlightError], HTTPStatus], ...] = (
     (StoreUnavailable, HTTPStatus.SERVICE_UNAVAILABLE),
     (StorageFailed, HTTPStatus.SERVICE_UNAVAILABLE),
     (TooManyStreams, HTTPStatus.SERVICE_UNAVAILABLE),
+    (Busy, HTTPStatus.SERVICE_UNAVAILABLE),
     (ReportUnderWay, HTTPStatus.SERVICE_UNAVAILABLE),
     (NoFetcher, HTTPStatus.SERVICE_UNAVAILABLE),
     (Gone, HTTPStatus.GONE),

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import tempfile
 import threading
+import time
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from flask import url_for
@@ -15,9 +17,10 @@ from flask import url_for
 from shared.batches import Batch, BatchStore
 from shared.blobs import BlobStore
 from shared.drawing import Style, jpeg_bytes, overlay
-from shared.errors import JobConflict, PathlightError
-from shared.images import Limits, decode_reduced
+from shared.errors import JobConflict, PathlightError, TooManyRequests
+from shared.images import Limits
 from shared.jobs import Job, JobError, JobStatus
+from shared.masking import explained_picture
 from shared.report.evidence import ClassMaps
 from shared.report.figures import write_figures
 from shared.report.outcome import Outcome, unanswered
@@ -25,13 +28,18 @@ from shared.report.page import Report, render
 from shared.report.rows import Known, Row, known_models, to_row
 from shared.report.tables import csv_lines
 from shared.results import Result
+from shared.sandbox.decoders import read_explained
 from shared.settings import Settings
-from web import language
+from web import access, language
 from web.models import Snapshot
-from web.problems import ReportUnderWay
+from web.problems import Busy, ReportUnderWay
+from web.turns import SHARES, Turns
 
 PATIENCE_SECONDS = 5.0  # that a request waits for a report to be put together
-ARCHIVES_AT_ONCE = 2  # sent by a web process: each holds a thread for as long as its thumbnails are drawn and read
+ARCHIVES_AT_ONCE = 16  # sent by a web process: each holds a thread for as long as its thumbnails are drawn and read
+BUILDS_AT_ONCE = 32  # that wait or are being put together, in all
+BUILDS_OF_ONE = 2  # and for one caller
+UNREAD_SECONDS = 60.0  # that a finished report is kept for whoever has asked for it
 THUMB_WIDTH = 144
 _PAGE = 500
 _KEPT = 2  # reports held for whoever reads page and table of the same batch
@@ -42,10 +50,18 @@ Content = tuple[list[Row], ClassMaps, list[Job]]
 
 @dataclass
 class _Build:
-    """A report that is being put together, or is. `done` members have been read."""
+    """A report that is being put together for a caller, or is. `done` members have been read; `ended` is the moment of
+    the monotonic clock when it was ready."""
 
+    sharer: str
     done: int = 0
+    ended: float = 0.0
+    read: bool = False
     content: Future[Content] = field(default_factory=Future)
+
+    @property
+    def droppable(self) -> bool:
+        return self.content.done() and (self.read or time.monotonic() - self.ended > UNREAD_SECONDS)
 
     @property
     def failed(self) -> bool:
@@ -54,30 +70,36 @@ class _Build:
 
 @dataclass(frozen=True)
 class _Archive:
-    """Its pieces, and where it has its place from, which it gives back when it is closed, read to its end or not."""
+    """Its pieces, and how its place is given back when it is closed, read to its end or not."""
 
     pieces: Iterator[bytes]
-    free: threading.BoundedSemaphore
+    close: Callable[[], None]
 
     def __iter__(self) -> Iterator[bytes]:
         return self.pieces
 
-    def close(self) -> None:
-        self.free.release()
-
 
 class Reports:
     """Reports on batches. An ended batch never changes, so that the newest few are kept at hand. They are put together
-    one at a time, in a thread of their own, so that no request is held up for long by thousands of members."""
+    one at a time, in a thread of their own, so that no request is held up for long by thousands of members. None is
+    given up for another: each caller may have a few on their way."""
 
-    def __init__(self, batches: BatchStore, blobs: BlobStore, registry: Snapshot, settings: Settings) -> None:
+    def __init__(
+        self, batches: BatchStore, blobs: BlobStore, registry: Snapshot, settings: Settings, *, drawings: Turns
+    ) -> None:
         self._batches = batches
         self._blobs = blobs
         self._registry = registry
         self._limits = Limits.of(settings)
         self._thread = ThreadPoolExecutor(1, "report")
         self._lock = threading.Lock()
-        self._free = threading.BoundedSemaphore(ARCHIVES_AT_ONCE)
+        self._drawings = drawings
+        self._archives = Turns(
+            "reports as archives",
+            at_once=ARCHIVES_AT_ONCE,
+            of_one=ARCHIVES_AT_ONCE // SHARES,
+            busy=lambda: ReportUnderWay(f"{ARCHIVES_AT_ONCE} reports are being sent as archives; ask again shortly"),
+        )
         self._builds: dict[tuple[str, int], _Build] = {}  # the one asked for last comes last
 
     def page(self, batch: Batch) -> str:
@@ -94,14 +116,14 @@ class Reports:
 
     def archive(self, batch: Batch) -> Iterable[bytes]:
         """A .zip with page, table, figures and thumbnails, piece by piece, to be closed. Raises as `page`, and
-        ReportUnderWay where enough of them are being sent."""
+        TooManyRequests or ReportUnderWay where enough of them are being sent to this caller, or in all."""
         rows, maps, jobs = self._of(batch)
-        if not self._free.acquire(blocking=False):
-            raise ReportUnderWay(f"{ARCHIVES_AT_ONCE} reports are being sent as archives just now; ask again shortly")
+        sharer = access.sharer()
+        self._archives.take(sharer)
         models = batch.options.models
         thumbs = [[f"report/thumbs/{i:06d}-{n}.jpg" for n in range(len(models))] for i in range(len(jobs))]
         report = Report(_title(batch), models, rows, maps, thumbs, language.current())
-        return _Archive(self._pieces(report, jobs), self._free)
+        return _Archive(self._pieces(report, jobs), partial(self._archives.give_back, sharer))
 
     def _pieces(self, report: Report, jobs: Sequence[Job]) -> Iterator[bytes]:
         pipe = _Pipe()
@@ -123,26 +145,39 @@ class Reports:
             raise JobConflict(f"the batch has not ended: {batch.ended} of {batch.total} members have; ask again then")
         build = self._build(batch, batch.finished_ms)
         try:
-            return build.content.result(PATIENCE_SECONDS)
-        except (TimeoutError, CancelledError):
+            content = build.content.result(PATIENCE_SECONDS)
+            build.read = True
+            return content
+        except TimeoutError:
             raise ReportUnderWay(
                 f"the report is being put together: {build.done} of {batch.total} pictures are read; ask again shortly"
             ) from None
 
     def _build(self, batch: Batch, finished_ms: int) -> _Build:
-        """The build of a report, begun where nobody has asked for it lately, or where it failed."""
+        """The build of a report, begun where nobody has asked for it lately, or where it failed. Raises TooManyRequests
+        and Busy where too many are on their way for this caller, or in all."""
         key = (batch.id, finished_ms)
         with self._lock:
             build = self._builds.pop(key, None)
             if build is None or build.failed:
-                build = _Build()
+                build = _Build(self._may_begin(access.sharer()))
                 build.content = self._thread.submit(
                     self._read, batch.id, known_models(self._registry(), batch.options.models), build
                 )
             self._builds[key] = build
-            for old in list(self._builds)[:-_KEPT]:
-                self._builds.pop(old).content.cancel()
+            for old in [one for one, kept in self._builds.items() if kept.droppable][:-_KEPT]:
+                del self._builds[old]
             return build
+
+    def _may_begin(self, sharer: str) -> str:
+        on_their_way = [build.sharer for build in self._builds.values() if not build.content.done()]
+        if on_their_way.count(sharer) >= BUILDS_OF_ONE:
+            raise TooManyRequests(
+                f"{BUILDS_OF_ONE} reports are being put together for you; ask again when one is ready"
+            )
+        if len(on_their_way) >= BUILDS_AT_ONCE:
+            raise Busy(f"{BUILDS_AT_ONCE} reports are being put together; ask again shortly")
+        return sharer
 
     def _read(self, batch_id: str, known: Mapping[str, Known], build: _Build) -> Content:
         rows: list[Row] = []
@@ -158,6 +193,7 @@ class Reports:
                 jobs.append(job)
                 build.done = len(jobs)
             start = page.next
+        build.ended = time.monotonic()
         return rows, maps, jobs
 
     def _outcome(self, job: Job) -> Outcome:
@@ -174,7 +210,8 @@ class Reports:
         outcome = self._outcome(job)
         if not outcome.explanations:
             return
-        photo = decode_reduced(self._blobs.get(job.image.sha256), self._limits)
+        with self._drawings.taken(f"report of job {job.id}"):
+            photo = explained_picture(self._blobs, job.image, job.options, limits=self._limits, read=read_explained)
         for explanation in outcome.explanations:
             entry = explanation["maps"][0]
             style = Style(width=THUMB_WIDTH)

@@ -19,7 +19,9 @@ class Options(BaseModel):
 
     model_config = ConfigDict(extra="forbid", coerce_numbers_to_str=True)
 
-    models: list[str] | None = Field(None, description="Registry names; the configured pair where absent.")
+    models: list[Annotated[str, Field(max_length=200)]] | None = Field(
+        None, max_length=20, description="Registry names; the configured pair where absent."
+    )
     methods: list[Annotated[str, Field(json_schema_extra={"enum": list(METHODS)})]] = Field(
         ["cam"], min_length=1, max_length=8, description="How the maps are made."
     )

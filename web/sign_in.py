@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from http import HTTPStatus
-from urllib.parse import urlsplit
 
 from flask import Blueprint, Response, make_response, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response as WerkzeugResponse
@@ -26,7 +25,7 @@ def blueprint(settings: Settings, keys: KeyRing) -> Blueprint:
         shown = {"error": error, "token": token, "token_field": csrf.FIELD, "next": _next()}
         response = make_response(render_template("sign_in.html", **shown), status)
         response.headers["Cache-Control"] = "no-store"
-        csrf.keep(response, token, secure=request.is_secure)
+        csrf.keep(response, token, request)
         if status == HTTPStatus.SERVICE_UNAVAILABLE:
             response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
         return response
@@ -50,7 +49,7 @@ def blueprint(settings: Settings, keys: KeyRing) -> Blueprint:
             return form_page(error=told(error.code, sentence_of(error)), status=HTTPStatus.SERVICE_UNAVAILABLE)
         response = redirect(_next(), HTTPStatus.SEE_OTHER)
         response.set_cookie(
-            csrf.SESSION,
+            csrf.cookie(csrf.SESSION, request),
             session,
             max_age=int(settings.session_seconds),
             secure=request.is_secure,
@@ -63,9 +62,10 @@ def blueprint(settings: Settings, keys: KeyRing) -> Blueprint:
     def leave() -> WerkzeugResponse:
         if not csrf.is_genuine(request):
             return form_page(error=_stale(), status=HTTPStatus.FORBIDDEN)
-        keys.close_session(request.cookies[csrf.SESSION])
+        keys.close_session(request.cookies[csrf.cookie(csrf.SESSION, request)])
         response = redirect(url_for("sign_in.form"), HTTPStatus.SEE_OTHER)
-        response.delete_cookie(csrf.SESSION, secure=request.is_secure, httponly=True, samesite="Strict")
+        name = csrf.cookie(csrf.SESSION, request)
+        response.delete_cookie(name, secure=request.is_secure, httponly=True, samesite="Strict")
         return response
 
     return pages
@@ -76,8 +76,8 @@ def _stale() -> str:
 
 
 def _next() -> str:
-    """Where to go after signing in: a page of this very server."""
+    """Where to go after signing in: a page of this very server. Browsers take `//` and `/\\` for the beginning of
+    another server's address, however many slashes follow."""
     wanted = request.values.get("next", "")
-    parts = urlsplit(wanted.replace("\\", "/"))
-    local = wanted.startswith("/") and not parts.scheme and not parts.netloc and wanted.isprintable()
+    local = wanted.startswith("/") and wanted[1:2] not in ("/", "\\") and wanted.isprintable()
     return wanted if local else url_for("pages.index")

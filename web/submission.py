@@ -14,8 +14,8 @@ from typing import Any, TypeVar
 from flask import Request
 from pydantic import ValidationError
 
+from shared import json_text, tracing
 from shared import options as job_options
-from shared import tracing
 from shared.cards import Registry
 from shared.errors import ImageTooLarge, InvalidImage, InvalidOption, JobConflict, UnknownJob, UnsupportedImage
 from shared.images import Header, Limits, read_header
@@ -31,6 +31,7 @@ from web.schemas import JobForm, JsonSubmission, Options
 
 LONGEST_FILENAME = 120
 LONGEST_KEY = 200
+MOST_VALUES = 1000  # in a JSON body, names counted too
 _LISTS = ("models", "methods")
 T = TypeVar("T", bound=Options)
 
@@ -128,6 +129,7 @@ def check(
         webhook=webhook,
         request_id=tracing.current().request_id,
         versions=registry.versions(chosen.models),
+        sharer=access.sharer(),
     )
 
 
@@ -208,7 +210,10 @@ def from_form(form: Mapping[str, list[str]]) -> dict[str, Any]:
 def _read_json(
     request: Request, settings: Settings, addresses: NamedAddresses
 ) -> tuple[File | None, File | None, JobForm]:
-    body = request.get_json(silent=True)
+    try:
+        body = json_text.decode_few(request.get_data(cache=False), most=MOST_VALUES)
+    except ValueError as error:
+        raise BadRequest(f"the body is no JSON that is taken: {error}") from error
     if not isinstance(body, dict):
         raise BadRequest("the body is not a JSON object")
     submission = validate(JsonSubmission, body)

@@ -19,6 +19,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from shared import json_text
 from shared.cards import InputSpec, ModelCard
 from shared.declarations import Declaration, declarations, declare, text_with, withdraw
 from shared.errors import InvalidHierarchy, InvalidOption, ModelUnavailable, StorageFailed
@@ -135,7 +136,7 @@ def _read_names(path: Path) -> tuple[str, ...]:
         if path.stat().st_size > LARGEST_LIST:
             raise ModelUnavailable(f"{path.name} is no list of class names: it has more than {LARGEST_LIST} bytes")
         text = path.read_text("utf-8")
-        listed = json.loads(text) if path.suffix == ".json" else [line.strip() for line in text.splitlines()]
+        listed = json_text.decode(text) if path.suffix == ".json" else [line.strip() for line in text.splitlines()]
     except OSError as error:
         raise ModelUnavailable(f"the class names {path} cannot be read: {error.strerror}") from error
     except ValueError as error:

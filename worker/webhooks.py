@@ -13,8 +13,9 @@ import hmac
 import logging
 import secrets
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
 from shared import json_text
 from shared.blobs import BlobStore
@@ -29,8 +30,11 @@ from shared.webhooks import Delivery
 
 log = logging.getLogger(__name__)
 
-AT_ONCE = 8  # so that a few receivers who do not answer hold up nobody else
+AT_ONCE = 32
+AT_ONE_RECEIVER = 8  # of them, so that one that does not answer holds up nobody else
+OF_ONE_SHARER = 16  # nor one whose receivers all do not
 TURN_SECONDS = 10.0  # a run hands over to a new task after so long
+LOOK_SECONDS = 0.25  # between two looks at what is due, while something is being sent
 LONGEST_PAUSE_SECONDS = 6 * 3600.0
 
 
@@ -62,32 +66,49 @@ class Sender:
         self._ring = ring
 
     def run(self) -> int:
-        """Send until nothing is due or it is time to hand over; how many attempts were made."""
+        """Send until nothing is due or it is time to hand over; how many attempts were made. Rings before the last have
+        ended, so that another process goes on while they wait for their receivers."""
         until = time.monotonic() + TURN_SECONDS
+        made, flying = 0, dict[Future[None], Delivery]()
         with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="sender") as threads:
-            made = sum(threads.map(self._send_until, [until] * AT_ONCE))
-        if self._store.webhooks.due():
-            self._ring()
+            while time.monotonic() < until:
+                for delivery in self._next(flying):
+                    flying[threads.submit(self._deliver, delivery)] = delivery
+                    made += 1
+                if not flying:
+                    break
+                for one in wait(flying, timeout=LOOK_SECONDS, return_when=FIRST_COMPLETED).done:
+                    del flying[one]
+                    one.result()
+            if self._store.webhooks.due():
+                self._ring()
         return made
 
-    def _send_until(self, until: float) -> int:
-        made = 0
-        while time.monotonic() < until:
-            deliveries = self._store.webhooks.claim(1, claim_id=secrets.token_hex(8))
-            if not deliveries:
-                break
-            with tracing(Trace(deliveries[0].request_id, deliveries[0].job_id)):
-                self._deliver(deliveries[0])
-            made += 1
-        return made
+    def _next(self, flying: Mapping[Future[None], Delivery]) -> Iterator[Delivery]:
+        """What is due now and may be sent beside what is being sent."""
+        receivers = Counter(delivery.receiver for delivery in flying.values())
+        sharers = Counter(delivery.sharer for delivery in flying.values())
+        while receivers.total() < AT_ONCE:
+            claimed = self._store.webhooks.claim(
+                1,
+                claim_id=secrets.token_hex(8),
+                busy_receivers=[name for name, count in receivers.items() if count >= AT_ONE_RECEIVER],
+                busy_sharers=[name for name, count in sharers.items() if count >= OF_ONE_SHARER],
+            )
+            if not claimed:
+                return
+            receivers[claimed[0].receiver] += 1
+            sharers[claimed[0].sharer] += 1
+            yield claimed[0]
 
     def _deliver(self, delivery: Delivery) -> None:
-        try:
-            self._settle(delivery, self._attempt(delivery))
-        except UnknownJob:  # forgotten after its retention
-            self._store.webhooks.done(delivery)
-        except StoreUnavailable as error:  # the lease runs out and it is tried again
-            log.warning("whether the webhook of job %s was heard is not known: %s", delivery.job_id, error)
+        with tracing(Trace(delivery.request_id, delivery.job_id)):
+            try:
+                self._settle(delivery, self._attempt(delivery))
+            except UnknownJob:  # forgotten after its retention
+                self._store.webhooks.done(delivery)
+            except StoreUnavailable as error:  # the lease runs out and it is tried again
+                log.warning("whether the webhook of job %s was heard is not known: %s", delivery.job_id, error)
 
     def _attempt(self, delivery: Delivery) -> str | None:
         """Post the job as it ended; what went wrong, or None where the receiver has taken it."""

@@ -9,19 +9,24 @@ from typing import Any
 
 from shared.report.rows import Row
 
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a formula may begin with
+
 
 def columns_of(rows: Sequence[Row]) -> list[str]:
     return list(dict.fromkeys(column for row in rows for column in row))
 
 
 def csv_lines(rows: Sequence[Row]) -> Iterator[str]:
-    """The lines of a CSV file; lists are joined by blanks, what is missing is empty."""
+    """The lines of a CSV file; lists are joined by blanks, what is missing is empty. The name of a file may be a
+    stranger's: a text that a spreadsheet would take for a formula has an apostrophe before it, which is not shown."""
     columns = columns_of(rows)
     for line in [columns, *([_text(row.get(column)) for column in columns] for row in rows)]:
         buffer = io.StringIO()
-        csv.writer(buffer, lineterminator="\n").writerow(line)
-        yield buffer.getvalue()
+        csv.writer(buffer, lineterminator="\r\n").writerow(line)  # by which it knows what is to be quoted
+        yield f"{buffer.getvalue()[:-2]}\n"
 
 
 def _text(value: Any) -> Any:
-    return " ".join(f"{one:.6g}" for one in value) if isinstance(value, list) else value
+    if isinstance(value, list):
+        return " ".join(f"{one:.6g}" for one in value)
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value

@@ -1,5 +1,5 @@
 -- ARGV: id, owner, name, options, total, idempotency key, body hash, bytes needed by a member, id of the request,
--- versions of the models. Returns {outcome, id}.
+-- versions of the models, sharer. Returns {outcome, id}.
 -- The batch is held until it is opened: no member runs before all of them are known.
 local id, owner, total, idem, body = ARGV[1], ARGV[2], ARGV[5], ARGV[6], ARGV[7]
 
@@ -20,7 +20,7 @@ if beyond(MEMORY_SHARE, coming * tonumber(ARGV[8])) then return {'full', id} end
 
 redis.call('HSET', batch(id), 'owner', owner, 'name', ARGV[3], 'options', ARGV[4], 'total', total,
   'idempotency', idem, 'created', now, 'status', 'filling', 'queued', 0, 'running', 0,
-  'request', ARGV[9], 'versions', ARGV[10] or '')
+  'request', ARGV[9], 'versions', ARGV[10] or '', 'sharer', ARGV[11] or '')
 redis.call('ZADD', key('filling'), now, id)
 if idem ~= '' then redis.call('HSET', idem_key, 'id', id, 'body', body) end
 return {'created', id}

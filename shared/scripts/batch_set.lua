@@ -1,17 +1,38 @@
 -- ARGV: batch, what (open, pause, resume or cancel), operation id, retention ms. Returns 'unknown', 'ended' or 'done'.
 go_on_when_full()
 local id, what, retention = ARGV[1], ARGV[2], tonumber(ARGV[4])
-local state = redis.call('HMGET', batch(id), 'status', 'queued', 'running', 'cancel', 'options')
+local state = redis.call('HMGET', batch(id), 'status', 'queued', 'running', 'cancel', 'options', 'sharer')
 local queue = key('queue', id)
 local needs = state[5] and needs_of(state[5])  -- the same of all members
 local lanes = {key('lane', 'bulk'), own_lane('bulk', needs)}
+local sharer = state[6] or ''
+local AT_ONCE = 1000  -- arguments of a command
 
 local function go_on()
   redis.call('HSET', batch(id), 'status', 'running')
   redis.call('HDEL', batch(id), 'last')  -- the time in between says nothing about the pace
-  for _, lane in ipairs(lanes) do redis.call('ZUNIONSTORE', lane, 2, lane, queue, 'AGGREGATE', 'MAX') end
+  local members, ages = {}, {}
+  for place, part in ipairs(redis.call('ZRANGE', queue, 0, -1, 'WITHSCORES')) do
+    table.insert(place % 2 == 1 and members or ages, part)
+  end
+  local each = #members > 0 and turns_of(members[#members])  -- the same for all, but for those that were claimed
+  local turn = #members > 0 and next_turn('bulk', sharer, #members * each)
+  for first = 1, #members, AT_ONCE do
+    local pairs_of = {}
+    for place = first, math.min(first + AT_ONCE - 1, #members) do
+      table.insert(pairs_of, place_of(turn + (place - 1) * each, ages[place]))
+      table.insert(pairs_of, members[place])
+    end
+    for _, lane in ipairs(lanes) do redis.call('ZADD', lane, unpack(pairs_of)) end
+  end
   redis.call('SADD', key('needs', 'bulk'), needs)
   forget_needs('bulk', needs)
+end
+
+local function hold()
+  for _, lane in ipairs(lanes) do redis.call('ZDIFFSTORE', lane, 2, lane, queue) end
+  forget_needs('bulk', needs)
+  for _, member in ipairs(redis.call('ZRANGE', queue, 0, -1)) do give_turns_back(member, 'bulk', sharer) end
 end
 
 if not state[1] then return 'unknown' end
@@ -29,8 +50,7 @@ if what == 'cancel' then
   cancel_batch(id, ARGV[3], retention)
 elseif what == 'pause' and state[1] == 'running' then
   redis.call('HSET', batch(id), 'status', 'paused')
-  for _, lane in ipairs(lanes) do redis.call('ZDIFFSTORE', lane, 2, lane, queue) end
-  forget_needs('bulk', needs)
+  hold()
 elseif what == 'resume' and state[1] == 'paused' then
   go_on()
 end

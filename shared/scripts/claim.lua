@@ -16,13 +16,15 @@ local passed = tonumber(redis.call('GET', key('passed_over')) or 0)
 local lanes = passed >= BULK_SHARE - 1 and {'bulk', 'interactive'} or {'interactive', 'bulk'}
 local claimed, closed = {}, false
 local pool = pool_of(ARGV[8])
+local latest = {}  -- turn that is taken here, by lane
 
 local function take(id)
   local attempt = redis.call('HINCRBY', job(id), 'attempts', 1)
   local fence = redis.call('HINCRBY', job(id), 'fence', 1)
-  leave_lane(id)
+  local turn, lane = leave_lane(id)
+  latest[lane] = math.max(latest[lane] or 0, turn)
   redis.call('ZADD', key('running'), now + lease, id)
-  redis.call('HSET', job(id), 'started', now)
+  redis.call('HSET', job(id), 'started', now, 'turn', turn)
   move(id, 'queued', 'running')
   local data = redis.call('HMGET', job(id), 'options', 'image', 'created', 'solo', 'batch', 'lane', 'request', 'versions')
   if data[5] then redis.call('HSETNX', batch(data[5]), 'last', now) end
@@ -74,6 +76,10 @@ for _, lane in ipairs(lanes) do
     observe('batch:' .. lane, #claimed)
     break
   end
+end
+
+for lane, turn in pairs(latest) do
+  if turn > reached(lane) then redis.call('SET', key('reached', lane), turn) end
 end
 
 -- Whoever took all that it may leaves the rest to one more worker, who calls the next.

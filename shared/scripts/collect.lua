@@ -47,4 +47,11 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', key('batch_expiry'), '-inf', now
   end
   if redis.call('EXISTS', key('members', id)) == 0 then redis.call('ZREM', key('batch_expiry'), id) end
 end
+-- A turn that a lane has passed says nothing any more.
+for _, lane in ipairs({'interactive', 'bulk'}) do
+  local turns = redis.call('HGETALL', key('turns', lane))
+  for place = 1, #turns, 2 do
+    if tonumber(turns[place + 1]) <= reached(lane) then redis.call('HDEL', key('turns', lane), turns[place]) end
+  end
+end
 return gone

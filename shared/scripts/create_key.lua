@@ -1,5 +1,6 @@
 -- ARGV: id, name, record (JSON). Returns the time of creation, also where this very call is sent again; nil where the
 -- name is taken.
+go_on_when_full()
 local id, name = ARGV[1], ARGV[2]
 local holder = redis.call('HGET', key('key_names'), name)
 if holder and holder ~= id then return nil end

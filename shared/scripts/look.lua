@@ -3,9 +3,10 @@
 -- job, all fields of the job, and whether a worker takes it (1); none where there is no such job or the viewer may not see
 -- it, after the same steps.
 local id = ARGV[1]
-local state = redis.call('HMGET', job(id), 'owner', 'lane', 'seq', 'needs')
+local state = redis.call('HMGET', job(id), 'owner', 'lane', 'needs')
 if not state[1] or (ARGV[2] == '1' and state[1] ~= ARGV[3]) then return {} end
-local lane, needs = state[2], state[4] or ''
+local lane, needs = state[2], state[3] or ''
+local place = redis.call('ZSCORE', key('lane', lane), id)
 local ahead, served = redis.call('ZRANK', key('lane', lane), id), 1
 if ahead and lane == 'bulk' then ahead = ahead + redis.call('ZCARD', key('lane', 'interactive')) end
 
@@ -19,7 +20,7 @@ local function among(takers)
   end
   local count = 0
   for _, kind in ipairs(redis.call('SMEMBERS', key('needs', lane))) do
-    if shared(lane, kind) then count = count + redis.call('ZCOUNT', own_lane(lane, kind), '-inf', '(' .. state[3]) end
+    if shared(lane, kind) then count = count + redis.call('ZCOUNT', own_lane(lane, kind), '-inf', '(' .. place) end
   end
   for _, kind in ipairs(lane == 'bulk' and redis.call('SMEMBERS', key('needs', 'interactive')) or {}) do
     if shared('interactive', kind) then count = count + redis.call('ZCARD', own_lane('interactive', kind)) end

@@ -105,30 +105,68 @@ local function pool_of(text)
   return serving(data.models, data.lanes)
 end
 
--- Let a job wait in its lane, where its sequence number says. A member waits in the queue of its batch as well, and
--- there alone while the batch is held: nobody claims it, and passing it over costs nothing. A lane says that places in
--- it have changed, so that whoever follows a waiting job looks at its place again.
+-- Sharers take turns within a lane: a sharer is an API key, or an address where none is needed. A turn is a number, and
+-- the least is claimed next. Each job of a sharer has its turn behind the one before, and not before the turn that the
+-- lane has reached; so nobody stands behind all that another has asked for, and nobody saves up turns by waiting.
+-- A long job takes as many turns as a batch has jobs. Of two with the same turn the older job is first.
+local SOLO_TURNS = 8
+local AGES = 1048576  -- a power of two: so that turn and age make a number that is exact
+
+local function place_of(turn, seq) return turn + seq % AGES / AGES end
+
+local function turns_of(id) return get(id, 'solo') and SOLO_TURNS or 1 end
+
+-- The jobs of an earlier version have sequence numbers instead: they come first.
+local function reached(lane)
+  local turn = redis.call('GET', key('reached', lane))
+  if not turn then
+    turn = redis.call('GET', key('sequence')) or 0
+    redis.call('SET', key('reached', lane), turn)
+  end
+  return tonumber(turn)
+end
+
+local function next_turn(lane, sharer, count)
+  local turn = math.max(tonumber(redis.call('HGET', key('turns', lane), sharer) or 0), reached(lane))
+  redis.call('HSET', key('turns', lane), sharer, turn + count)
+  return turn
+end
+
+-- Of a job that waits no longer and was never claimed.
+local function give_turns_back(id, lane, sharer)
+  if not get(id, 'turn') then redis.call('HINCRBY', key('turns', lane), sharer, -turns_of(id)) end
+end
+
+-- Let a job wait in its lane for its turn; it keeps the one that it had before. A member waits in the queue of its batch
+-- as well, and there alone while the batch is held: nobody claims it, and passing it over costs nothing. A lane says
+-- that places in it have changed, so that whoever follows a waiting job looks at its place again.
 local function enter_lane(id)
-  local state = redis.call('HMGET', job(id), 'lane', 'seq', 'batch', 'needs')
+  local state = redis.call('HMGET', job(id), 'lane', 'seq', 'batch', 'needs', 'turn', 'sharer')
   if state[3] then
     redis.call('ZADD', key('queue', state[3]), state[2], id)
     if redis.call('HGET', batch(state[3]), 'status') ~= 'running' then return end
   end
-  redis.call('ZADD', key('lane', state[1]), state[2], id)
-  redis.call('ZADD', own_lane(state[1], state[4]), state[2], id)
+  local turn = state[5] or next_turn(state[1], state[6] or '', turns_of(id))
+  for _, lane in ipairs({key('lane', state[1]), own_lane(state[1], state[4])}) do
+    redis.call('ZADD', lane, place_of(turn, state[2]), id)
+  end
   redis.call('SADD', key('needs', state[1]), state[4] or '')
   redis.call('PUBLISH', key('moves', state[1]), id)
 end
 
+-- Returns the turn of a job that waited in its lane, and the lane.
 local function leave_lane(id)
   local state = redis.call('HMGET', job(id), 'lane', 'batch', 'follows', 'needs')
-  if redis.call('ZREM', key('lane', state[1]), id) == 1 then
+  local place = redis.call('ZSCORE', key('lane', state[1]), id)
+  if place then
+    redis.call('ZREM', key('lane', state[1]), id)
     redis.call('ZREM', own_lane(state[1], state[4]), id)
     forget_needs(state[1], state[4])
     redis.call('PUBLISH', key('moves', state[1]), id)
   end
   if state[2] then redis.call('ZREM', key('queue', state[2]), id) end
   if state[3] then redis.call('ZREM', key('followers', state[3]), id) end
+  return place and math.floor(tonumber(place)), state[1]
 end
 
 -- The versions of models that unfinished jobs are to be answered by, each text with how many jobs bear it: they stay on
@@ -163,8 +201,8 @@ end
 -- End a job for good. Terminal states are absorbing: callers have checked that it is queued or running. Those that
 -- wait for the same answer get it, or go on without a job that was cancelled: the first of them leads the others.
 local function conclude(id, status, result, error, retention)
-  local state = redis.call('HMGET', job(id), 'status', 'batch', 'webhook', 'lane', 'created', 'cached', 'versions')
-  leave_lane(id)
+  local state = redis.call('HMGET', job(id), 'status', 'batch', 'webhook', 'lane', 'created', 'cached', 'versions', 'sharer')
+  if leave_lane(id) then give_turns_back(id, state[4], state[8] or '') end
   redis.call('ZREM', key('running'), id)
   redis.call('ZREM', key('deadlines'), id)
   redis.call('HSET', job(id), 'finished', now, 'result', result, 'error', error)
@@ -207,7 +245,7 @@ local function admit(new, leader)
   redis.call('HSET', job(new.id), 'lane', new.lane, 'seq', seq, 'options', new.options, 'image', new.image,
     'image_ref', new.image_ref, 'owner', new.owner, 'idempotency', new.idempotency or '', 'answer', new.answer,
     'created', now, 'attempts', 0, 'fence', 0, 'deadline', now + new.deadline, 'mask_ref', new.mask_ref or '',
-    'request', new.request or '', 'needs', needs_of(new.options))
+    'request', new.request or '', 'needs', needs_of(new.options), 'sharer', new.sharer or '')
   if new.solo then redis.call('HSET', job(new.id), 'solo', '1') end
   if new.batch then redis.call('HSET', job(new.id), 'batch', new.batch) end
   if new.versions and new.versions ~= '' then redis.call('HSET', job(new.id), 'versions', new.versions) end

@@ -1,6 +1,6 @@
 -- ARGV: id, lane, limit, options, image, image_ref, owner, idempotency key, body hash, answer key, deadline ms, retention ms, solo,
 --   mask_ref, how many jobs of one owner may wait in the lane, for how long a ring is remembered (ms; 0: do not ring),
---   webhook, id of the request, versions of the models
+--   webhook, id of the request, versions of the models, sharer
 -- Returns {outcome, id, whether to ring}.
 local id, lane, limit = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local owner, idem, body, answer = ARGV[7], ARGV[8], ARGV[9], ARGV[10]
@@ -40,6 +40,6 @@ if not answered and owner ~= '' and crowded(tonumber(ARGV[15])) then return {'cr
 if idem ~= '' then redis.call('HSET', idem_key, 'id', id, 'body', body) end
 admit({id = id, lane = lane, options = ARGV[4], image = ARGV[5], image_ref = ARGV[6], owner = owner,
   idempotency = idem, answer = answer, deadline = tonumber(ARGV[11]), retention = tonumber(ARGV[12]),
-  solo = ARGV[13] == '1', mask_ref = ARGV[14], webhook = ARGV[17], request = ARGV[18], versions = ARGV[19]})
+  solo = ARGV[13] == '1', mask_ref = ARGV[14], webhook = ARGV[17], request = ARGV[18], versions = ARGV[19], sharer = ARGV[20]})
 if answered then return {'answered', id, 0} end
 return {'accepted', id, ARGV[16] ~= '0' and needs_ring(ARGV[16]) or 0}

@@ -187,6 +187,15 @@ def test_a_file_that_is_longer_than_the_list_says_is_not_read_to_its_end(check: 
     refused(check(altered(buffer.getvalue(), "artifacts/zeros.npy", file_size=1000)), "damaged")
 
 
+def test_nothing_stands_before_a_bundle_or_behind_it(check: Callable[..., Result]) -> None:
+    whole = zipped(with_manifest(members()))
+    assert check(whole).exit_code == 0
+    for data in (b"#!/bin/sh\n" + whole, whole + b"more", whole + whole, whole[:4] + whole):
+        refused(check(data), "it has something before its archive, or behind it")
+    with_comment = whole[:-2] + b"\x04\x00more"
+    refused(check(with_comment), "it has something before its archive, or behind it")
+
+
 @pytest.mark.parametrize(
     "data", [b"", b"PK\x03\x04", b"not a zip", b"PK\x05\x06" + bytes(18)], ids=["empty", "cut", "text", "no files"]
 )

@@ -84,7 +84,7 @@ def test_an_address_of_another_form_is_refused_with_the_rule_it_breaks(text: str
     "host",
     [
         *("127.0.0.1", "127.255.255.254", "0.0.0.0", "10.0.0.1", "172.16.0.1", "192.168.1.1"),
-        *("169.254.169.254", "100.64.0.1", "192.0.0.192", "192.0.2.1", "198.18.0.1", "203.0.113.1"),
+        *("169.254.169.254", "100.64.0.1", "192.0.0.192", "192.88.99.1", "192.0.2.1", "198.18.0.1", "203.0.113.1"),
         *("224.0.0.1", "239.255.255.250", "240.0.0.1", "255.255.255.255", "127.0.0.1."),
         *("[::]", "[::1]", "[::127.0.0.1]", "[::ffff:127.0.0.1]", "[::ffff:10.0.0.1]", "[::ffff:a9fe:a9fe]"),
         *("[2002:a9fe:a9fe::]", "[2002:7f00:1::]", "[64:ff9b::a9fe:a9fe]", "[64:ff9b:1::1]", "[2001::1]"),
@@ -105,7 +105,9 @@ def test_a_number_on_the_public_internet_is_allowed(number: str) -> None:
 @given(st.ip_addresses(v=4))
 def test_no_private_or_special_number_is_public(number: IPv4Address) -> None:
     special = number.is_private or number.is_multicast or number.is_reserved or number.is_link_local
-    shared = number in IPv4Network("100.64.0.0/10") or number in IPv4Network("192.0.0.0/24")
+    shared = number in IPv4Network("100.64.0.0/10") or any(
+        number in IPv4Network(one) for one in ("192.0.0.0/24", "192.88.99.0/24")
+    )
     assert is_public(number) == (not special and not shared)
 
 

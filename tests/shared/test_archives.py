@@ -8,12 +8,13 @@ import random
 import stat
 import struct
 import tarfile
+import time
 import zipfile
 from collections.abc import Callable
 
 import pytest
 
-from shared.archives import Bounds, Entry, is_archive, read_archive, shown_name
+from shared.archives import UNPACKED_AT_LEAST, UNPACKED_PER_BYTE, Bounds, Entry, is_archive, read_archive, shown_name
 from shared.errors import BatchTooLarge, InvalidArchive
 
 BOUNDS = Bounds(members=5, image_bytes=20_000, total_bytes=60_000)
@@ -146,9 +147,61 @@ def test_ten_thousand_folders_are_refused() -> None:
         read(zipped({f"{i}/": b"" for i in range(10_000)}))
 
 
-def test_a_bomb_of_zeros_stops_at_the_bound() -> None:
-    with pytest.raises(BatchTooLarge):
-        read(gzip.compress(bytes(50_000_000)), Bounds(5, 1000, 1_000_000))
+def test_zeros_are_an_archive_of_nothing() -> None:
+    assert read(gzip.compress(bytes(50_000_000)), Bounds(5, 1000, 1_000_000)) == []
+
+
+@pytest.mark.parametrize("pack", PACKS)
+def test_a_picture_as_large_as_may_be_is_read_whole(pack: Pack) -> None:
+    limit = Bounds(5, 10 * 1024 * 1024, 2**31)
+    data = random.Random(0).randbytes(limit.image_bytes)
+    assert read(pack({"a.jpg": data}), limit) == [Entry("a.jpg", data)]
+    (too_large,) = read(pack({"a.jpg": data + b"x"}), limit)
+    assert too_large.fault == "the file has more than 10485760 bytes"
+
+
+@pytest.mark.parametrize("pack", PACKS)
+def test_what_an_entry_claims_counts_though_it_is_not_read(pack: Pack) -> None:
+    with pytest.raises(BatchTooLarge, match="more than 1000000 bytes unpacked"):
+        read(pack({"a.jpg": bytes(600_000), "b.jpg": bytes(600_000)}), Bounds(5, 1000, 1_000_000))
+
+
+@pytest.mark.parametrize("pack", [zipped, gzipped])
+def test_an_archive_unpacks_to_a_few_times_its_own_size_at_most(pack: Pack) -> None:
+    data = pack({f"{i}.jpg": bytes(20_000_000) for i in range(5)})
+    allowed = UNPACKED_AT_LEAST + UNPACKED_PER_BYTE * len(data)
+    with pytest.raises(BatchTooLarge, match=f"more than {allowed} bytes unpacked"):
+        read(data, Bounds(5, 20_000_000, 2**31))
+
+
+def sparse(size: int, *, holes: int) -> bytes:
+    """A file of GNU tar's that is a hole all over: 512 bytes in an archive, any number in memory."""
+    info = tarfile.TarInfo("a.jpg")
+    info.type, info.size = tarfile.GNUTYPE_SPARSE, 0
+    head = bytearray(info.tobuf(tarfile.GNU_FORMAT))
+    head[386:398], head[398:410] = b"%011o\0" % size, b"%011o\0" % 0
+    head[483:495] = b"%011o\0" % size
+    head[148:156] = b" " * 8
+    head[148:156] = b"%06o\0 " % sum(head)
+    return bytes(head) * holes + bytes(1024)
+
+
+def test_a_file_with_holes_is_a_faulty_entry_that_costs_nothing() -> None:
+    began = time.process_time()
+    entries = read(sparse(10 * 1024 * 1024, holes=200), Bounds(300, 10 * 1024 * 1024, 2**31))
+    assert [entry.fault for entry in entries] == ["the file is stored with holes, as no picture needs to be"] * 200
+    assert time.process_time() - began < 1
+    packed = gzip.compress(sparse(10 * 1024 * 1024, holes=200))
+    assert read(packed, Bounds(300, 10 * 1024 * 1024, 2**31)) == entries
+
+
+def test_what_is_neither_file_nor_link_is_a_faulty_entry() -> None:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        info = tarfile.TarInfo("a.jpg")
+        info.type = tarfile.FIFOTYPE
+        archive.addfile(info)
+    assert [entry.fault for entry in read(buffer.getvalue())] == ["the entry is no file"]
 
 
 def test_a_header_that_would_take_any_memory_is_refused() -> None:

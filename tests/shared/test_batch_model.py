@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -48,6 +48,12 @@ class Slot:
     solo: bool = False
     flagged: bool = False
     leader: Slot | None = None
+    turn: int = 0  # in the lane; 0 where it does not wait there
+    claimed: bool = False
+
+    @property
+    def turns(self) -> int:
+        return 8 if self.solo else 1
 
 
 @dataclass
@@ -70,6 +76,8 @@ class BatchMachine(RuleBasedStateMachine):
         self.plans: dict[str, Plan] = {}
         self.known: set[str] = set()
         self.numbers = 0
+        self.reached: int | None = None  # the latest turn that was claimed
+        self.next_turn = 0
 
     @initialize()
     def forget_the_last_example(self) -> None:
@@ -77,6 +85,27 @@ class BatchMachine(RuleBasedStateMachine):
             self.raw.delete(*left)
 
     # -- the model -------------------------------------------------------------------------------------------------
+
+    def enter(self, slots: Sequence[Slot], *, each: int) -> None:
+        """Let slots wait in the lane."""
+        if not slots:
+            return
+        self.reached = self.numbers if self.reached is None else self.reached
+        first = max(self.next_turn, self.reached)
+        for place, slot in enumerate(slots):
+            slot.turn = first + place * each
+        self.next_turn = first + len(slots) * each
+
+    def leave(self, slots: Sequence[Slot]) -> None:
+        """Let slots wait no longer. Those never claimed give their turns back."""
+        for slot in slots:
+            if slot.turn and not slot.claimed:
+                self.next_turn -= slot.turns
+            slot.turn = 0
+
+    def enter_queue(self, plan: Plan, slot: Slot) -> None:
+        if plan.status is BatchStatus.RUNNING:
+            self.enter([slot], each=slot.turns)
 
     def admit(self, slot: Slot, leader: Slot | None) -> Slot:
         self.numbers += 1
@@ -90,6 +119,8 @@ class BatchMachine(RuleBasedStateMachine):
         return slot
 
     def end(self, plan: Plan, slot: Slot, status: JobStatus) -> None:
+        if slot.status is JobStatus.QUEUED:
+            self.leave([slot])
         slot.status = status
         followers = [other for other in plan.slots if other.leader is slot and other.status is JobStatus.QUEUED]
         for other in followers:
@@ -97,6 +128,8 @@ class BatchMachine(RuleBasedStateMachine):
                 other.status, other.leader, other.broken = status, None, slot.broken
             else:
                 other.leader = None if other is followers[0] else followers[0]
+                if other is followers[0]:
+                    self.enter_queue(plan, other)
 
     def find(self, job_id: str) -> tuple[Plan, Slot] | None:
         for batch_id, plan in self.plans.items():
@@ -105,13 +138,15 @@ class BatchMachine(RuleBasedStateMachine):
                     return plan, plan.slots[place]
         return None
 
-    def lane(self) -> list[int]:
+    def waiting(self, plan: Plan) -> list[Slot]:
+        """Those of a batch that may be claimed, or could be if it were not held."""
+        found = [slot for slot in plan.slots if slot.status is JobStatus.QUEUED and slot.leader is None]
+        return sorted(found, key=lambda slot: slot.number)
+
+    def lane(self) -> list[Slot]:
+        running = [plan for plan in self.plans.values() if plan.status is BatchStatus.RUNNING]
         return sorted(
-            slot.number
-            for plan in self.plans.values()
-            if plan.status is BatchStatus.RUNNING
-            for slot in plan.slots
-            if slot.status is JobStatus.QUEUED and slot.leader is None
+            (slot for plan in running for slot in self.waiting(plan)), key=lambda slot: (slot.turn, slot.number)
         )
 
     # -- rules -----------------------------------------------------------------------------------------------------
@@ -131,14 +166,14 @@ class BatchMachine(RuleBasedStateMachine):
             if kind and not broken:
                 leaders.setdefault(kind, slot)
             plan.slots.append(slot)
+        self.enter(self.waiting(plan), each=1)
         batch_id = self.batches.submit(members, OPTIONS)
         self.plans[batch_id] = plan
         return batch_id
 
     @rule(target=held, most=st.integers(1, 3))
     def claim(self, most: int) -> MultipleResults[Claim]:
-        waiting = [(slot.number, slot) for plan in self.plans.values() for slot in plan.slots]
-        expected = [dict(waiting)[number] for number in self.lane()]
+        expected = self.lane()
         claims = self.store.claim(most, claim_id=secrets.token_hex(8))
         taken: list[Slot] = []
         for slot in expected:
@@ -148,7 +183,8 @@ class BatchMachine(RuleBasedStateMachine):
         found = [self.find(claim.id) for claim in claims]
         assert [one[1] for one in found if one] == taken
         for slot in taken:
-            slot.status = JobStatus.RUNNING
+            slot.status, slot.claimed = JobStatus.RUNNING, True
+            self.reached = max(self.reached or 0, slot.turn)
         return multiple(*claims)
 
     @rule(claim=consumes(held), how=st.sampled_from(["succeed", "fail", "break", "release", "lose"]))
@@ -177,6 +213,7 @@ class BatchMachine(RuleBasedStateMachine):
                 self.end(plan, slot, JobStatus.CANCELLED)
             else:
                 slot.status = JobStatus.QUEUED
+                slot.turn = slot.turn if plan.status is BatchStatus.RUNNING else 0  # in the lane what it was
 
     @rule(batch_id=known_batches, place=st.integers(0, 4))
     def cancel_one(self, batch_id: str, place: int) -> None:
@@ -198,14 +235,20 @@ class BatchMachine(RuleBasedStateMachine):
                 getattr(self.batches, what)(batch_id)
             return
         getattr(self.batches, what)(batch_id)
+        waiting = self.waiting(plan)
         if what == "cancel":
             plan.status = BatchStatus.CANCELLED
             for slot in plan.slots:
                 slot.flagged = slot.flagged or not slot.status.is_terminal
                 if slot.status is JobStatus.QUEUED:
+                    self.leave([slot])
                     slot.status = JobStatus.CANCELLED
-        else:
-            plan.status = BatchStatus.PAUSED if what == "pause" else BatchStatus.RUNNING
+        elif what == "pause" and plan.status is BatchStatus.RUNNING:
+            plan.status = BatchStatus.PAUSED
+            self.leave(waiting)
+        elif what == "resume" and plan.status is BatchStatus.PAUSED:
+            plan.status = BatchStatus.RUNNING
+            self.enter(waiting, each=waiting[-1].turns if waiting else 0)
 
     @rule(batch_id=known_batches)
     def retry(self, batch_id: str) -> None:
@@ -217,8 +260,10 @@ class BatchMachine(RuleBasedStateMachine):
             old = plan.slots[i]
             plan.slots[i] = self.admit(Slot(old.answer, 0, solo=old.solo), leaders.get(old.answer))
             leaders.setdefault(old.answer, plan.slots[i])
-        if wanted and plan.status is BatchStatus.CANCELLED:
-            plan.status = BatchStatus.RUNNING
+            if plan.status is BatchStatus.CANCELLED:
+                plan.status = BatchStatus.RUNNING
+            if plan.slots[i].status is JobStatus.QUEUED and plan.slots[i].leader is None:
+                self.enter_queue(plan, plan.slots[i])
 
     # -- what must hold after every step -----------------------------------------------------------------------------
 
@@ -237,7 +282,7 @@ class BatchMachine(RuleBasedStateMachine):
     def the_lane_holds_exactly_who_may_be_claimed_and_in_order(self) -> None:
         waiting = self.raw.zrange(f"{PREFIX}lane:{Lane.BULK}", 0, -1)
         scores = [self.raw.zscore(f"{PREFIX}lane:{Lane.BULK}", cast(str, one)) for one in waiting]
-        assert [int(score or 0) for score in scores] == self.lane()
+        assert [int(score or 0) for score in scores] == [slot.turn for slot in self.lane()]
 
     @invariant()
     def only_ended_batches_are_going_to_be_forgotten(self) -> None:

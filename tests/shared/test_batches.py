@@ -392,7 +392,7 @@ def test_nothing_of_a_batch_is_forgotten_before_all_of_it_is(
     assert store.is_collected(batch_id)
     assert len(store.collect(100)) == 3
     left = {str(key).removeprefix(PREFIX).partition(":")[0] for key in raw.keys("*")}
-    assert left == {"counts", "pace", "passed_over", "sequence", "claim", "tally", "tombstone"}
+    assert left == {"counts", "pace", "passed_over", "sequence", "claim", "tally", "tombstone", "reached", "turns"}
 
 
 def test_the_time_to_come_follows_the_pace(batches: BatchStore, store: JobStore, raw: redis.Redis) -> None:

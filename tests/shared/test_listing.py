@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+
+from shared.errors import UnknownJob
 from shared.jobs import JobError, JobStatus
 from shared.settings import Settings
 from shared.store import JobStore
@@ -10,11 +13,11 @@ from tests.shared.submissions import raw_client, submission
 
 def pages(store: JobStore, *, most: int, viewer: str | None = None, submit_between: bool = False) -> list[list[str]]:
     """The ids of every page, from the first to the last."""
-    found, before = [], None
+    found: list[list[str]] = []
     while True:
-        jobs, before = store.newest(viewer=viewer, before=before, most=most)
+        jobs, more = store.newest(viewer=viewer, before=found[-1][-1] if found else None, most=most)
         found.append([job.id for job in jobs])
-        if before is None:
+        if not more:
             return found
         if submit_between:
             store.submit(submission())
@@ -45,6 +48,15 @@ def test_a_list_holds_its_owners_jobs_alone_and_everybodys_holds_all(store: JobS
     assert pages(store, most=9, viewer="") == [[nobodys]]
     assert pages(store, most=9, viewer="stranger") == [[]]
     assert pages(store, most=9) == [[nobodys, yours, *mine]]
+
+
+def test_a_list_goes_on_from_no_job_that_its_reader_may_not_see(store: JobStore) -> None:
+    mine, yours = store.submit(submission(owner="me")), store.submit(submission(owner="you"))
+    assert store.newest(viewer="me", before=mine) == ([], False)
+    for hidden in (yours, "unknown"):
+        with pytest.raises(UnknownJob):
+            store.newest(viewer="me", before=hidden)
+    assert store.newest(before=yours)[0] == [store.get(mine)]
 
 
 def test_a_job_is_listed_under_the_state_it_is_in(store: JobStore) -> None:

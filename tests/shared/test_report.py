@@ -236,6 +236,14 @@ def test_a_csv_file_reads_back(models: dict[str, Known]) -> None:
     assert float(read[0][f"{MODEL}:probability"]) == 0.9
 
 
+@pytest.mark.parametrize("name", ["=1+1.png", "+1.png", "-1.png", "@x.png", "\t=1.png", "\r=1.png"])
+def test_no_name_of_a_file_is_a_formula_in_a_spreadsheet(name: str, models: dict[str, Known]) -> None:
+    (row,) = csv.DictReader(
+        io.StringIO("".join(csv_lines([to_row(Outcome(name, JobStatus.FAILED), models)])), newline="")
+    )
+    assert row["path"] == f"'{name}"
+
+
 # -- the page ------------------------------------------------------------------------------------------------------
 
 

@@ -42,6 +42,7 @@ class Record:
 
     lane: Lane
     number: int
+    sharer: str
     answer: str
     models: tuple[str, ...]
     status: JobStatus = JobStatus.QUEUED
@@ -50,6 +51,12 @@ class Record:
     cancelled: bool = False
     late: bool = False
     holder: int | None = None
+    turn: int = 0
+    claimed: bool = False
+
+    @property
+    def turns(self) -> int:
+        return 8 if self.solo else 1
 
     def end(self, status: JobStatus) -> None:
         self.status = status
@@ -70,10 +77,24 @@ class Model:
     claims: int = 0
     collected: int = 0
     accepted: int = 0
+    reached: dict[Lane, int] = field(default_factory=dict)  # the latest turn that was claimed
+    turns: dict[tuple[Lane, str], int] = field(default_factory=dict)  # the next of each sharer
 
     def waiting(self, lane: Lane) -> list[str]:
-        found = [(r.number, i) for i, r in self.jobs.items() if r.lane is lane and r.status is JobStatus.QUEUED]
+        found = [
+            ((r.turn, r.number), i) for i, r in self.jobs.items() if r.lane is lane and r.status is JobStatus.QUEUED
+        ]
         return [job_id for _, job_id in sorted(found)]
+
+    def take_turn(self, job: Record) -> None:
+        reached = self.reached.setdefault(job.lane, job.number)
+        job.turn = max(self.turns.get((job.lane, job.sharer), 0), reached)
+        self.turns[job.lane, job.sharer] = job.turn + job.turns
+
+    def end_waiting(self, job: Record, status: JobStatus) -> None:
+        """What was never claimed gives its turns back."""
+        self.turns[job.lane, job.sharer] -= 0 if job.claimed else job.turns
+        job.end(status)
 
     def is_full(self, lane: Lane, models: tuple[str, ...]) -> bool:
         waiting = [sorted(self.jobs[job_id].models) for job_id in self.waiting(lane)]
@@ -100,9 +121,9 @@ class Model:
             if len(taken) == most or alone:
                 break
             if job.late:
-                job.end(JobStatus.EXPIRED)
+                self.end_waiting(job, JobStatus.EXPIRED)
             elif job.attempts == ATTEMPTS:
-                job.end(JobStatus.FAILED)
+                self.end_waiting(job, JobStatus.FAILED)
             elif not job.solo or not taken:
                 taken.append(job_id)
                 alone = job.solo
@@ -112,6 +133,8 @@ class Model:
             job = self.jobs[job_id]
             self.claims += 1
             job.status, job.holder, job.attempts = JobStatus.RUNNING, self.claims, job.attempts + 1
+            job.claimed = True
+            self.reached[lane] = max(self.reached[lane], job.turn)
         return taken
 
 
@@ -154,12 +177,13 @@ class StoreMachine(RuleBasedStateMachine):
         body=st.sampled_from("xy"),
         answer=st.sampled_from(["", "", "q"]),
         models=st.sampled_from(MODELS),
+        sharer=st.sampled_from(["", "", "s", "t"]),
     )
     def submit(
-        self, lane: Lane, key: str, body: str, answer: str, models: tuple[str, ...]
+        self, lane: Lane, key: str, body: str, answer: str, models: tuple[str, ...], sharer: str
     ) -> str | MultipleResults[str]:
         model = self.model
-        wanted = submission(lane=lane, key=key, body=body, answer=answer, models=models)
+        wanted = replace(submission(lane=lane, key=key, body=body, answer=answer, models=models), sharer=sharer)
         if key in model.keys:
             known, known_body = model.keys[key]
             if body != known_body:
@@ -176,10 +200,12 @@ class StoreMachine(RuleBasedStateMachine):
         job_id = self.store.submit(wanted)
         assert job_id not in model.jobs
         model.accepted += 1
-        model.jobs[job_id] = job = Record(lane, model.accepted, answer, models)
+        model.jobs[job_id] = job = Record(lane, model.accepted, sharer, answer, models)
         if answered:
             job.end(JobStatus.SUCCEEDED)
             model.known[answer] += 1
+        else:
+            model.take_turn(job)
         if key:
             model.keys[key] = (job_id, body)
         return job_id
@@ -251,7 +277,7 @@ class StoreMachine(RuleBasedStateMachine):
             self.store.cancel(job_id)
             job.cancelled = True
             if job.status is JobStatus.QUEUED:
-                job.end(JobStatus.CANCELLED)
+                self.model.end_waiting(job, JobStatus.CANCELLED)
 
     @rule(job_id=jobs)
     def let_the_deadline_pass(self, job_id: str) -> None:
@@ -279,7 +305,7 @@ class StoreMachine(RuleBasedStateMachine):
                 job.wait_again(solo=True)
         for job in self.model.jobs.values():
             if job.status is JobStatus.QUEUED and job.late:
-                job.end(JobStatus.EXPIRED)
+                self.model.end_waiting(job, JobStatus.EXPIRED)
                 expected += 1
         assert self.store.reap() == expected
 

@@ -158,6 +158,17 @@ def test_a_key_does_what_its_scopes_say(house: House) -> None:
     assert both("POST", JOBS, **picture()).status_code == 202
 
 
+def test_a_key_that_only_submits_gets_no_result_whatever_it_sends(house: House) -> None:
+    submits = house.caller(Scope.SUBMIT)
+    first = submits("POST", JOBS, **picture()).get_json()
+    while house.store.get(first["id"]).status.value == "queued":
+        run_one(house.store, house.blobs)
+    known = submits("POST", JOBS, **picture()).get_json()
+    assert known["status"] == "succeeded" and known["cached"] and known["result"] is None
+    stopped = submits("POST", submits("POST", JOBS, **picture(target="dog")).get_json()["links"]["cancel"]).get_json()
+    assert stopped["status"] == "cancelled" and stopped["result"] is None
+
+
 def test_without_redis_a_key_is_neither_good_nor_bad(house: House, redis_server: Any) -> None:
     read = house.caller()
     redis_server.kill()
@@ -333,7 +344,19 @@ def test_a_wrong_key_or_a_forged_form_opens_no_session(house: House) -> None:
 
 
 @pytest.mark.parametrize(
-    "next_page", ["https://evil.example/", "//evil.example", "/\\evil.example", "\\\\evil.example", "javascript:x", "x"]
+    "next_page",
+    [
+        "https://evil.example/",
+        "//evil.example",
+        "///evil.example",
+        "////evil.example",
+        "/\\evil.example",
+        "/\\/evil.example",
+        "\\\\evil.example",
+        "/\t/evil.example",
+        "javascript:x",
+        "x",
+    ],
 )
 def test_signing_in_leads_to_no_other_site(next_page: str, house: House) -> None:
     client = house.app.test_client()

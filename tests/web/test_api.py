@@ -7,6 +7,7 @@ import io
 import secrets
 import struct
 import subprocess
+import time
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -336,6 +337,24 @@ def test_a_request_of_another_form_is_refused(client: FlaskClient) -> None:
     refused(client.put(JOBS), 405, "method_not_allowed")
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        '{"models": [' + ",".join(["{}"] * 500_000) + "]}",
+        "{" + ",".join(f'"a{i}": 1' for i in range(200_000)) + "}",
+        '{"a": ' + "[" * 100_000 + "]" * 100_000 + "}",
+        "[" * 100_000,
+        '{"a": ' + "[" * 900 + "]" * 900 + "}",
+    ],
+    ids=["empty objects", "unknown names", "deep", "deep and cut", "less deep"],
+)
+def test_json_of_many_values_or_levels_is_refused_before_it_is_read(client: FlaskClient, body: str) -> None:
+    began = time.process_time()
+    response = client.post(JOBS, data=body, content_type="application/json")
+    assert response.status_code in (400, 422) and response.get_json()["code"] in ("malformed", "invalid_option")
+    assert time.process_time() - began < 0.5
+
+
 @pytest.mark.parametrize("job_id", ["unknown", "a" * 22, "a" * 2000, "..%2F..%2Fetc%2Fpasswd", "%00", "ü"])
 def test_an_unknown_id_is_not_found(client: FlaskClient, job_id: str) -> None:
     for path in ("", "/artifacts/picture.jpg"):
@@ -364,6 +383,17 @@ def test_a_hostile_file_name_is_shown_and_nothing_more(send: Callable[..., TestR
     shown = response.get_json()["image"]["filename"]
     assert "/" not in shown and "\\" not in shown and "\n" not in shown
     assert len(shown) <= 120
+
+
+def test_an_ended_job_can_be_deleted_and_is_gone(client: FlaskClient, send: Callable[..., TestResponse]) -> None:
+    job = send().get_json()
+    address = job["links"]["self"]
+    refused(client.delete(address), 409, "conflict")
+    client.post(job["links"]["cancel"])
+    assert client.delete(address).status_code == 204
+    refused(client.get(address), 410, "expired")
+    refused(client.delete(address), 410, "expired")
+    refused(client.delete(f"{JOBS}/unknown"), 404, "not_found")
 
 
 def test_a_full_queue_answers_503_with_a_time_to_come_back(

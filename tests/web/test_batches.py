@@ -30,6 +30,7 @@ from tests.shared.test_archives import gzipped, tarred, zipped
 from tests.web.test_api import TREE_MODEL, refused, run_one
 from web import reports
 from web.app import create_app
+from web.turns import SHARES
 from worker.answers import Asked, answer
 from worker.shelf import Shelf
 
@@ -144,6 +145,24 @@ def test_a_batch_ends_with_its_members_whose_maps_come_along_where_asked(
     assert "maps" not in plain[0]
     assert full[0]["maps"][f"{TREE_MODEL}.cam.npy"]["shape"] == [8, 8]
     assert plain[0]["result"]["explanations"][0]["maps"][0]["artifacts"]["raw"].endswith(".cam.npy")
+
+
+def test_an_ended_batch_can_be_deleted_with_its_members(client: FlaskClient, store: JobStore) -> None:
+    batch = accepted(send(client, some(3)))
+    address, first = batch["links"]["self"], members(client, batch)[0]["links"]
+    refused(client.delete(address), 409, "conflict")
+    client.post(batch["links"]["cancel"])
+    refused(client.delete(first["self"]), 409, "conflict")
+    assert client.delete(address).status_code == 204
+    refused(client.get(address), 410, "expired")
+    refused(client.get(first["self"]), 410, "expired")
+    assert store.counts()["collected"] == 3
+
+
+def test_members_are_kept_by_no_cache(client: FlaskClient) -> None:
+    batch = accepted(send(client, some(2)))
+    for name in ("self", "members", "failed"):
+        assert client.get(batch["links"][name]).headers["Cache-Control"] == "no-store"
 
 
 def test_members_come_page_by_page(client: FlaskClient) -> None:
@@ -308,8 +327,10 @@ def test_archives_hold_few_threads_at_once_and_give_each_back_read_or_not(
 ) -> None:
     monkeypatch.setattr(reports, "write_figures", lambda report, folder: [])
     address = explained["links"]["zip"]
-    sent = [client.get(address) for _ in range(reports.ARCHIVES_AT_ONCE)]
-    assert "ask again shortly" in refused(client.get(address), 503, "report_under_way")
+    sent = [client.get(address) for _ in range(reports.ARCHIVES_AT_ONCE // SHARES)]
+    assert "reports as archives are yours already" in refused(client.get(address), 429, "too_many_requests")
+    with client.get(address, environ_overrides={"REMOTE_ADDR": "127.0.0.2"}) as anothers:
+        assert anothers.status_code == 200
     assert client.get(explained["links"]["csv"]).status_code == 200, "a table is a matter of moments"
     for unread in sent:
         unread.close()

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import io
+import re
 from typing import IO
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.formparser import FormDataParser
@@ -60,6 +61,7 @@ def read(parser: FormDataParser, stream: IO[bytes]) -> object:
 @settings(max_examples=400, deadline=None)
 @given(forms(), st.integers(1, 40))
 def test_a_form_is_read_as_werkzeug_reads_it(form: bytes, chunk: int) -> None:
+    assume(not re.search(rb"--b-1--[^\r\n]", form))  # which is no boundary, and which werkzeug takes for the last
     for most in (len(form) + 1, chunk):
         expected = read(FormDataParser(io_factory, silent=False), Drip(form, most))
         assert read(FormParser(io_factory), Drip(form, most)) == expected
@@ -74,6 +76,16 @@ def test_a_part_whose_body_nobody_reads_is_passed_over() -> None:
     form = b'--b-1\r\nContent-Disposition: form-data; name="%b"; filename="p"\r\n\r\n%b\r\n'
     whole = form % (b"first", body) + form % (b"second", body) + b"--b-1--"
     assert [part.name for part in read_parts(io.BytesIO(whole), BOUNDARY)] == ["first", "second"]
+
+
+@pytest.mark.parametrize("line", [b"--b-12", b"--b-1--x", b"--b-1-- x", b"--b-1 x", b" --b-1--", b"--b-1-"])
+def test_a_line_that_looks_like_the_boundary_is_content(line: bytes) -> None:
+    head = b'--b-1\r\nContent-Disposition: form-data; name="a"\r\n\r\n'
+    (part,) = [
+        (part.name, b"".join(part.body))
+        for part in read_parts(io.BytesIO(head + b"x\r\n" + line + b"\r\ny\r\n--b-1--"), BOUNDARY)
+    ]
+    assert part == ("a", b"x\r\n" + line + b"\r\ny")
 
 
 @pytest.mark.parametrize("form", [b"", b"--b-1", b"--b-1\r\n\r\nno head\r\n--b-1--", b"--other--"])

@@ -101,8 +101,10 @@ def test_slow_addresses_take_a_bounded_number_of_threads(make_client: Client, ph
         body = {**SUBMISSION, "image_url": f"http://127.0.0.1:{server.port}/"}
         first = other.submit(lambda: client.application.test_client().post(JOBS, json=body))
         assert arrived.acquire(timeout=10)
-        response = client.post(JOBS, json=body)
+        mine = client.post(JOBS, json=body)
+        anothers = client.post(JOBS, json=body, environ_overrides={"REMOTE_ADDR": "127.0.0.2"})
         go_on.set()
-        assert "being contacted already" in refused(response, 503, "queue_full")
-        assert response.headers["Retry-After"]
+        assert "1 addresses of submissions are yours already" in refused(mine, 429, "too_many_requests")
+        assert "being contacted already" in refused(anothers, 503, "queue_full")
+        assert mine.headers["Retry-After"] and anothers.headers["Retry-After"]
         assert first.result(20).status_code == 202

@@ -358,7 +358,7 @@ def test_a_token_that_the_browser_does_not_hold_is_refused(house: House) -> None
 
 def test_a_form_of_a_browser_without_the_cookie_is_refused(house: House) -> None:
     house.client.get("/")
-    house.client.delete_cookie(csrf.COOKIE)
+    house.client.delete_cookie(csrf.FORM)
     response = house.client.post("/", data={"token": "", "image": (io.BytesIO(png()), "cat.png")})
     assert response.status_code == 403
 

@@ -34,7 +34,7 @@ from shared.tracing import Trace, current
 from tests.conftest import wait_for
 from tests.shared.servers import Heard, Reply, answer, serving
 from tests.shared.submissions import raw_client, submission
-from worker.webhooks import Sender, pause_after, sign
+from worker.webhooks import AT_ONE_RECEIVER, Sender, pause_after, sign
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 DOCUMENT = {"explanations": [], "timings": {"compute_ms": 1.0}}
@@ -48,11 +48,11 @@ def raw(settings: Settings, store: JobStore) -> redis.Redis:
 
 @pytest.fixture
 def sender(settings: Settings, store: JobStore, blobs: BlobStore) -> Make:
-    """A sender that may contact one port of this machine; what is not heard is due again at once."""
+    """A sender that may contact some ports of this machine; what is not heard is due again at once."""
 
-    def make(port: int, *, loopback: bool = True, ring: Callable[[], None] = lambda: None, **changes: object) -> Sender:
+    def make(*ports: int, loopback: bool = True, ring: Callable[[], None] = lambda: None, **changes: object) -> Sender:
         given = {"webhook_secret": SECRET, "webhook_pause_seconds": 0.0, "outbound_seconds": 5.0, **changes}
-        rules = Rules(frozenset((port,)), loopback=loopback)
+        rules = Rules(frozenset(ports), loopback=loopback)
         changed = replace(settings, **given)  # type: ignore[arg-type]
         return Sender(JobStore.connect(changed), blobs, changed, outbound=Outbound(rules), ring=ring)
 
@@ -260,6 +260,26 @@ def test_a_webhook_is_told_though_redis_died_between(
     finally:
         again.kill()
         again.wait()
+
+
+def test_a_receiver_that_does_not_answer_holds_up_no_other(store: JobStore, blobs: BlobStore, sender: Make) -> None:
+    answered = threading.Event()
+
+    def slow(handler: http.server.BaseHTTPRequestHandler, heard: Heard) -> None:
+        answered.wait(30)
+        answer(200)(handler, heard)
+
+    with serving(slow) as dead, serving(answer(200)) as sound:
+        for _ in range(40):
+            ended(store, blobs, dead.port)
+        sending = threading.Thread(target=sender(dead.port, sound.port).run)
+        sending.start()
+        wait_for(lambda: len(dead.heard) == AT_ONE_RECEIVER, seconds=10)
+        ended(store, blobs, sound.port)  # it became due after all the others
+        wait_for(lambda: len(sound.heard) == 1, seconds=5)
+        assert len(dead.heard) == AT_ONE_RECEIVER, "no more at once than one receiver may keep waiting"
+        answered.set()
+        sending.join()
 
 
 def test_a_forgotten_job_is_told_to_nobody(store: JobStore, blobs: BlobStore, sender: Make, raw: redis.Redis) -> None:

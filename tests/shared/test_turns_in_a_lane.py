@@ -1,0 +1,119 @@
+"""Sharers take turns within a lane: nobody stands behind all that another has asked for."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import pytest
+import redis
+
+from shared.batches import Member
+from shared.jobs import ImageRecord, JobOptions, Lane
+from shared.settings import Settings
+from shared.store import PREFIX, JobStore
+from tests.shared.submissions import raw_client, submission
+
+MakeStore = Callable[..., JobStore]
+BATCH = 8
+MEMBER = Member(ImageRecord("a" * 64, 8, 6, "PNG", "cat.png"))
+
+
+@pytest.fixture
+def crowd(make_store: MakeStore) -> JobStore:
+    """A store with room for everybody."""
+    return make_store(queue_limit=100_000, queue_limit_per_key=100_000)
+
+
+@pytest.fixture
+def raw(settings: Settings, store: JobStore) -> Iterator[redis.Redis]:
+    with raw_client(settings) as client:
+        yield client
+
+
+def submit(
+    store: JobStore, sharer: str, count: int = 1, *, solo: bool = False, lane: Lane = Lane.INTERACTIVE
+) -> list[str]:
+    one = replace(submission(lane=lane), sharer=sharer, owner=sharer, solo=solo)
+    return [store.submit(one) for _ in range(count)]
+
+
+def claim(store: JobStore, most: int = BATCH) -> list[str]:
+    return [one.id for one in store.claim(most, claim_id=secrets.token_hex(8))]
+
+
+def test_one_job_of_another_starts_within_two_batches_of_five_thousand(crowd: JobStore) -> None:
+    many = submit(crowd, "a", 5000)
+    assert claim(crowd) == many[:BATCH]
+    (one,) = submit(crowd, "b")
+    assert one in claim(crowd) + claim(crowd)
+    assert crowd.get(one).position is None
+
+
+def test_an_expensive_job_of_one_takes_as_many_turns_as_a_batch_of_anothers(crowd: JobStore) -> None:
+    long = submit(crowd, "a", 3, solo=True)
+    short = submit(crowd, "b", 3 * BATCH)
+    order: list[str] = []
+    while taken := claim(crowd):
+        order += taken
+    assert [one for one in order if one in long] == long
+    assert [one for one in order if one in short] == short
+    assert order.index(long[1]) > BATCH // 2 and order.index(long[2]) > BATCH
+
+
+def test_those_of_one_sharer_are_claimed_in_their_order(crowd: JobStore) -> None:
+    ids = [job_id for _ in range(10) for job_id in submit(crowd, "a")]
+    assert claim(crowd, 100) == ids
+
+
+def test_nobody_saves_up_turns_by_waiting(crowd: JobStore) -> None:
+    submit(crowd, "a", 50)
+    while claim(crowd):
+        """All of them."""
+    mine, others = submit(crowd, "b", 20), submit(crowd, "a", 20)
+    taken = claim(crowd, 20)
+    assert 8 <= sum(one in mine for one in taken) <= 12
+    assert 8 <= sum(one in others for one in taken) <= 12
+
+
+def test_who_cancels_many_does_not_wait_for_their_turns(crowd: JobStore) -> None:
+    for job_id in submit(crowd, "a", 100):
+        crowd.cancel(job_id)
+    submit(crowd, "b", 50)
+    (one,) = submit(crowd, "a")
+    assert one in claim(crowd)
+
+
+def test_a_batch_that_was_held_goes_on_in_turns_with_the_others(crowd: JobStore) -> None:
+    batch_id = crowd.batches.submit([MEMBER] * 40, JobOptions(("m",)), owner="a", sharer="a")
+    crowd.batches.pause(batch_id)
+    others = submit(crowd, "b", 40, lane=Lane.BULK)
+    assert claim(crowd) == others[:BATCH]
+    crowd.batches.resume(batch_id)
+    taken = claim(crowd) + claim(crowd)
+    assert 6 <= sum(one in others for one in taken) <= 10
+
+
+def test_a_job_that_goes_back_to_its_lane_keeps_its_turn(crowd: JobStore) -> None:
+    ids = submit(crowd, "a", 20)
+    (first,) = crowd.claim(1, claim_id="c")
+    crowd.release(first)
+    assert claim(crowd, 20) == ids
+
+
+def test_jobs_of_an_earlier_version_come_first(crowd: JobStore, raw: redis.Redis) -> None:
+    old = submit(crowd, "a", 5)
+    raw.delete(f"{PREFIX}reached:interactive", f"{PREFIX}turns:interactive")
+    for number, job_id in enumerate(old, 1):  # as they were stored
+        raw.zadd(f"{PREFIX}lane:interactive", {job_id: number})
+    new = submit(crowd, "b", 5)
+    assert claim(crowd, 10) == old + new
+
+
+def test_turns_that_have_passed_are_forgotten(crowd: JobStore, raw: redis.Redis) -> None:
+    submit(crowd, "a", 2)
+    submit(crowd, "b", 40)
+    claim(crowd, 20)
+    crowd.collect()
+    assert raw.hkeys(f"{PREFIX}turns:interactive") == ["b"]

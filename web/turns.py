@@ -1,0 +1,91 @@
+"""Turns: few work at a time, each caller has a share of the places, and callers who wait take turns.
+
+What a request costs beyond its own bytes, a drawing or a thread for as long as somebody reads, is bounded in all and
+for each caller. So nobody stands behind all that another has asked for, and one slow peer costs its own caller alone.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from shared.errors import PathlightError, TooManyRequests
+
+SHARES = 8  # of the places that are held for as long as somebody else takes, one caller may have one in so many
+
+
+class Turns:
+    """`at_once` may work at a time, `of_one` caller's may work or wait, and none waits longer than `patience` seconds:
+    then it is refused with what `busy` makes. `what` names in a sentence what a caller has too many of."""
+
+    def __init__(
+        self, what: str, *, at_once: int, of_one: int, busy: Callable[[], PathlightError], patience: float = 0.0
+    ) -> None:
+        self._what = what
+        self._free = at_once
+        self._of_one = of_one
+        self._busy = busy
+        self._patience = patience
+        self._held: Counter[str] = Counter()  # how many of a caller's work or wait
+        self._waiting: dict[str, deque[object]] = {}  # by caller, whose turn it is first
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def taken(self, caller: str) -> Iterator[None]:
+        """As `take`, given back at the end."""
+        self.take(caller)
+        try:
+            yield
+        finally:
+            self.give_back(caller)
+
+    def take(self, caller: str) -> None:
+        """Wait for the caller's turn, and take a place. Raises TooManyRequests past the caller's share, and what `busy`
+        makes where the wait is too long."""
+        with self._changed:
+            if self._held[caller] >= self._of_one:
+                raise TooManyRequests(f"{self._of_one} {self._what} are yours already; ask again when one has ended")
+            self._held[caller] += 1
+            try:
+                self._wait(caller)
+            except BaseException:
+                self._forget(caller)
+                raise
+            self._free -= 1
+
+    def give_back(self, caller: str) -> None:
+        with self._changed:
+            self._free += 1
+            self._forget(caller)
+            self._changed.notify_all()
+
+    def _wait(self, caller: str) -> None:
+        ticket, until = object(), time.monotonic() + self._patience
+        self._waiting.setdefault(caller, deque()).append(ticket)
+        try:
+            while not (self._free and self._is_next(caller, ticket)):
+                left = until - time.monotonic()
+                if left <= 0:
+                    raise self._busy()
+                self._changed.wait(left)
+        finally:
+            self._leave(caller, ticket)
+
+    def _is_next(self, caller: str, ticket: object) -> bool:
+        return next(iter(self._waiting)) == caller and self._waiting[caller][0] is ticket
+
+    def _leave(self, caller: str, ticket: object) -> None:
+        """What else the caller waits for stands behind what all others wait for."""
+        tickets = self._waiting.pop(caller)
+        tickets.remove(ticket)
+        if tickets:
+            self._waiting[caller] = tickets
+        self._changed.notify_all()
+
+    def _forget(self, caller: str) -> None:
+        self._held[caller] -= 1
+        if not self._held[caller]:
+            del self._held[caller]
