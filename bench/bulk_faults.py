@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,7 +78,8 @@ class Place:
 
     def bulk(self, out: str, *more: str) -> subprocess.Popen[bytes]:
         pictures = str(self.folder / "pictures")
-        return self.start("bulk", pictures, "--out", str(self.folder / out), *more)
+        models = [word for model in MODELS for word in ("--model", model)]
+        return self.start("bulk", pictures, "--out", str(self.folder / out), *models, *more)
 
 
 @dataclass(frozen=True)
@@ -145,32 +146,24 @@ def write_pictures(folder: Path, count: int) -> None:
         place.write_bytes(images[offsets[i] : offsets[i + 1]].tobytes())
 
 
-def trial(
-    count: int,
-    folder: Path,
-    *,
-    models: Sequence[str] = MODELS,
-    method: str = "cam",
-    watch: Watch = lambda stage, done: None,
-) -> Verdict:
-    """One whole trial with `count` pictures in an empty folder. Few pictures need a slow `method`: work that is
-    done between two looks has no middle."""
-    options = [*(word for model in models for word in ("--model", model)), "--method", method]
+def trial(count: int, folder: Path, *, watch: Watch = lambda stage, done: None) -> Verdict:
+    """One whole trial with `count` pictures in an empty folder. So few that they are done between two looks have no
+    middle in which to strike."""
     write_pictures(folder / "pictures", count)
     place = Place(folder, free_port())
     with _service(place) as service:
         began, strikes = time.monotonic(), 0
         for share in STRIKES:
-            client = place.bulk("out", *options)
+            client = place.bulk("out")
             met = _follow(client, folder / "out", watch, until=share * count)
             _kill_worker(service)
             client.send_signal(signal.SIGKILL)
             client.wait()
             strikes += 2 * (met and _rows_done(folder / "out") < count)
-        _follow(place.bulk("out", *options), folder / "out", watch)
+        _follow(place.bulk("out"), folder / "out", watch)
         seconds = time.monotonic() - began
     began = time.monotonic()
-    _follow(place.bulk("local", "--local", *options), folder / "local", watch)
+    _follow(place.bulk("local", "--local"), folder / "local", watch)
     local_seconds = time.monotonic() - began
     mine, reference = (_table(folder / name) for name in ("out", "local"))
     known = len({row["path"] for row in mine})

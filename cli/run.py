@@ -122,8 +122,8 @@ def worker_command(settings: Settings) -> list[str]:
 
 
 def sender_command() -> list[str]:
-    """Celery with the queue of webhooks alone: whoever keeps it waiting holds up no job. While one process waits for
-    its last receivers, the other goes on with what is due."""
+    """Celery with the queue of webhooks alone: a receiver that keeps it waiting holds up no job. While one process
+    waits for its last receivers, the other goes on with what is due."""
     return _celery("sender", queues=DELIVER_QUEUE, concurrency=2)
 
 

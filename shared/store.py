@@ -28,11 +28,23 @@ from shared.rates import Rates
 from shared.settings import Settings
 from shared.webhooks import WebhookSchedule
 
-_NAMES = ("submit", "claim", "renew", "report", "finish", "release", "reap", "cancel", "collect", "look", "expire_now")
+_NAMES = (
+    "submit",
+    "claim",
+    "renew",
+    "report",
+    "finish",
+    "release",
+    "reap",
+    "cancel",
+    "collect",
+    "look",
+    "expire_now",
+    "nearly_full",
+)
 _FIGURES = ("overview", "add", "heartbeat")
 
 
-MEMORY_SHARE = 0.9  # of Redis's; the rest is left to what was accepted, see submit.lua
 _COLLECTED_AT_ONCE = 1000  # jobs
 PACE_MS = 100.0  # of a job, before any was measured
 
@@ -382,9 +394,7 @@ class JobStore:
 
     def is_nearly_full(self) -> bool:
         """Whether Redis has too little memory left to take jobs."""
-        with _answering():
-            memory: dict[str, float] = self._redis.info("memory")
-        return 0 < memory["maxmemory"] * MEMORY_SHARE <= memory["used_memory"]
+        return bool(self._call("nearly_full"))
 
     def server_info(self) -> dict[str, Any]:
         with _answering():

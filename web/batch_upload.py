@@ -17,7 +17,7 @@ from shared.blobs import BlobStore
 from shared.errors import BatchTooLarge, InvalidImage
 from shared.images import Limits, read_header
 from shared.jobs import ImageRecord, JobError
-from shared.sandbox.decoders import Entry, read_archive
+from shared.sandbox.decoders import CheckedEntry, read_archive
 from shared.settings import Settings
 from web.forms import CHUNK, Part, read_parts
 from web.problems import BadRequest
@@ -113,18 +113,18 @@ class Reader:
     def _read_picture(self, filename: str, data: bytes) -> None:
         name, digest = shown_name(filename), hashlib.sha256(data).hexdigest()
         try:
-            self._add(Entry(name, digest, read_header(data, self._limits), data, ""))
+            self._add(CheckedEntry(name, digest, read_header(data, self._limits), data, ""))
         except InvalidImage as error:
-            self._add(Entry(name, digest, None, b"", str(error)))
+            self._add(CheckedEntry(name, digest, None, b"", str(error)))
 
-    def _add(self, entry: Entry) -> None:
+    def _add(self, entry: CheckedEntry) -> None:
         if self._upload.name:
             raise BadRequest("send either pictures or one archive, not both")
         if len(self._upload.members) >= self._settings.batch_members:
             raise BatchTooLarge(f"a batch has at most {self._settings.batch_members} pictures; send several")
         self._upload.members.append(self._member(entry))
 
-    def _member(self, entry: Entry) -> Member:
+    def _member(self, entry: CheckedEntry) -> Member:
         if entry.header is None:
             image = ImageRecord(entry.sha256, 0, 0, "", entry.name)
             return Member(image, error=JobError(InvalidImage.code, entry.fault))

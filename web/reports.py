@@ -17,7 +17,7 @@ from flask import url_for
 from shared.batches import Batch, BatchStore
 from shared.blobs import BlobStore
 from shared.drawing import Style, jpeg_bytes, overlay
-from shared.errors import JobConflict, PathlightError, TooManyRequests
+from shared.errors import JobConflict, PathlightError
 from shared.images import Limits
 from shared.jobs import Job, JobError, JobStatus
 from shared.masking import explained_picture
@@ -38,8 +38,8 @@ from web.turns import SHARES, Turns
 PATIENCE_SECONDS = 5.0  # that a request waits for a report to be put together
 ARCHIVES_AT_ONCE = 16  # sent by a web process: each holds a thread for as long as its thumbnails are drawn and read
 BUILDS_AT_ONCE = 32  # that wait or are being put together, in all
-BUILDS_OF_ONE = 2  # and for one caller
-UNREAD_SECONDS = 60.0  # that a finished report is kept for whoever has asked for it
+BUILDS_OF_ONE = 2  # and for one caller: less than its eighth, for they are put together one by one
+UNREAD_SECONDS = 60.0  # that a finished report is kept for the caller who has asked for it
 THUMB_WIDTH = 144
 _PAGE = 500
 _KEPT = 2  # reports held for whoever reads page and table of the same batch
@@ -50,10 +50,9 @@ Content = tuple[list[Row], ClassMaps, list[Job]]
 
 @dataclass
 class _Build:
-    """A report that is being put together for a caller, or is. `done` members have been read; `ended` is the moment of
-    the monotonic clock when it was ready."""
+    """A report that is being put together, or is. `done` members have been read; `ended` is the moment of the monotonic
+    clock when it was ready."""
 
-    sharer: str
     done: int = 0
     ended: float = 0.0
     read: bool = False
@@ -94,6 +93,12 @@ class Reports:
         self._thread = ThreadPoolExecutor(1, "report")
         self._lock = threading.Lock()
         self._drawings = drawings
+        self._building = Turns(
+            "reports",
+            at_once=BUILDS_AT_ONCE,
+            of_one=BUILDS_OF_ONE,
+            busy=lambda: Busy(f"{BUILDS_AT_ONCE} reports are being put together; ask again shortly"),
+        )
         self._archives = Turns(
             "reports as archives",
             at_once=ARCHIVES_AT_ONCE,
@@ -160,24 +165,19 @@ class Reports:
         with self._lock:
             build = self._builds.pop(key, None)
             if build is None or build.failed:
-                build = _Build(self._may_begin(access.sharer()))
-                build.content = self._thread.submit(
-                    self._read, batch.id, known_models(self._registry(), batch.options.models), build
-                )
+                known, sharer, build = known_models(self._registry(), batch.options.models), access.sharer(), _Build()
+                self._building.take(sharer)
+                build.content = self._thread.submit(self._read_in_turn, batch.id, known, build, sharer)
             self._builds[key] = build
             for old in [one for one, kept in self._builds.items() if kept.droppable][:-_KEPT]:
                 del self._builds[old]
             return build
 
-    def _may_begin(self, sharer: str) -> str:
-        on_their_way = [build.sharer for build in self._builds.values() if not build.content.done()]
-        if on_their_way.count(sharer) >= BUILDS_OF_ONE:
-            raise TooManyRequests(
-                f"{BUILDS_OF_ONE} reports are being put together for you; ask again when one is ready"
-            )
-        if len(on_their_way) >= BUILDS_AT_ONCE:
-            raise Busy(f"{BUILDS_AT_ONCE} reports are being put together; ask again shortly")
-        return sharer
+    def _read_in_turn(self, batch_id: str, known: Mapping[str, Known], build: _Build, sharer: str) -> Content:
+        try:
+            return self._read(batch_id, known, build)
+        finally:
+            self._building.give_back(sharer)
 
     def _read(self, batch_id: str, known: Mapping[str, Known], build: _Build) -> Content:
         rows: list[Row] = []

@@ -76,5 +76,5 @@ def main(seconds: float, memory: int) -> None:
 
 
 if __name__ == "__main__":
-    with suppress(BrokenPipeError):  # whoever asked has ended
+    with suppress(BrokenPipeError):  # the process that asked has ended
         main(float(sys.argv[1]), int(sys.argv[2]))

@@ -1,9 +1,9 @@
 """Pictures and archives read by other processes: functions of `shared.masking` and `shared.archives` as the web server
 uses them.
 
-At most `PROCESSES` decode pictures for one process of the service; whoever asks beyond that waits. They start when they
-are first needed, are kept, and end with the process that started them. An archive gets a process of its own, since
-whoever sends it may be slow.
+At most `PROCESSES` decode pictures for one process of the service; further requests wait. They start when they are
+first needed, are kept, and end with the process that started them. An archive gets a process of its own, since its
+sender may be slow.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ Message = tuple[dict[str, Any], list[bytes]]
 
 
 @dataclass(frozen=True)
-class Entry:
+class CheckedEntry:
     """One file of an archive: a picture with its bytes, or why it is none. `sha256` is that of the file's bytes."""
 
     name: str
@@ -62,7 +62,7 @@ def read_mask(data: bytes, limits: Limits) -> Image.Image:
     return Image.frombytes("L", tuple(fields["size"]), pixels)
 
 
-def read_archive(file: BinaryIO, bounds: Bounds, limits: Limits) -> Iterator[Entry]:
+def read_archive(file: BinaryIO, bounds: Bounds, limits: Limits) -> Iterator[CheckedEntry]:
     """The entries of the archive in a file on the disk, as `archives.read_archive`; raises the same, and InvalidArchive
     where that costs too much."""
     decoder = Decoder(files=[file.fileno()])
@@ -73,7 +73,8 @@ def read_archive(file: BinaryIO, bounds: Bounds, limits: Limits) -> Iterator[Ent
                 return
             _raise_refusal(fields)
             header = Header(**fields["header"]) if "header" in fields else None
-            yield Entry(fields["name"], fields["sha256"], header, parts[0] if header else b"", fields.get("fault", ""))
+            data, fault = (parts[0], "") if header else (b"", fields["fault"])
+            yield CheckedEntry(fields["name"], fields["sha256"], header, data, fault)
         raise InvalidArchive("the archive takes more time or memory to unpack than an archive may")
     finally:
         decoder.end()

@@ -34,6 +34,8 @@ local function beyond(share, more)
   return allowed > 0 and used + more > share * allowed
 end
 
+local JOB_SHARE = 0.9  -- of the memory, for jobs; the rest is left to what was accepted: its doorbells, its end
+
 -- What operators are told, added up since the store began; shared/overview.py reads it. Names and labels come from a few
 -- words each, never from a user.
 local function tally(name, amount) redis.call('HINCRBY', key('tally'), name, amount or 1) end
@@ -139,7 +141,7 @@ end
 
 -- Let a job wait in its lane for its turn; it keeps the one that it had before. A member waits in the queue of its batch
 -- as well, and there alone while the batch is held: nobody claims it, and passing it over costs nothing. A lane says
--- that places in it have changed, so that whoever follows a waiting job looks at its place again.
+-- that places in it have changed, so that those who follow a waiting job look at its place again.
 local function enter_lane(id)
   local state = redis.call('HMGET', job(id), 'lane', 'seq', 'batch', 'needs', 'turn', 'sharer')
   if state[3] then

@@ -23,8 +23,7 @@ end
 local answered = answer ~= '' and redis.call('EXISTS', key('answer', owner .. ':' .. answer)) == 1
 if not answered and full() then return {'full', id, 0} end
 
-local MEMORY_SHARE = 0.9  -- the rest is left to what was accepted: its doorbells, its end
-if beyond(MEMORY_SHARE, 0) then return {'no memory', id, 0} end
+if beyond(JOB_SHARE, 0) then return {'no memory', id, 0} end
 
 -- Counting here, in a lane that is bounded, needs no count of every owner to be kept in step.
 local function crowded(most)

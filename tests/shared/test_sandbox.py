@@ -24,7 +24,7 @@ from shared.archives import Bounds
 from shared.errors import BatchTooLarge, ImageTooLarge, InvalidArchive, InvalidImage, UnsupportedImage
 from shared.images import Limits
 from shared.sandbox import decoders, frames
-from shared.sandbox.decoders import Decoder, Entry
+from shared.sandbox.decoders import CheckedEntry, Decoder
 from shared.settings import REPOSITORY, Settings
 from tests.conftest import encoded, wait_for
 from tests.shared.pictures import png
@@ -109,7 +109,7 @@ def test_the_entries_of_an_archive_come_in_order(pack: object, spool: BinaryIO) 
     assert [one.name for one in found] == ["a.png", "b.txt", "c.png"]
     assert [one.data for one in found] == [picture, b"", picture]
     assert found[0].header == found[2].header == images.read_header(picture, LIMITS)
-    assert found[1] == Entry("b.txt", found[1].sha256, None, b"", "the file is not a JPEG, PNG or WebP picture")
+    assert found[1] == CheckedEntry("b.txt", found[1].sha256, None, b"", "the file is not a JPEG, PNG or WebP picture")
 
 
 def test_an_archive_is_refused_as_in_this_process(spool: BinaryIO) -> None:

@@ -322,6 +322,30 @@ def test_a_report_that_takes_its_time_is_put_together_once_while_those_who_ask_a
     assert pages == [0]
 
 
+def test_the_reports_of_one_caller_hold_up_no_others(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    batches = [accepted(send(client, some(2))) for _ in range(reports.BUILDS_OF_ONE + 2)]
+    for batch in batches:
+        client.post(batch["links"]["cancel"])
+    go_on, members = threading.Event(), BatchStore.members
+
+    def held(store: BatchStore, batch_id: str, *, start: int, most: int) -> MemberPage:
+        assert go_on.wait(30)
+        return members(store, batch_id, start=start, most=most)
+
+    monkeypatch.setattr(reports, "PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr(BatchStore, "members", held)
+    *mine, third, anothers = (batch["links"]["csv"] for batch in batches)
+    for address in [*mine, *mine]:
+        refused(client.get(address), 503, "report_under_way")
+    assert "2 reports are yours already" in refused(client.get(third), 429, "too_many_requests")
+    elsewhere = {"environ_overrides": {"REMOTE_ADDR": "127.0.0.2"}}
+    refused(client.get(anothers, **elsewhere), 503, "report_under_way")
+    go_on.set()
+    for address in (*mine, third):
+        wait_for(lambda address=address: client.get(address).status_code == 200, seconds=30)  # type: ignore[misc]
+    wait_for(lambda: client.get(anothers, **elsewhere).status_code == 200, seconds=30)
+
+
 def test_archives_hold_few_threads_at_once_and_give_each_back_read_or_not(
     client: FlaskClient, explained: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
