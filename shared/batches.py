@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -16,10 +17,10 @@ from shared.errors import JobConflict, QueueFull, UnknownJob
 from shared.ids import new_id
 from shared.jobs import ImageRecord, Job, JobError, JobOptions, JobStatus, versions_text
 from shared.settings import Settings
+from shared.shares import memory_of, over_share
 
 _NAMES = ("batch_create", "batch_enlist", "batch_get", "batch_members", "batch_retry", "batch_set")
 CHUNK = 250  # members that one call stores
-MEMBER_BYTES = 2500  # of Redis's memory that one member takes, about
 
 
 class BatchStatus(StrEnum):
@@ -40,6 +41,7 @@ class Member:
     answer_key: str = ""
     solo: bool = False
     error: JobError | None = None
+    file_bytes: int = 0  # of its picture
 
 
 @dataclass(frozen=True)
@@ -121,10 +123,14 @@ class BatchStore:
         request_id: str = "",
         versions: Mapping[str, str] | None = None,
         sharer: str = "",
+        room: int = sys.maxsize,
     ) -> str:
         """Store a batch and let it run; returns its id. The same idempotency key and body give the same batch. Members
-        that ask the same question are computed once, all by these `versions`; they take the sharer's turns. Raises
-        QueueFull, JobConflict (key known with another body)."""
+        that ask the same question are computed once, all by these `versions`; they take the sharer's turns. `room`
+        is how many bytes the disk has left for pictures. Raises QueueFull, TooManyRequests (of this sharer), and
+        JobConflict (key known with another body)."""
+        texts = (json.dumps(options.to_dict()), owner, request_id, versions_text(versions or {}), sharer)
+        memory = [memory_of((*texts, *_texts(member))) for member in members]
         outcome, batch_id = self._scripts.call(
             "batch_create",
             new_id(),
@@ -134,21 +140,29 @@ class BatchStore:
             len(members),
             idempotency_key,
             body_hash,
-            MEMBER_BYTES,
+            sum(memory)
+            + memory_of(
+                (*texts, name, idempotency_key), idempotency=idempotency_key
+            ),  # its own record is about a job's
             request_id,
             versions_text(versions or {}),
             sharer,
+            sum(member.file_bytes for member in members),
+            room,
         )
         if outcome == "full":
             raise QueueFull("the memory for waiting jobs is used up; try again when other batches have ended")
+        if refusal := over_share(outcome):
+            raise refusal
         if outcome == "conflict":
             raise JobConflict("this Idempotency-Key was used before with another request body")
         job_ids = [new_id() for _ in members]
         leaders: dict[str, str] = {}
         for start in range(0, len(members), CHUNK):
             parts: list[object] = []
-            for job_id, member in zip(job_ids[start : start + CHUNK], members[start : start + CHUNK], strict=True):
-                parts += [job_id, *_fields(member), leaders.get(member.answer_key, "")]
+            chunk = slice(start, start + CHUNK)
+            for job_id, member, taken in zip(job_ids[chunk], members[chunk], memory[chunk], strict=True):
+                parts += [job_id, *_fields(member), leaders.get(member.answer_key, ""), taken, member.file_bytes]
                 if member.answer_key:
                     leaders.setdefault(member.answer_key, job_id)
             self._scripts.call("batch_enlist", batch_id, start, *self._times, *parts)
@@ -206,11 +220,16 @@ class BatchStore:
 
 
 def _fields(member: Member) -> tuple[object, ...]:
-    """What the store keeps of a member. The bytes of one that cannot be explained are not kept."""
+    """What the store keeps of a member."""
+    image, kept, answer_key, error = _texts(member)
+    return image, kept, answer_key, int(member.solo), error
+
+
+def _texts(member: Member) -> tuple[str, str, str, str]:
+    """Its image, the reference of its file, its answer key and its error. The file of one that cannot be explained is
+    not kept."""
     error = json.dumps(member.error.to_dict()) if member.error else ""
-    image = member.image
-    kept = "" if member.error else image.sha256
-    return json.dumps(image.to_dict()), kept, member.answer_key, int(member.solo), error
+    return json.dumps(member.image.to_dict()), "" if member.error else member.image.sha256, member.answer_key, error
 
 
 def _pairs(fields: Sequence[Any]) -> dict[str, Any]:

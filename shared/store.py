@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -26,6 +27,7 @@ from shared.overview import Overview
 from shared.pools import Pool, PoolStore
 from shared.rates import Rates
 from shared.settings import Settings
+from shared.shares import memory_of, over_share
 from shared.webhooks import WebhookSchedule
 
 _NAMES = (
@@ -86,7 +88,8 @@ class Submission:
     webhook: str = field(default="", repr=False)
     request_id: str = ""  # of the request that brought it, for the logs
     versions: Mapping[str, str] = field(default_factory=dict)  # fingerprints of the models that are to answer, by name
-    sharer: str = ""  # whose turn in its lane the job takes; those of one sharer are claimed in their order
+    sharer: str = ""  # whose turn in its lane the job takes, and whose share of memory and disk
+    file_bytes: int = 0  # of its picture and its mask
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,7 @@ class End:
     compute_ms: float = 0.0
     error: JobError | None = None
     as_asked: bool = True
+    result_bytes: int = 0
 
 
 class JobStore:
@@ -124,18 +128,20 @@ class JobStore:
 
     # -- the way of a job ------------------------------------------------------------------------------------------
 
-    def submit(self, submission: Submission, *, ring: Ring | None = None) -> str:
+    def submit(self, submission: Submission, *, ring: Ring | None = None, room: int = sys.maxsize) -> str:
         """Store a job and return its id; the same idempotency key and body give the same id. `ring` is called where no
-        doorbell is on its way yet. Raises QueueFull, TooManyRequests (of this owner), JobConflict (key known with
-        another body)."""
-        (answer,) = self._stored(("submit", self._submitting(new_id(), submission, ring)))
+        doorbell is on its way yet; `room` is how many bytes the disk has left for pictures. Raises QueueFull,
+        TooManyRequests (of this owner or sharer), JobConflict (key known with another body)."""
+        (answer,) = self._stored(("submit", self._submitting(new_id(), submission, ring, room)))
         return self._accepted(answer, ring)
 
-    def submit_and_get(self, submission: Submission, *, viewer: str | None, ring: Ring | None = None) -> Job:
+    def submit_and_get(
+        self, submission: Submission, *, viewer: str | None, ring: Ring | None = None, room: int = sys.maxsize
+    ) -> Job:
         """Store a job and return it as it then stands, as `submit` and `get` do, in one round trip."""
         own_id = new_id()
         answer, found = self._stored(
-            ("submit", self._submitting(own_id, submission, ring)), ("look", self._looking(own_id, viewer))
+            ("submit", self._submitting(own_id, submission, ring, room)), ("look", self._looking(own_id, viewer))
         )
         job_id = self._accepted(answer, ring)
         return _job(job_id, found) if job_id == own_id else self.get(job_id, viewer=viewer)
@@ -145,9 +151,9 @@ class JobStore:
         synced = self._settings.durability == "everysec"
         return self._scripts.call_all_synced(*calls) if synced else self._scripts.call_all(*calls)
 
-    def _submitting(self, job_id: str, submission: Submission, ring: Ring | None) -> list[object]:
+    def _submitting(self, job_id: str, submission: Submission, ring: Ring | None, room: int) -> list[object]:
         """Arguments of the script."""
-        return [
+        arguments: list[object] = [
             job_id,
             submission.lane,
             self._settings.queue_limit,
@@ -169,6 +175,8 @@ class JobStore:
             versions_text(submission.versions),
             submission.sharer,
         ]
+        texts = (part for part in arguments if isinstance(part, str))
+        return [*arguments, memory_of(texts, idempotency=submission.idempotency_key), submission.file_bytes, room]
 
     def _accepted(self, answer: list[Any], ring: Ring | None) -> str:
         """The id of the job that the script has stored, or knew. Rings, and raises as `submit` does."""
@@ -177,6 +185,8 @@ class JobStore:
             raise QueueFull(f"{self._settings.queue_limit} jobs are waiting already; try again shortly")
         if outcome == "no memory":
             raise StoreUnavailable("Redis has too little memory left for new jobs; try again later")
+        if refusal := over_share(outcome):
+            raise refusal
         if outcome == "crowded":
             most = self._settings.queue_limit_per_key
             raise TooManyRequests(f"{most} jobs of this API key are waiting already; try again when some have ended")
@@ -249,6 +259,7 @@ class JobStore:
                 error,
                 end.compute_ms,
                 int(end.as_asked),
+                end.result_bytes,
             ]
         return parts
 

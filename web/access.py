@@ -71,9 +71,21 @@ def caller() -> Caller:
 
 
 def sharer() -> str:
-    """Whose share the current request's work counts to: the key's, or where none is needed, the address's, which is
-    kept as a digest."""
-    return caller().owner or f"address:{hashlib.sha256((request.remote_addr or '').encode()).hexdigest()[:16]}"
+    """Whose share the current request's work counts to: the key's, or where none is needed, the host's, which is kept
+    as a digest."""
+    return caller().owner or f"address:{hashlib.sha256(host_of(request.remote_addr).encode()).hexdigest()[:16]}"
+
+
+def host_of(address: str | None) -> str:
+    """What stands for the host of an address: of IPv6, the network of 64 bits, within which a host chooses its own."""
+    try:
+        found = ipaddress.ip_address(address or "")
+    except ValueError:
+        return ""
+    if isinstance(found, ipaddress.IPv4Address):
+        return str(found)
+    mapped = found.ipv4_mapped
+    return str(mapped) if mapped else str(ipaddress.ip_network((found.packed, 64), strict=False))
 
 
 def register(app: Flask, settings: Settings, keys: KeyRing) -> None:

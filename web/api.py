@@ -30,7 +30,7 @@ from web.jobs import Jobs
 from web.models import Snapshot
 from web.named_addresses import NamedAddresses
 from web.problems import problem, sentence_of
-from web.room import has_room, require_room
+from web.room import has_room, require_room, room
 from web.schemas import (
     ArtifactPath,
     DrawingQuery,
@@ -134,7 +134,7 @@ def accept(
     require_room(blobs, settings)
     for file in (data,) if mask is None else (data, mask):
         blobs.put(file)
-    job = store.submit_and_get(submission, viewer=access.caller().viewer, ring=bell.ring)
+    job = store.submit_and_get(submission, viewer=access.caller().viewer, ring=bell.ring, room=room(blobs, settings))
     tracing.follow(replace(tracing.current(), job_id=job.id))
     log.info("job %s accepted: %s, for %s", job.id, submission.image.format, ", ".join(submission.options.models))
     return job

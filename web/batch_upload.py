@@ -131,7 +131,8 @@ class Reader:
         self._need_room(len(entry.data))
         self._blobs.put(entry.data)
         header = entry.header
-        return Member(ImageRecord(entry.sha256, header.width, header.height, header.format, entry.name))
+        image = ImageRecord(entry.sha256, header.width, header.height, header.format, entry.name)
+        return Member(image, file_bytes=len(entry.data))
 
     def _need_room(self, size: int) -> None:
         """Before so many bytes are written. Asking takes a system call, so it is done now and then only."""

@@ -33,6 +33,7 @@ from web.jobs import Jobs
 from web.models import Snapshot
 from web.problems import RETRY_AFTER_SECONDS, Gone, ReportUnderWay, problem, status_of
 from web.reports import Reports
+from web.room import room
 from web.schemas import BatchOptions, BatchOut, BatchPath, MemberPageOut, MemberQuery, ReportPath
 from web.turns import Turns
 
@@ -109,6 +110,7 @@ def blueprint(
             request_id=tracing.current().request_id,
             versions=registry().versions(options.models),
             sharer=access.sharer(),
+            room=room(blobs, settings),
         )
         bell.ring()
         log.info("batch %s accepted: %d pictures, for %s", batch_id, len(members), ", ".join(options.models))

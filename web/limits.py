@@ -39,7 +39,7 @@ def register(app: Flask, settings: Settings, rates: Rates) -> None:
 def _counted(settings: Settings) -> tuple[str, int] | None:
     """What the request counts as, and how many of it are allowed a minute."""
     if request.endpoint == ENTER:
-        return f"sign-ins:{request.remote_addr}", settings.sign_ins_per_minute
+        return f"sign-ins:{access.host_of(request.remote_addr)}", settings.sign_ins_per_minute
     if "caller" not in g or access.caller().key is None:
         return None
     if request.method in access.SAFE:

@@ -7,8 +7,13 @@ from shared.errors import QueueFull
 from shared.settings import Settings
 
 
+def room(blobs: BlobStore, settings: Settings) -> int:
+    """How many bytes the disk has left for pictures; below 0 where it is to take no more."""
+    return blobs.free_bytes() - settings.disk_reserve_bytes
+
+
 def has_room(blobs: BlobStore, settings: Settings) -> bool:
-    return blobs.free_bytes() >= settings.disk_reserve_bytes
+    return room(blobs, settings) >= 0
 
 
 def require_room(blobs: BlobStore, settings: Settings) -> None:

@@ -130,6 +130,7 @@ def check(
         request_id=tracing.current().request_id,
         versions=registry.versions(chosen.models),
         sharer=access.sharer(),
+        file_bytes=len(data) + len(mask or b""),
     )
 
 

@@ -182,9 +182,17 @@ class Drain:
         for claim, result in answered:
             if leases.state(claim) is Lease.HELD:
                 compute_ms = float(result.document["timings"]["compute_ms"])
-                ref = self._blobs.put(result.pack())
-                as_asked = _is_as_asked(result, claim)
-                ends.append(End(claim, JobStatus.SUCCEEDED, result_ref=ref, compute_ms=compute_ms, as_asked=as_asked))
+                packed = result.pack()
+                ends.append(
+                    End(
+                        claim,
+                        JobStatus.SUCCEEDED,
+                        result_ref=self._blobs.put(packed),
+                        compute_ms=compute_ms,
+                        as_asked=_is_as_asked(result, claim),
+                        result_bytes=len(packed),
+                    )
+                )
             else:
                 ends += _unwanted(claim, leases.state(claim))
         applied, following = self._hand_in(ends, until)

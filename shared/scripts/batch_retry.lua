@@ -8,7 +8,8 @@ local record = redis.call('HMGET', batch(id), 'status', 'retry', 'retried')
 if not record[1] then return 'unknown' end
 if record[2] == operation then return tonumber(record[3]) end  -- this very call, sent again
 
-local fields = {'status', 'error', 'owner', 'options', 'image', 'image_ref', 'answer', 'solo', 'request', 'versions', 'sharer'}
+local fields = {'status', 'error', 'owner', 'options', 'image', 'image_ref', 'answer', 'solo', 'request', 'versions', 'sharer',
+  'memory', 'disk'}
 local retried, leaders = 0, {}
 for place, old in ipairs(redis.call('LRANGE', key('members', id), 0, -1)) do
   local state = redis.call('HMGET', job(old), unpack(fields))
@@ -26,7 +27,8 @@ for place, old in ipairs(redis.call('LRANGE', key('members', id), 0, -1)) do
     redis.call('LSET', key('members', id), place - 1, new)
     admit({id = new, lane = 'bulk', batch = id, owner = state[3], options = state[4], image = state[5],
       image_ref = state[6], answer = state[7], solo = state[8] == '1', request = state[9] or '', deadline = deadline,
-      retention = retention, versions = ARGV[5], sharer = state[11] or ''}, leaders[state[7]])
+      retention = retention, versions = ARGV[5], sharer = state[11] or '',
+      memory = tonumber(state[12] or 0), disk = tonumber(state[13] or 0)}, leaders[state[7]])
     if state[7] ~= '' then leaders[state[7]] = leaders[state[7]] or new end
   end
 end

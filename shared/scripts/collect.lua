@@ -1,4 +1,5 @@
--- ARGV: most, tombstone ms. Removes terminal jobs whose time is over, and their blobs' counts. Returns their ids.
+-- ARGV: most, tombstone ms. Removes terminal jobs whose time is over, and their blobs' counts. Returns their ids. What was
+-- to be forgotten at once (its time is 0) leaves no tombstone: a caller could fill the memory with them.
 go_on_when_full()
 local most, tombstone_ms, gone = tonumber(ARGV[1]), ARGV[2], {}
 
@@ -13,9 +14,11 @@ local function forget_key(owner, idempotency)
   if idempotency ~= '' then redis.call('DEL', key('idempotency', owner .. ':' .. idempotency)) end
 end
 
-local function forget(id)
+local function leave_tombstone(id, owner) redis.call('SET', key('tombstone', id), owner, 'PX', tombstone_ms) end
+
+local function forget(id, at_once)
   local state = redis.call('HMGET', job(id), 'status', 'image_ref', 'result', 'owner', 'idempotency', 'answer',
-    'mask_ref')
+    'mask_ref', 'sharer', 'memory', 'disk')
   drop_blob(state[2])
   drop_blob(state[7])
   local answer = key('answer', state[4] .. ':' .. state[6])
@@ -26,24 +29,29 @@ local function forget(id)
   redis.call('DEL', job(id))
   redis.call('ZREM', key('expiry'), id)
   redis.call('ZREM', key('webhooks'), id)
-  redis.call('SET', key('tombstone', id), state[4], 'PX', tombstone_ms)
+  if not at_once then leave_tombstone(id, state[4]) end
+  take('memory', state[8] or '', -(state[9] or 0))
+  take('disk', state[8] or '', -(state[10] or 0))
   redis.call('HINCRBY', key('counts'), state[1], -1)
   redis.call('HINCRBY', key('counts'), 'collected', 1)
   table.insert(gone, id)
 end
 
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', key('expiry'), '-inf', now, 'LIMIT', 0, most)) do forget(id) end
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', key('expiry'), '-inf', now, 'LIMIT', 0, most)) do
+  forget(id, redis.call('ZSCORE', key('expiry'), id) == '0')
+end
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', key('batch_expiry'), '-inf', now, 'LIMIT', 0, 10)) do
   local state = redis.call('HMGET', batch(id), 'owner', 'idempotency')
+  local at_once = redis.call('ZSCORE', key('batch_expiry'), id) == '0'
   if state[1] then  -- the record goes first: nobody sees half a batch
     forget_key(state[1], state[2])
     redis.call('DEL', batch(id))
-    redis.call('SET', key('tombstone', id), state[1], 'PX', tombstone_ms)
+    if not at_once then leave_tombstone(id, state[1]) end
   end
   while #gone < most do
     local member = redis.call('LPOP', key('members', id))
     if not member then break end
-    forget(member)
+    forget(member, at_once)
   end
   if redis.call('EXISTS', key('members', id)) == 0 then redis.call('ZREM', key('batch_expiry'), id) end
 end

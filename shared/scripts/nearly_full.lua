@@ -1,2 +1,2 @@
 -- Returns 1 where the server has too little memory left for a new job.
-return beyond(JOB_SHARE, 0) and 1 or 0
+return left_of(JOB_SHARE) <= 0 and 1 or 0

@@ -27,14 +27,27 @@ local function unlist(id, status, owner)
   for _, jobs in ipairs(lists(status, owner)) do redis.call('ZREM', jobs, id) end
 end
 
--- Whether `more` bytes would take the server beyond a share of its memory.
-local function beyond(share, more)
+-- How many bytes are left of a share of the server's memory, which may have no bound.
+local function left_of(share)
   local memory = redis.call('INFO', 'memory')
   local used, allowed = tonumber(memory:match('used_memory:(%d+)')), tonumber(memory:match('maxmemory:(%d+)'))
-  return allowed > 0 and used + more > share * allowed
+  return allowed > 0 and share * allowed - used or math.huge
 end
 
 local JOB_SHARE = 0.9  -- of the memory, for jobs; the rest is left to what was accepted: its doorbells, its end
+
+-- What the jobs of each sharer take until they are forgotten, in bytes: 'memory' of Redis, 'disk' by their files. Nobody
+-- is let take more than three times what is left, so that there is always something left for others.
+local SHARE = 3
+
+local function take(kind, sharer, bytes)
+  if bytes == 0 then return end
+  if redis.call('HINCRBY', key('taken', kind), sharer, bytes) <= 0 then redis.call('HDEL', key('taken', kind), sharer) end
+end
+
+local function over_share(kind, sharer, more, left)
+  return (redis.call('HGET', key('taken', kind), sharer) or 0) + more > SHARE * left
+end
 
 -- What operators are told, added up since the store began; shared/overview.py reads it. Names and labels come from a few
 -- words each, never from a user.
@@ -200,6 +213,13 @@ local function measure_pace(id)
   redis.call('HSET', batch(id), 'last', now)
 end
 
+-- A job takes its sharer's share, and says how much until it is forgotten.
+local function charge(id, kind, sharer, bytes)
+  if bytes == 0 then return end
+  redis.call('HINCRBY', job(id), kind, bytes)
+  take(kind, sharer, bytes)
+end
+
 -- End a job for good. Terminal states are absorbing: callers have checked that it is queued or running. Those that
 -- wait for the same answer get it, or go on without a job that was cancelled: the first of them leads the others.
 local function conclude(id, status, result, error, retention)
@@ -252,6 +272,7 @@ local function admit(new, leader)
   if new.batch then redis.call('HSET', job(new.id), 'batch', new.batch) end
   if new.versions and new.versions ~= '' then redis.call('HSET', job(new.id), 'versions', new.versions) end
   if new.webhook and new.webhook ~= '' then redis.call('HSET', job(new.id), 'webhook', new.webhook) end
+  charge(new.id, 'memory', new.sharer, new.memory)
   list(new.id, 'any', new.owner, seq)
   redis.call('HINCRBY', key('counts'), 'accepted', 1)
   keep_blob(new.image_ref)
@@ -269,6 +290,7 @@ local function admit(new, leader)
     conclude(new.id, 'failed', '', new.error, new.retention)
     return false
   end
+  charge(new.id, 'disk', new.sharer, new.disk)
   redis.call('ZADD', key('deadlines'), now + new.deadline, new.id)
   if leader and leader ~= '' and get(leader, 'status') == 'queued' then
     redis.call('HSET', job(new.id), 'follows', leader)

@@ -1,6 +1,7 @@
 -- ARGV: id, lane, limit, options, image, image_ref, owner, idempotency key, body hash, answer key, deadline ms, retention ms, solo,
 --   mask_ref, how many jobs of one owner may wait in the lane, for how long a ring is remembered (ms; 0: do not ring),
---   webhook, id of the request, versions of the models, sharer
+--   webhook, id of the request, versions of the models, sharer, bytes that it takes of Redis's memory, bytes that its
+--   files take of the disk, bytes that the disk has left
 -- Returns {outcome, id, whether to ring}.
 local id, lane, limit = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local owner, idem, body, answer = ARGV[7], ARGV[8], ARGV[9], ARGV[10]
@@ -23,7 +24,11 @@ end
 local answered = answer ~= '' and redis.call('EXISTS', key('answer', owner .. ':' .. answer)) == 1
 if not answered and full() then return {'full', id, 0} end
 
-if beyond(JOB_SHARE, 0) then return {'no memory', id, 0} end
+local sharer, memory, disk, room = ARGV[20], tonumber(ARGV[21]), tonumber(ARGV[22]), tonumber(ARGV[23])
+local left = left_of(JOB_SHARE)
+if left <= 0 then return {'no memory', id, 0} end
+if over_share('memory', sharer, memory, left) then return {'memory share', id, 0} end
+if not answered and over_share('disk', sharer, disk, room) then return {'disk share', id, 0} end
 
 -- Counting here, in a lane that is bounded, needs no count of every owner to be kept in step.
 local function crowded(most)
@@ -39,6 +44,7 @@ if not answered and owner ~= '' and crowded(tonumber(ARGV[15])) then return {'cr
 if idem ~= '' then redis.call('HSET', idem_key, 'id', id, 'body', body) end
 admit({id = id, lane = lane, options = ARGV[4], image = ARGV[5], image_ref = ARGV[6], owner = owner,
   idempotency = idem, answer = answer, deadline = tonumber(ARGV[11]), retention = tonumber(ARGV[12]),
-  solo = ARGV[13] == '1', mask_ref = ARGV[14], webhook = ARGV[17], request = ARGV[18], versions = ARGV[19], sharer = ARGV[20]})
+  solo = ARGV[13] == '1', mask_ref = ARGV[14], webhook = ARGV[17], request = ARGV[18], versions = ARGV[19],
+  sharer = sharer, memory = memory, disk = disk})
 if answered then return {'answered', id, 0} end
 return {'accepted', id, ARGV[16] ~= '0' and needs_ring(ARGV[16]) or 0}

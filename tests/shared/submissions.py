@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import redis
 
 from shared.jobs import ImageRecord, JobOptions, JobStatus, Lane
@@ -49,6 +51,18 @@ def pass_deadline(client: redis.Redis, job_id: str) -> None:
     """As if the deadline of a job that has not ended had passed."""
     client.hset(f"{PREFIX}job:{job_id}", "deadline", 1)
     client.zadd(f"{PREFIX}deadlines", {job_id: 1}, xx=True)
+
+
+def assert_shares_add_up(client: redis.Redis) -> None:
+    """What each sharer takes is what its jobs say that they take."""
+    taken: dict[str, Counter[str]] = {"memory": Counter(), "disk": Counter()}
+    for job in client.scan_iter(f"{PREFIX}job:*"):
+        said = client.hgetall(job)
+        for kind in taken:
+            taken[kind][str(said["sharer"])] += int(said.get(kind, 0))
+    for kind, expected in taken.items():
+        found = {sharer: int(text) for sharer, text in client.hgetall(f"{PREFIX}taken:{kind}").items()}
+        assert found == +expected, kind
 
 
 def assert_counts_add_up(store: JobStore) -> None:

@@ -30,7 +30,7 @@ from shared.errors import JobConflict
 from shared.jobs import Claim, ImageRecord, JobError, JobOptions, JobStatus, Lane
 from shared.settings import Settings
 from shared.store import PREFIX, JobStore
-from tests.shared.submissions import RESULT, assert_counts_add_up, lose_lease, raw_client
+from tests.shared.submissions import RESULT, assert_counts_add_up, assert_shares_add_up, lose_lease, raw_client
 
 OPTIONS = JobOptions(models=("m",))
 BROKEN = JobError("invalid_image", "It is no picture.")
@@ -289,6 +289,7 @@ class BatchMachine(RuleBasedStateMachine):
         ended = {batch_id for batch_id, plan in self.plans.items() if not plan.alive}
         assert set(self.raw.zrange(f"{PREFIX}batch_expiry", 0, -1)) == ended
         assert_counts_add_up(self.store)
+        assert_shares_add_up(self.raw)
 
 
 def test_batches_equal_their_model_whatever_happens_in_whatever_order(

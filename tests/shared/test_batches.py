@@ -10,9 +10,10 @@ import redis
 
 from shared.batches import Batch, BatchStatus, BatchStore, Member
 from shared.connection import Scripts
-from shared.errors import JobConflict, QueueFull, UnknownJob
+from shared.errors import JobConflict, QueueFull, TooManyRequests, UnknownJob
 from shared.jobs import Claim, ImageRecord, JobError, JobOptions, JobStatus, Lane
 from shared.settings import Settings
+from shared.shares import memory_of
 from shared.store import PREFIX, JobStore
 from tests.shared.submissions import RESULT, assert_counts_add_up, lose_lease, pass_deadline, raw_client, submission
 
@@ -345,19 +346,28 @@ def test_a_batch_that_would_fill_the_memory_is_refused(make_store: Callable[...,
     store = make_store()
     with raw_client(settings) as raw:
         used, allowed = (int(raw.info("memory")[name]) for name in ("used_memory", "maxmemory"))
-    room = int((0.75 * allowed - used) // 2500)
+    room = int((0.75 * allowed - used) // memory_of([]))
     with pytest.raises(QueueFull, match="memory for waiting jobs"):
-        store.batches.submit([member()] * (room + 100), OPTIONS)
+        store.batches.submit([member()] * room, OPTIONS)
     assert store.counts() == {}
 
 
 def test_batches_that_are_filled_at_the_same_time_share_the_memory(batches: BatchStore, raw: redis.Redis) -> None:
-    used, allowed = (int(raw.info("memory")[name]) for name in ("used_memory", "maxmemory"))
-    room = int((0.75 * allowed - used) // 2500)
     create = Scripts(raw, ["batch_create"])
-    assert create.call("batch_create", "first", "", "", "{}", room - 100, "", "", 2500, "")[0] == "created"
+
+    def begin(sharer: str, memory: int) -> str:
+        name = f"a batch of {sharer}"
+        return str(create.call("batch_create", name, "", "", "{}", 9, "", "", memory, "", "", sharer, 0, 1 << 60)[0])
+
+    used, allowed = (int(raw.info("memory")[name]) for name in ("used_memory", "maxmemory"))
+    left = int(0.75 * allowed) - used
+    assert begin("a", int(0.7 * left)) == "created"
+    assert begin("b", int(0.2 * left)) == "created"
     with pytest.raises(QueueFull, match="memory for waiting jobs"):
-        batches.submit(some(200), OPTIONS)
+        batches.submit(some(int(0.2 * left / memory_of([]))), OPTIONS, sharer="c")
+    with pytest.raises(TooManyRequests, match="your share of the memory"):
+        batches.submit(some(1), OPTIONS, sharer="a")
+    batches.submit(some(1), OPTIONS, sharer="c")
 
 
 def test_members_that_are_not_run_in_time_expire(batches: BatchStore, store: JobStore, raw: redis.Redis) -> None:

@@ -29,7 +29,15 @@ from shared.jobs import Claim, JobError, JobStatus, Lane
 from shared.pools import Pool
 from shared.settings import Settings
 from shared.store import PREFIX, JobStore, Lease
-from tests.shared.submissions import RESULT, TERMINAL, lose_lease, pass_deadline, raw_client, submission
+from tests.shared.submissions import (
+    RESULT,
+    TERMINAL,
+    assert_shares_add_up,
+    lose_lease,
+    pass_deadline,
+    raw_client,
+    submission,
+)
 
 ATTEMPTS, LIMIT = 2, 4
 POOLS = [Pool(), Pool("m", ("m",)), Pool("bulk", (), (Lane.BULK,)), Pool("quick", ("n", "o"), (Lane.INTERACTIVE,))]
@@ -340,6 +348,10 @@ class StoreMachine(RuleBasedStateMachine):
         assert {status: counts[status] for status in JobStatus} == {status: found[status] for status in JobStatus}
         assert (counts["accepted"], counts["collected"]) == (self.model.accepted, self.model.collected)
         assert self.model.accepted == found.total() + self.model.collected
+
+    @invariant()
+    def each_sharer_takes_what_its_jobs_take(self) -> None:
+        assert_shares_add_up(self.raw)
 
     @invariant()
     def the_lanes_hold_exactly_who_waits_and_in_order(self) -> None:

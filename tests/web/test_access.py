@@ -455,3 +455,19 @@ def test_of_the_forwarded_addresses_exactly_as_many_are_believed_as_there_are_pr
     behind = house.reader(replace(house.settings, proxy_hops=1))
     assert "; Secure" in behind.get("/sign-in", **elsewhere).headers["Set-Cookie"]
     assert "; Secure" not in client.get("/sign-in", **elsewhere).headers["Set-Cookie"]
+
+
+@pytest.mark.parametrize(
+    ("address", "host"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("2001:db8:1:2::1", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2:ffff::9", "2001:db8:1:2::/64"),
+        ("2001:db8:1:3::1", "2001:db8:1:3::/64"),
+        (None, ""),
+        ("a socket", ""),
+    ],
+)
+def test_the_addresses_that_a_host_chooses_count_as_one(address: str | None, host: str) -> None:
+    assert access.host_of(address) == host

@@ -154,8 +154,8 @@ def test_an_ended_batch_can_be_deleted_with_its_members(client: FlaskClient, sto
     client.post(batch["links"]["cancel"])
     refused(client.delete(first["self"]), 409, "conflict")
     assert client.delete(address).status_code == 204
-    refused(client.get(address), 410, "expired")
-    refused(client.get(first["self"]), 410, "expired")
+    refused(client.get(address), 404, "not_found")
+    refused(client.get(first["self"]), 404, "not_found")
     assert store.counts()["collected"] == 3
 
 
