@@ -16,6 +16,7 @@ from celery import Celery
 from kombu.exceptions import OperationalError
 from redis import RedisError
 
+from shared import transport
 from shared.errors import StoreUnavailable
 from shared.settings import Settings
 from shared.store import PREFIX
@@ -41,6 +42,7 @@ def drain_queue(pool: str) -> str:
 
 def make_celery(settings: Settings) -> Celery:
     """The configured Celery application. Every setting's reason stands in docs/architecture.md."""
+    transport.mend()
     app = Celery("pathlight", broker=settings.broker_url, set_as_current=False)
     app.conf.update(
         result_backend=None,

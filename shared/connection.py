@@ -43,10 +43,14 @@ def answering() -> Iterator[None]:
     except (redis.ConnectionError, redis.TimeoutError) as error:
         raise StoreUnavailable(f"Redis does not answer: {error}") from error
     except redis.ResponseError as error:
-        full = isinstance(error, redis.OutOfMemoryError) or "OOM" in str(error)
-        if full or "MISCONF" in str(error):
+        if is_full(error) or "MISCONF" in str(error):
             raise StoreUnavailable(f"Redis takes no more data: {error}") from error
         raise
+
+
+def is_full(error: redis.ResponseError) -> bool:
+    """Whether a command, or one of a script's, was refused for want of memory."""
+    return isinstance(error, redis.OutOfMemoryError) or "OOM" in str(error)
 
 
 class Scripts:

@@ -16,7 +16,6 @@ from shared.errors import InvalidSetting, StoreUnavailable
 from shared.pools import Pool
 from shared.settings import Settings
 from shared.store import JobStore, Role
-from worker.receipts import keep_receipts
 from worker.tasks import register
 from worker.watchdog import Watchdog
 
@@ -27,7 +26,6 @@ HEARTBEAT_SECONDS = 5.0
 # OpenMP reads it when torch is loaded, which only the pool's children do.
 os.environ.setdefault("GOMP_SPINCOUNT", "5000")
 settings = Settings.load()
-keep_receipts()
 app = make_celery(settings)
 register(app, settings)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import secrets
 import signal
 import socket
 import statistics
@@ -234,18 +235,16 @@ def redis_stalled(rig: Rig, size: Size) -> None:
 
 
 def redis_full(rig: Rig, size: Size) -> None:
-    """Running jobs end, nothing new is taken, and what waited runs when there is room again."""
+    """What was accepted is run and ends, and nothing new is taken until there is room again."""
     for _ in range(size.faults):
         running = _both_running(rig, 13, ticks=50)
-        with rig.raw() as raw:
-            _fill(raw)
-            try:
-                _refused(rig, 13)
-                rig.strike(13, "Redis full", proof="the server refused a write for want of memory", costs=False)
-                _await_end(rig, running, seconds=30)
-                _refused(rig, 13)
-            finally:
-                raw.delete(*raw.scan_iter("filler:*", count=1000))
+        waiting = [rig.deliver(13, ticks=10) for _ in range(size.jobs)]
+        with _kept_full(rig):
+            _refused(rig, 13)
+            rig.strike(13, "Redis full", proof="the server refused a write for want of memory", costs=False)
+            rig.kill_worker(rig.random.choice(rig.workers()), 13, "worker killed while Redis is full")
+            _await_end(rig, [*running, *waiting], seconds=90)
+            _refused(rig, 13)
         _await_end(rig, [rig.deliver(13)], seconds=30)
 
 
@@ -405,7 +404,7 @@ ROWS = (
     Row(17, "web server restarted", web_restarts, Size(1, 20), Size(4, 300)),
     Row(18, "cancel races", cancel_races, Size(1, 40), Size(1, 400)),
     Row(22, "slow clients, broken uploads", slow_clients, Size(200), Size(200)),
-    Row(13, "Redis full", redis_full, Size(1), Size(2), {"redis_memory_bytes": 32 * 1024 * 1024}),
+    Row(13, "Redis full", redis_full, Size(1, 20), Size(2, 100), {"redis_memory_bytes": 32 * 1024 * 1024}),
     Row(11, "data lost", data_lost, Size(1), Size(2), {"redis_memory_bytes": 32 * 1024 * 1024}),
     Row(2, "worker stands still", worker_stands_still, Size(1, 4), Size(2, 20), {"heartbeat_seconds": 6.0}),
     Row(20, "replies dropped", dropped_replies, Size(5, 80), Size(100, 600), lossy=True),
@@ -465,13 +464,33 @@ def _refused(rig: Rig, row: int) -> None:
     assert sent.seconds < STORE_ANSWER_SECONDS, f"a submit was refused only after {sent.seconds:.1f} s"
 
 
+@contextmanager
+def _kept_full(rig: Rig) -> Iterator[None]:
+    """The server's memory is used up to the last byte meanwhile, whatever becomes free."""
+    done = threading.Event()
+    with rig.raw() as raw:
+        _fill(raw)
+        with ThreadPoolExecutor(1) as threads:
+            keeping = threads.submit(_keep_full, raw, done)
+            try:
+                yield
+            finally:
+                done.set()
+                keeping.result()
+                raw.delete(*raw.scan_iter("filler:*", count=1000))
+
+
+def _keep_full(raw: redis.Redis, done: threading.Event) -> None:
+    while not done.wait(0.05):
+        _fill(raw)
+
+
 def _fill(raw: redis.Redis) -> None:
     """Use up the server's memory to the last byte."""
-    block, number = 1 << 20, 0
+    block = 1 << 20
     while block >= 16:
         try:
-            raw.set(f"filler:{number}", "x" * block)
-            number += 1
+            raw.set(f"filler:{secrets.token_hex(4)}", "x" * block)
         except redis.OutOfMemoryError:
             block //= 2
 

@@ -16,8 +16,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from kombu.transport.redis import Channel
-
 from shared.blobs import BlobStore
 from shared.broker import DRAIN, Bell
 from shared.images import Photo
@@ -25,11 +23,11 @@ from shared.jobs import Claim
 from shared.results import Result
 from shared.settings import Settings
 from shared.store import End, JobStore, Lease, Ring
+from shared.transport import Channel, Receipts
 from tests.faults.history import DEFECT, DIE_ON_RECEIPT, FOLDER, Claimed, Finished, Recorder, Struck, now
 from tests.faults.pictures import TICK_SECONDS, Behaviour, Marked
 from worker import drain, tasks
 from worker.app import app
-from worker.receipts import Receipts
 
 __all__ = ["app"]
 
@@ -202,7 +200,7 @@ class DyingReceipts(Receipts):
     def append(self, message: Any, delivery_tag: str) -> None:
         if message.headers.get("task") == DRAIN and _take(folder / DIE_ON_RECEIPT):
             die("worker killed between receipt and book-keeping of a message", row=3)
-        super().append(message, delivery_tag)  # type: ignore[no-untyped-call]
+        super().append(message, delivery_tag)
 
 
 def _take(file: Path) -> bool:
