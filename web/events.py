@@ -17,7 +17,7 @@ from shared.store import JobStore
 from web import access
 from web.jobs import Jobs
 from web.problems import TooManyStreams
-from web.turns import SHARES, Turns
+from web.turns import Turns, share_of
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ class Streams:
         self._turns = Turns(
             "event streams",
             at_once=settings.event_streams,
-            of_one=max(1, settings.event_streams // SHARES),
+            of_one=share_of(settings.event_streams),
             busy=lambda: TooManyStreams(f"{settings.event_streams} event streams are open already; poll the job"),
         )
 

@@ -12,7 +12,7 @@ from shared.errors import AnswerTooLarge, FetchFailed, ForbiddenAddress, ImageTo
 from shared.outbound import Outbound
 from shared.settings import Settings
 from web import access
-from web.turns import SHARES, Turns
+from web.turns import Turns, share_of
 
 
 class NamedAddresses:
@@ -26,7 +26,7 @@ class NamedAddresses:
         self._turns = Turns(
             "addresses of submissions",
             at_once=most,
-            of_one=max(1, most // SHARES),
+            of_one=share_of(most),
             busy=lambda: QueueFull(f"{most} addresses of submissions are being contacted already; try again shortly"),
         )
 

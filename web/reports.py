@@ -33,7 +33,7 @@ from shared.settings import Settings
 from web import access, language
 from web.models import Snapshot
 from web.problems import Busy, ReportUnderWay
-from web.turns import SHARES, Turns
+from web.turns import Turns, share_of
 
 PATIENCE_SECONDS = 5.0  # that a request waits for a report to be put together
 ARCHIVES_AT_ONCE = 16  # sent by a web process: each holds a thread for as long as its thumbnails are drawn and read
@@ -102,7 +102,7 @@ class Reports:
         self._archives = Turns(
             "reports as archives",
             at_once=ARCHIVES_AT_ONCE,
-            of_one=ARCHIVES_AT_ONCE // SHARES,
+            of_one=share_of(ARCHIVES_AT_ONCE),
             busy=lambda: ReportUnderWay(f"{ARCHIVES_AT_ONCE} reports are being sent as archives; ask again shortly"),
         )
         self._builds: dict[tuple[str, int], _Build] = {}  # the one asked for last comes last

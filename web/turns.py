@@ -14,7 +14,13 @@ from contextlib import contextmanager
 
 from shared.errors import PathlightError, TooManyRequests
 
-SHARES = 8  # of the places that are held for as long as somebody else takes, one caller may have one in so many
+SHARES = 8
+
+
+def share_of(places: int) -> int:
+    """How many of the places that are held for as long as somebody else takes may be one caller's: an eighth, but two
+    at least, so that a person may follow two jobs."""
+    return min(places, max(2, places // SHARES))
 
 
 class Turns:

@@ -28,7 +28,7 @@ from shared.store import JobStore
 from tests.conftest import encoded, wait_for
 from tests.documented import commands_of
 from tests.flow.conftest import Service, running
-from web.turns import SHARES
+from web.turns import share_of
 
 JOBS = "/api/v1/jobs"
 TERMINAL = {"succeeded", "failed", "cancelled", "expired"}
@@ -191,7 +191,7 @@ def test_full_event_streams_leave_threads_for_everybody_and_each_tells_its_job_t
 ) -> None:
     fields = {"methods": "rise", "models": "resnet18-photos100", "trust": "full"}
     job = submit(shared_service, encoded(photos["coffee"]), **fields).json()
-    most = Settings().event_streams // SHARES
+    most = share_of(Settings().event_streams)
     with ExitStack() as open_streams:
         client = shared_service.client
 

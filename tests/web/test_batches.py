@@ -30,7 +30,7 @@ from tests.shared.test_archives import gzipped, tarred, zipped
 from tests.web.test_api import TREE_MODEL, refused, run_one
 from web import reports
 from web.app import create_app
-from web.turns import SHARES
+from web.turns import share_of
 from worker.answers import Asked, answer
 from worker.shelf import Shelf
 
@@ -351,7 +351,7 @@ def test_archives_hold_few_threads_at_once_and_give_each_back_read_or_not(
 ) -> None:
     monkeypatch.setattr(reports, "write_figures", lambda report, folder: [])
     address = explained["links"]["zip"]
-    sent = [client.get(address) for _ in range(reports.ARCHIVES_AT_ONCE // SHARES)]
+    sent = [client.get(address) for _ in range(share_of(reports.ARCHIVES_AT_ONCE))]
     assert "reports as archives are yours already" in refused(client.get(address), 429, "too_many_requests")
     with client.get(address, environ_overrides={"REMOTE_ADDR": "127.0.0.2"}) as anothers:
         assert anothers.status_code == 200

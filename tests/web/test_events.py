@@ -24,7 +24,7 @@ from shared.store import JobStore
 from tests.conftest import encoded
 from web import events
 from web.app import create_app
-from web.turns import SHARES
+from web.turns import share_of
 
 JOBS = "/api/v1/jobs"
 FAILED = JobError("internal", "It broke.")
@@ -154,7 +154,7 @@ def test_many_readers_of_one_job_all_see_its_end(
 ) -> None:
     app = create_app(settings, store=store, blobs=blobs, bell=Bell(make_celery(settings)), registry=registry)
     job = submit()
-    count = settings.event_streams // SHARES
+    count = share_of(settings.event_streams)
     ready = threading.Barrier(count + 1)
     ends: list[str] = []
 

@@ -13,7 +13,7 @@ from shared.errors import TooManyRequests
 from tests.conftest import wait_for
 from web.problems import Busy
 from web.single_flight import SingleFlight
-from web.turns import Turns
+from web.turns import Turns, share_of
 
 
 def turns(*, at_once: int, of_one: int = 100, patience: float = 0.0) -> Turns:
@@ -107,3 +107,8 @@ def test_an_error_is_everybodys_and_the_next_one_tries_again() -> None:
         with pytest.raises(ValueError, match="no"):
             ask()
     assert flights.get("key", lambda: 1) == 1
+
+
+@pytest.mark.parametrize(("places", "share"), [(64, 8), (12, 2), (4, 2), (1, 1)])
+def test_a_caller_may_have_an_eighth_of_the_places_but_two_at_least(places: int, share: int) -> None:
+    assert share_of(places) == share
