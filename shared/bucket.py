@@ -14,7 +14,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from shared.blobs import ASKED_AT_ONCE, BlobStore, Named, Swept
+from shared.blobs import ASKED_AT_ONCE, BlobStore, Created, Named, Swept
 from shared.errors import InvalidSetting, StorageFailed
 from shared.settings import Settings
 
@@ -96,9 +96,12 @@ class BucketStore(BlobStore):
         with _answering():
             return bytes(self._files.cat_file("/".join(self._place(self._path(ref).name))))
 
-    def _write(self, path: Path, data: bytes) -> None:
+    def _write(self, path: Path, data: bytes) -> Created | None:
+        """Never returns the object as this writer's, so that those of refused requests wait for a sweep: whoever wants
+        a fresh one leaves no mark on it, and no service removes on condition that nobody has."""
         with _answering():
             self._files.pipe_file("/".join(self._place(path.name)), data)
+        return None
 
     def _untouched_since_in_bucket(self, moment: float) -> Iterator[tuple[str, int]]:
         """References of old objects with their sizes, a page at a time; what is none of ours is left alone."""

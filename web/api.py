@@ -30,7 +30,7 @@ from web.jobs import Jobs
 from web.models import Snapshot
 from web.named_addresses import NamedAddresses
 from web.problems import problem, sentence_of
-from web.room import has_room, require_room, room
+from web.room import Room
 from web.schemas import (
     ArtifactPath,
     DrawingQuery,
@@ -124,17 +124,19 @@ def accept(
     data: bytes,
     *,
     mask: bytes | None = None,
-    settings: Settings,
     store: JobStore,
     blobs: BlobStore,
     bell: Bell,
+    room: Room,
 ) -> Job:
-    """Store picture, mask and job, ring, and return the job. The files come first: a job without them cannot run.
-    Raises QueueFull, also where the disk has no room."""
-    require_room(blobs, settings)
-    for file in (data,) if mask is None else (data, mask):
-        blobs.put(file)
-    job = store.submit_and_get(submission, viewer=access.caller().viewer, ring=bell.ring, room=room(blobs, settings))
+    """Store picture, mask and job, ring, and return the job. The files come first: a job without them cannot run; where
+    it is refused, they go again. Raises QueueFull, also where the disk has no room."""
+    left = room.require()
+    with blobs.provisional(store.referenced) as stored:
+        for file in (data,) if mask is None else (data, mask):
+            with room.taken(len(file)):
+                stored.put(file)
+        job = store.submit_and_get(submission, viewer=access.caller().viewer, ring=bell.ring, room=left)
     tracing.follow(replace(tracing.current(), job_id=job.id))
     log.info("job %s accepted: %s, for %s", job.id, submission.image.format, ", ".join(submission.options.models))
     return job
@@ -149,6 +151,7 @@ def blueprint(
     registry: Snapshot,
     jobs: Jobs,
     drawings: Turns,
+    room: Room,
 ) -> APIBlueprint:
     """All routes under /api/v1."""
     api = APIBlueprint(
@@ -183,7 +186,7 @@ def blueprint(
         submission, picture, mask = submissions.read(
             request, settings=settings, registry=registry(), jobs=jobs, addresses=addresses
         )
-        job = accept(submission, picture, mask=mask, settings=settings, store=store, blobs=blobs, bell=bell)
+        job = accept(submission, picture, mask=mask, store=store, blobs=blobs, bell=bell, room=room)
         if submission.webhook and job.status.is_terminal:  # its answer was known already
             bell.ring_sender()
         response = jsonify(jobs.told(job))
@@ -337,7 +340,7 @@ def blueprint(
     return api
 
 
-def health_blueprint(settings: Settings, *, store: JobStore, blobs: BlobStore) -> APIBlueprint:
+def health_blueprint(settings: Settings, *, store: JobStore, room: Room) -> APIBlueprint:
     """Liveness and readiness."""
     health = APIBlueprint("health", __name__, abp_tags=[Tag(name="health")], abp_responses=REFUSALS)
 
@@ -351,7 +354,7 @@ def health_blueprint(settings: Settings, *, store: JobStore, blobs: BlobStore) -
         responses={"200": Health, **problems_of(HTTPStatus.SERVICE_UNAVAILABLE)},
     )
     def readyz() -> Response:
-        reason = unready(settings, store=store, blobs=blobs)
+        reason = unready(settings, store=store, room=room)
         if reason is None:
             return jsonify({"status": "ready"})
         return problem(HTTPStatus.SERVICE_UNAVAILABLE, code="not_ready", detail=reason)
@@ -359,13 +362,13 @@ def health_blueprint(settings: Settings, *, store: JobStore, blobs: BlobStore) -
     return health
 
 
-def unready(settings: Settings, *, store: JobStore, blobs: BlobStore) -> str | None:
+def unready(settings: Settings, *, store: JobStore, room: Room) -> str | None:
     """Why the service cannot work just now, in one sentence; None where it can."""
     try:
         store.ping()
         if store.workers_heard() == 0:
             return f"no worker was heard within {settings.heartbeat_seconds:.0f} s"
-        if not has_room(blobs, settings):
+        if room.left() < 0:
             return "the disk has too little room left"
         if store.is_nearly_full():
             return "Redis has too little memory left for new jobs"

@@ -21,9 +21,10 @@ from shared.settings import Settings
 from shared.store import JobStore
 from web import access, api, batches, guide, limits, metrics, pages, problems, sign_in, tracing, traffic
 from web.artifacts import drawing_turns
-from web.forms import FormRequest
+from web.forms import form_request
 from web.jobs import Jobs
 from web.models import snapshot_of
+from web.room import Room
 from web.schemas import Problem
 
 CONTENT_SECURITY_POLICY = (
@@ -68,7 +69,8 @@ def create_app(settings: Settings, *, store: JobStore, blobs: BlobStore, bell: B
         MAX_FORM_PARTS=settings.request_parts,
     )
     app.json = JsonProvider(app)
-    app.request_class = FormRequest
+    room = Room(blobs, settings)
+    app.request_class = form_request(room)
     if settings.proxy_hops:
         hops = settings.proxy_hops
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops)  # type: ignore[method-assign]
@@ -80,12 +82,12 @@ def create_app(settings: Settings, *, store: JobStore, blobs: BlobStore, bell: B
     snapshot = snapshot_of(registry)
     parts = {"store": store, "blobs": blobs, "bell": bell, "registry": snapshot, "jobs": jobs}
     drawings = drawing_turns()
-    app.register_api(api.blueprint(settings, **parts, drawings=drawings))  # type: ignore[arg-type]
-    app.register_api(batches.blueprint(settings, **parts, drawings=drawings))  # type: ignore[arg-type]
-    app.register_api(api.health_blueprint(settings, store=store, blobs=blobs))
+    app.register_api(api.blueprint(settings, **parts, drawings=drawings, room=room))  # type: ignore[arg-type]
+    app.register_api(batches.blueprint(settings, **parts, drawings=drawings, room=room))  # type: ignore[arg-type]
+    app.register_api(api.health_blueprint(settings, store=store, room=room))
     figures = metrics.Metrics(settings, store=store, blobs=blobs, registry=snapshot, traffic=requests)
     app.register_api(metrics.blueprint(figures))
-    app.register_blueprint(pages.blueprint(settings, **parts))  # type: ignore[arg-type]
+    app.register_blueprint(pages.blueprint(settings, **parts, drawings=drawings, room=room))  # type: ignore[arg-type]
     app.register_blueprint(sign_in.blueprint(settings, store.keys))
     app.register_blueprint(guide.blueprint(settings, store=store, bell=bell, registry=snapshot))
     problems.register(app)

@@ -13,20 +13,24 @@ from werkzeug.http import parse_options_header
 
 from shared.archives import MAGIC_BYTES, Bounds, is_archive, shown_name
 from shared.batches import Member
-from shared.blobs import BlobStore
+from shared.blobs import Provisional
 from shared.errors import BatchTooLarge, InvalidImage
 from shared.images import Limits, read_header
 from shared.jobs import ImageRecord, JobError
-from shared.sandbox.decoders import CheckedEntry, read_archive
+from shared.sandbox.decoders import PROCESSES, CheckedEntry, read_archive
 from shared.settings import Settings
+from web import access
 from web.forms import CHUNK, Part, read_parts
-from web.problems import BadRequest
-from web.room import require_room
+from web.problems import BadRequest, Busy
+from web.room import Room
+from web.turns import Turns
 
 _LONGEST_FIELD = 4096
 _MOST_FIELDS = 100
-_LOOK_BYTES = 16 * 1024 * 1024
 _BLOCK = 4096  # what the smallest file takes on a disk
+UNPACKED_FOR_ONE = PROCESSES  # archives that a caller may have unpacked, each by a process of its own
+UNPACKED_AT_ONCE = UNPACKED_FOR_ONE + 1  # so that one place is always left to other callers
+PATIENCE_SECONDS = 10.0
 
 
 @dataclass
@@ -38,18 +42,31 @@ class Upload:
     name: str = ""
 
 
+def unpacking_turns() -> Turns:
+    """Of one web process. An archive takes its place when all of it has arrived: a slow sender holds none."""
+    return Turns(
+        "archives that are being unpacked",
+        at_once=UNPACKED_AT_ONCE,
+        of_one=UNPACKED_FOR_ONE,
+        busy=lambda: Busy("too many archives are being unpacked; send it again shortly"),
+        patience=PATIENCE_SECONDS,
+    )
+
+
 class Reader:
     """Reads one form. Pictures go to the blob store; what is none becomes a member with the error that it will have."""
 
-    def __init__(self, settings: Settings, blobs: BlobStore) -> None:
+    def __init__(self, settings: Settings, blobs: Provisional, *, room: Room, unpacking: Turns) -> None:
         self._settings = settings
         self._blobs = blobs
+        self._room = room
+        self._unpacking = unpacking
         self._limits = Limits.of(settings)
         self._upload = Upload()
-        self._unseen = _LOOK_BYTES  # bytes written since the disk was last looked at; before the first it is, too
 
     def read(self, request: Request) -> Upload:
-        """Raises BadRequest, InvalidArchive, BatchTooLarge, and QueueFull where the disk has no room."""
+        """Raises BadRequest, InvalidArchive, BatchTooLarge, QueueFull where the disk has no room, and TooManyRequests
+        or Busy where enough archives are being unpacked for this caller, or in all."""
         if request.mimetype != "multipart/form-data":
             raise BadRequest("send multipart/form-data with image parts: pictures, or one .zip or .tar of pictures")
         request.max_content_length = self._settings.batch_bytes
@@ -100,14 +117,15 @@ class Reader:
         if self._upload.members:
             raise BadRequest("send either pictures or one archive, not both")
         bounds = Bounds(self._settings.batch_members, self._settings.image_bytes, self._settings.batch_bytes)
-        with tempfile.TemporaryFile(dir=self._spool()) as file:
+        with tempfile.TemporaryFile(dir=self._room.folder) as file:
             file.write(head)
             while chunk := body.read(CHUNK):
-                self._need_room(len(chunk))
-                file.write(chunk)
+                with self._room.taken(len(chunk)):
+                    file.write(chunk)
             file.flush()
-            for entry in read_archive(file, bounds, self._limits):
-                self._add(entry)
+            with self._unpacking.taken(access.sharer()):
+                for entry in read_archive(file, bounds, self._limits):
+                    self._add(entry)
         self._upload.name = shown_name(filename)
 
     def _read_picture(self, filename: str, data: bytes) -> None:
@@ -128,23 +146,11 @@ class Reader:
         if entry.header is None:
             image = ImageRecord(entry.sha256, 0, 0, "", entry.name)
             return Member(image, error=JobError(InvalidImage.code, entry.fault))
-        self._need_room(len(entry.data))
-        self._blobs.put(entry.data)
+        with self._room.taken(max(len(entry.data), _BLOCK)):
+            self._blobs.put(entry.data)
         header = entry.header
         image = ImageRecord(entry.sha256, header.width, header.height, header.format, entry.name)
         return Member(image, file_bytes=len(entry.data))
-
-    def _need_room(self, size: int) -> None:
-        """Before so many bytes are written. Asking takes a system call, so it is done now and then only."""
-        self._unseen += max(size, _BLOCK)
-        if self._unseen >= _LOOK_BYTES:
-            self._unseen = 0
-            require_room(self._blobs, self._settings)
-
-    def _spool(self) -> str:
-        """Where an archive waits to be read: on the disk that the pictures go to."""
-        self._settings.blobs.mkdir(parents=True, exist_ok=True)
-        return str(self._settings.blobs)
 
 
 class _Body:

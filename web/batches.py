@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import logging
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from http import HTTPStatus
 from typing import Any
@@ -28,12 +29,12 @@ from shared.store import JobStore
 from web import access
 from web import submission as submissions
 from web.api import REFUSALS, SECURITY, problems_of
-from web.batch_upload import Reader
+from web.batch_upload import Reader, Upload, unpacking_turns
 from web.jobs import Jobs
 from web.models import Snapshot
 from web.problems import RETRY_AFTER_SECONDS, Gone, ReportUnderWay, problem, status_of
 from web.reports import Reports
-from web.room import room
+from web.room import Room
 from web.schemas import BatchOptions, BatchOut, BatchPath, MemberPageOut, MemberQuery, ReportPath
 from web.turns import Turns
 
@@ -51,6 +52,7 @@ def blueprint(
     registry: Snapshot,
     jobs: Jobs,
     drawings: Turns,
+    room: Room,
 ) -> APIBlueprint:
     """The routes of batches under /api/v1."""
     api = APIBlueprint(
@@ -62,6 +64,7 @@ def blueprint(
         abp_responses=REFUSALS,
     )
     batches = store.batches
+    unpacking = unpacking_turns()
     reports = Reports(batches, blobs, registry, settings, drawings=drawings)
 
     def found(batch_id: str) -> Batch:
@@ -78,6 +81,26 @@ def blueprint(
         change(batch_id)
         bell.ring()
         return jsonify(to_json(found(batch_id)))
+
+    def accept(upload: Upload, key: str, left: int) -> str:
+        """Store the batch, for whose pictures so many bytes were left on the disk; its id."""
+        asked = submissions.validate(BatchOptions, submissions.from_form(upload.fields))
+        options = submissions.choose(asked, settings=settings, registry=registry())
+        members = [_asked(member, options, registry()) for member in upload.members]
+        batch_id = batches.submit(
+            members,
+            options,
+            name=upload.name,
+            owner=access.caller().owner,
+            idempotency_key=key,
+            body_hash=submissions.digest([member.image.sha256 for member in members], options.to_dict()),
+            request_id=tracing.current().request_id,
+            versions=registry().versions(options.models),
+            sharer=access.sharer(),
+            room=left,
+        )
+        log.info("batch %s accepted: %d pictures, for %s", batch_id, len(members), ", ".join(options.models))
+        return batch_id
 
     @api.post(
         "",
@@ -96,24 +119,11 @@ def blueprint(
     )
     def submit_batch() -> Response:
         key = submissions.idempotency_key(request)
-        upload = Reader(settings, blobs).read(request)
-        asked = submissions.validate(BatchOptions, submissions.from_form(upload.fields))
-        options = submissions.choose(asked, settings=settings, registry=registry())
-        members = [_asked(member, options, registry()) for member in upload.members]
-        batch_id = batches.submit(
-            members,
-            options,
-            name=upload.name,
-            owner=access.caller().owner,
-            idempotency_key=key,
-            body_hash=submissions.digest([member.image.sha256 for member in members], options.to_dict()),
-            request_id=tracing.current().request_id,
-            versions=registry().versions(options.models),
-            sharer=access.sharer(),
-            room=room(blobs, settings),
-        )
+        left = room.require()
+        with blobs.provisional(store.referenced) as stored:
+            upload = Reader(settings, stored, room=room, unpacking=unpacking).read(request)
+            batch_id = accept(upload, key, left)
         bell.ring()
-        log.info("batch %s accepted: %d pictures, for %s", batch_id, len(members), ", ".join(options.models))
         response = jsonify(to_json(found(batch_id)))
         response.status_code = HTTPStatus.ACCEPTED
         response.headers["Location"] = url_for("batches.get_batch", batch_id=batch_id)
@@ -157,12 +167,14 @@ def blueprint(
             statuses=[JobStatus(query.status)] if query.status else [],
         )
         following = query.model_dump(exclude_none=True) | {"cursor": page.next}
+        with drawings.taken(access.sharer()) if query.maps else nullcontext():
+            shown = [
+                {"place": place, **jobs.to_json(job), **({"maps": _maps(jobs, job)} if query.maps else {})}
+                for place, job in page.members
+            ]
         response = jsonify(
             {
-                "members": [
-                    {"place": place, **jobs.to_json(job), **({"maps": _maps(jobs, job)} if query.maps else {})}
-                    for place, job in page.members
-                ],
+                "members": shown,
                 "next": None
                 if page.next is None
                 else url_for("batches.list_members", batch_id=path.batch_id, **following),

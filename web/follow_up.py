@@ -11,10 +11,11 @@ from pydantic import ValidationError
 
 from shared.errors import InvalidOption
 from shared.jobs import Job, JobOptions
-from web import what_if
+from web import access, what_if
 from web.jobs import Jobs
 from web.schemas import Options
 from web.submission import parent_of
+from web.turns import Turns
 
 _CARRIED = ("models", "methods", "tree", "trust")
 _CHANGEABLE = ("target", "contrast", "methods", "tree", "trust")
@@ -31,13 +32,13 @@ class FollowUp:
     parent: Job | None
 
 
-def read(request: Request, asked: Job, *, jobs: Jobs) -> FollowUp:
+def read(request: Request, asked: Job, *, jobs: Jobs, drawings: Turns) -> FollowUp:
     """The question of a form on the page of the job `asked`. Raises the error that names what is wrong.
 
     A new mask is a what-if of that job. Without one, a job that is a what-if itself stays one.
     """
     options = options_for(asked.options, request.form.to_dict(flat=False))
-    if mask := _new_mask(request, asked, options, jobs):
+    if mask := _new_mask(request, asked, options, jobs, drawings):
         return FollowUp(options, mask, request.form.get("fill") or JobOptions.fill, parent_of(asked.id, jobs))
     known = asked.options
     return FollowUp(
@@ -70,7 +71,7 @@ def validated(given: Mapping[str, Any]) -> Options:
         raise InvalidOption(f"{first['loc'][0]}: {first['msg']}") from error
 
 
-def _new_mask(request: Request, asked: Job, options: Options, jobs: Jobs) -> bytes | None:
+def _new_mask(request: Request, asked: Job, options: Options, jobs: Jobs, drawings: Turns) -> bytes | None:
     """The mask that was painted, or that of the hottest region of the first map of the first model."""
     if file := request.files.get("mask"):
         return file.read() or None
@@ -82,5 +83,6 @@ def _new_mask(request: Request, asked: Job, options: Options, jobs: Jobs) -> byt
         if explanation["model"] == wanted and explanation["maps"]:
             raw = result.maps[explanation["maps"][0]["artifacts"]["raw"].removesuffix(".npy")]
             x0, y0, x1, y1 = explanation["input"]["box"]
-            return what_if.hottest(raw, (x0, y0, x1, y1), (asked.image.width, asked.image.height))
+            with drawings.taken(access.sharer()):
+                return what_if.hottest(raw, (x0, y0, x1, y1), (asked.image.width, asked.image.height))
     raise InvalidOption(f"mask: {wanted!r} has no map in this answer")

@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import IO, Any, cast
 
@@ -16,6 +17,7 @@ from werkzeug.formparser import FormDataParser
 from werkzeug.sansio.multipart import Data, Epilogue, Field, File, MultipartDecoder, NeedData
 
 from web.problems import BadRequest
+from web.room import Room
 
 CHUNK = 1 << 16
 _HELD = 16 * CHUNK  # bytes that a decoder holds at most, while it looks for the end of a part's head
@@ -125,11 +127,17 @@ class FormParser(FormDataParser):
             return super().parse(stream, mimetype, content_length, options)
         fields: list[tuple[str, str]] = []
         files: list[tuple[str, FileStorage]] = []
-        for part in read_parts(stream, (options or {}).get("boundary", ""), most=self.max_form_parts):
-            if part.filename is None:
-                fields.append((part.name, self._text(part)))
-            else:
-                files.append((part.name, self._file(part, part.filename, content_length)))
+        with ExitStack() as opened:
+            for part in read_parts(stream, (options or {}).get("boundary", ""), most=self.max_form_parts):
+                if part.filename is None:
+                    fields.append((part.name, self._text(part)))
+                    continue
+                file = self.stream_factory(content_length, None, part.filename, None)
+                opened.callback(file.close)
+                file.writelines(part.body)
+                file.seek(0)
+                files.append((part.name, FileStorage(file, part.filename, part.name)))
+            opened.pop_all()  # of a whole form, the request closes them
         return stream, self.cls(fields), self.cls(files)
 
     def _text(self, part: Part) -> str:
@@ -140,14 +148,14 @@ class FormParser(FormDataParser):
                 raise RequestEntityTooLarge
         return value.decode("utf-8", "replace")
 
-    def _file(self, part: Part, filename: str, content_length: int | None) -> FileStorage:
-        file = self.stream_factory(content_length, None, filename, None)
-        file.writelines(part.body)
-        file.seek(0)
-        return FileStorage(file, filename, part.name)
 
+def form_request(room: Room) -> type[Request]:
+    """A request whose forms are read so, and whose files lie where room is looked after."""
 
-class FormRequest(Request):
-    """A request whose forms are read so."""
+    class FormRequest(Request):
+        form_data_parser_class = FormParser
 
-    form_data_parser_class = FormParser
+        def _get_file_stream(self, *_: object, **__: object) -> IO[bytes]:
+            return cast("IO[bytes]", room.spool())
+
+    return FormRequest

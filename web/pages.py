@@ -35,8 +35,10 @@ from web.language import gettext as _
 from web.language import told
 from web.models import Snapshot
 from web.problems import BadRequest, Gone, NotAllowed, discard_body, status_of
+from web.room import Room
 from web.samples import SAMPLES
 from web.schemas import Options
+from web.turns import Turns
 
 OVERLAY_WIDTHS = (480, 960)  # drawn pixels, for ordinary and for dense screens
 MOST_TOGETHER = 100  # pictures that one page shows; for more there are batches
@@ -51,6 +53,8 @@ def blueprint(
     bell: Bell,
     registry: Snapshot,
     jobs: Jobs,
+    drawings: Turns,
+    room: Room,
 ) -> Blueprint:
     """The form, the jobs' pages and the files they load."""
     pages = Blueprint("pages", __name__, template_folder="templates", static_folder="static", static_url_path="/assets")
@@ -84,9 +88,7 @@ def blueprint(
                 (submissions.check(data, name, options, key="", settings=settings, registry=registry()), data)
                 for data, name in _read_pictures(request)
             ]
-            job_ids = [
-                accept(one, data, settings=settings, store=store, blobs=blobs, bell=bell).id for one, data in checked
-            ]
+            job_ids = [accept(one, data, store=store, blobs=blobs, bell=bell, room=room).id for one, data in checked]
         except PathlightError as error:
             return form_page(chosen, error=told(error.code, problems.sentence_of(error)), status=status_of(error))
         if len(job_ids) == 1:
@@ -140,7 +142,7 @@ def blueprint(
         """Another question about the picture of a job."""
         must_be_genuine(request)
         found = jobs.get(job_id)
-        asked = follow_up.read(request, found, jobs=jobs)
+        asked = follow_up.read(request, found, jobs=jobs, drawings=drawings)
         data = jobs.picture(found)
         checked = submissions.check(
             data,
@@ -153,7 +155,7 @@ def blueprint(
             settings=settings,
             registry=registry(),
         )
-        new = accept(checked, data, mask=asked.mask, settings=settings, store=store, blobs=blobs, bell=bell)
+        new = accept(checked, data, mask=asked.mask, store=store, blobs=blobs, bell=bell, room=room)
         return redirect(url_for("pages.job", job_id=new.id), HTTPStatus.SEE_OTHER)
 
     @pages.post("/jobs/<job_id>/cancel")

@@ -112,7 +112,9 @@ class Reports:
         batch has not ended, ReportUnderWay where its report takes its time."""
         rows, maps, jobs = self._of(batch)
         thumbs = [_addresses(job, batch) for job in jobs]
-        return render(Report(_title(batch), batch.options.models, rows, maps, thumbs, language.current()))
+        report = Report(_title(batch), batch.options.models, rows, maps, thumbs, language.current())
+        with self._drawings.taken(access.sharer()):
+            return render(report)
 
     def table(self, batch: Batch) -> Iterator[str]:
         """The lines of a CSV file. Raises as `page`."""
@@ -128,14 +130,14 @@ class Reports:
         models = batch.options.models
         thumbs = [[f"report/thumbs/{i:06d}-{n}.jpg" for n in range(len(models))] for i in range(len(jobs))]
         report = Report(_title(batch), models, rows, maps, thumbs, language.current())
-        return _Archive(self._pieces(report, jobs), partial(self._archives.give_back, sharer))
+        return _Archive(self._pieces(report, jobs, sharer), partial(self._archives.give_back, sharer))
 
-    def _pieces(self, report: Report, jobs: Sequence[Job]) -> Iterator[bytes]:
+    def _pieces(self, report: Report, jobs: Sequence[Job], sharer: str) -> Iterator[bytes]:
         pipe = _Pipe()
         with zipfile.ZipFile(pipe, "w", zipfile.ZIP_DEFLATED) as archive:  # type: ignore[call-overload]  # enough of one
-            archive.writestr("report.html", render(report))
-            archive.writestr("results.csv", "".join(csv_lines(report.rows)))
-            with tempfile.TemporaryDirectory() as folder:
+            with self._drawings.taken(sharer), tempfile.TemporaryDirectory() as folder:
+                archive.writestr("report.html", render(report))
+                archive.writestr("results.csv", "".join(csv_lines(report.rows)))
                 for path in write_figures(report, Path(folder)):
                     archive.write(path, f"figures/{path.name}")
             yield pipe.take()

@@ -20,7 +20,7 @@ for _, other in ipairs(redis.call('ZRANGE', key('filling'), 0, -1)) do
   left = left - (state[1] or 0)
   if state[2] == sharer then own = own + (state[1] or 0) end
 end
-if over_share('memory', sharer, own + memory, left) then return {'memory share', id} end
+if over_share('memory', sharer, memory, left, own) then return {'memory share', id} end
 if memory > left then return {'full', id} end
 if over_share('disk', sharer, disk, room) then return {'disk share', id} end
 

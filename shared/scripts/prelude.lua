@@ -37,7 +37,8 @@ end
 local JOB_SHARE = 0.9  -- of the memory, for jobs; the rest is left to what was accepted: its doorbells, its end
 
 -- What the jobs of each sharer take until they are forgotten, in bytes: 'memory' of Redis, 'disk' by their files. Nobody
--- is let take more than three times what is left, so that there is always something left for others.
+-- is let take more than three times what is left, so that there is always something left for others. Whoever takes
+-- nothing yet is not over its share: where it gets nothing, all of it is taken.
 local SHARE = 3
 
 local function take(kind, sharer, bytes)
@@ -45,8 +46,9 @@ local function take(kind, sharer, bytes)
   if redis.call('HINCRBY', key('taken', kind), sharer, bytes) <= 0 then redis.call('HDEL', key('taken', kind), sharer) end
 end
 
-local function over_share(kind, sharer, more, left)
-  return (redis.call('HGET', key('taken', kind), sharer) or 0) + more > SHARE * left
+local function over_share(kind, sharer, more, left, coming)
+  local held = (redis.call('HGET', key('taken', kind), sharer) or 0) + (coming or 0)
+  return held > 0 and held + more > SHARE * left
 end
 
 -- What operators are told, added up since the store began; shared/overview.py reads it. Names and labels come from a few

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import os
+import random
 import re
+import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from shared.blobs import BlobStore, Swept
-from shared.errors import AlreadyRunning, StorageFailed
+from shared.blobs import BlobStore, Named, Swept, ref_of
+from shared.errors import AlreadyRunning, StorageFailed, StoreUnavailable
 
 
 def files(blobs: BlobStore) -> list[Path]:
@@ -77,10 +80,13 @@ def no_room(*args: object, **kwargs: object) -> None:
     raise OSError(28, "No space left on device")
 
 
-@pytest.mark.parametrize("step", ["os.fsync", "os.replace", "tempfile.mkstemp"])
-def test_a_failed_write_leaves_no_file_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+@pytest.mark.parametrize("steps", [["os.fsync"], ["os.link", "os.replace"], ["tempfile.mkstemp"]])
+def test_a_failed_write_leaves_no_file_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: list[str]
+) -> None:
     blobs = BlobStore(tmp_path / "blobs", durable=True)
-    monkeypatch.setattr(step, no_room)
+    for step in steps:
+        monkeypatch.setattr(step, no_room)
     with pytest.raises(StorageFailed, match="^a file could not be stored: No space left on device$"):
         blobs.put(b"one")
     assert files(blobs) == []
@@ -90,7 +96,7 @@ def test_an_interrupted_write_leaves_no_file_behind(blobs: BlobStore, monkeypatc
     def interrupt(*args: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(os, "replace", interrupt)
+    monkeypatch.setattr(os, "link", interrupt)
     with pytest.raises(KeyboardInterrupt):
         blobs.put(b"one")
     assert files(blobs) == []
@@ -113,12 +119,12 @@ def test_a_durable_blob_is_on_the_disk_before_it_has_its_name(tmp_path: Path, mo
         return call
 
     monkeypatch.setattr(os, "fsync", noted("fsync", os.fsync))
-    monkeypatch.setattr(os, "replace", noted("replace", os.replace))
+    monkeypatch.setattr(os, "link", noted("link", os.link))
     BlobStore(tmp_path / "quick").put(b"one")
-    assert done == ["replace"]
+    assert done == ["link"]
     done.clear()
     BlobStore(tmp_path / "durable", durable=True).put(b"one")
-    assert done == ["fsync", "replace", "fsync"]
+    assert done == ["fsync", "link", "fsync"]
 
 
 def test_a_discarded_blob_is_gone_and_may_be_discarded_again(blobs: BlobStore) -> None:
@@ -161,7 +167,7 @@ def test_a_sweep_removes_what_nobody_wants_and_what_was_never_finished(blobs: Bl
     assert path_of(blobs, old).exists() and abandoned.exists(), "nothing has happened yet"
     assert blobs.sweep(lambda refs: {named} & set(refs), older_than=500) == would
     left = {path.name for path in files(blobs)}
-    assert left == {new, wanted, named, under_way.name, ".sweep"}
+    assert left == {new, wanted, named, under_way.name, ".sweep", ".aside"}
     assert blobs.sweep(nobody, older_than=-1).files == 4
 
 
@@ -254,6 +260,166 @@ def test_writers_readers_and_sweeps_at_once_never_miss_a_blob(blobs: BlobStore) 
         swept, missed = pool.map(sweep, range(2)), pool.map(write, range(8))
         assert list(missed) == [0] * 8
         assert sum(swept) > 0, "the sweeps had something to take"
+
+
+# -- what a refused request has stored ---------------------------------------------------------------------------------
+
+
+class Refused(Exception):
+    """By the job store."""
+
+
+def refuse(blobs: BlobStore, *parts: bytes, named: Named = nobody, meanwhile: Callable[[], object] = list) -> None:
+    with pytest.raises(Refused), blobs.provisional(named) as stored:
+        for part in parts:
+            stored.put(part)
+        meanwhile()
+        raise Refused
+
+
+def blobs_of(blobs: BlobStore) -> list[str]:
+    return sorted(path.name for path in blobs.folder.glob("??/*"))
+
+
+def test_what_a_refused_request_has_made_goes_at_once_and_nothing_else(blobs: BlobStore) -> None:
+    known, old = blobs.put(b"known"), put_long_ago(blobs, b"old")
+    refuse(blobs, b"one", b"known", b"one", b"old", b"two")
+    assert blobs_of(blobs) == sorted([known, old])
+    with blobs.provisional(nobody) as stored:
+        accepted = stored.put(b"one")
+    assert blobs_of(blobs) == sorted([known, old, accepted])
+
+
+def test_what_another_request_has_stored_meanwhile_stays(blobs: BlobStore) -> None:
+    refuse(blobs, b"one", meanwhile=lambda: blobs.put(b"one"))
+    assert blobs_of(blobs) == [ref_of(b"one")]
+    refuse(blobs, b"one")
+    assert blobs_of(blobs) == [ref_of(b"one")], "nor does a later refusal take it"
+
+
+@pytest.mark.parametrize("links", [True, False], ids=["with links", "without"])
+def test_of_two_who_write_the_same_at_once_neither_loses_it_by_the_others_refusal(
+    blobs: BlobStore, monkeypatch: pytest.MonkeyPatch, links: bool
+) -> None:
+    real, others = os.link, [b"one"] if links else []
+
+    def link(source: str, target: Path) -> None:
+        if not links:
+            raise PermissionError(1, "Operation not permitted")
+        while others:
+            blobs.put(others.pop())  # between this writer's look and its link
+        real(source, target)
+
+    monkeypatch.setattr(os, "link", link)
+    refuse(blobs, b"one")
+    assert blobs_of(blobs) == [ref_of(b"one")]
+
+
+def test_the_first_of_two_who_write_the_same_at_once_is_refused(
+    blobs: BlobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = BlobStore.keep
+    first = [True]
+
+    def keep(self: BlobStore, ref: str) -> bool:
+        if first.pop() if first else False:
+            return False  # the second has looked before the first has linked
+        return real(self, ref)
+
+    def second() -> None:
+        monkeypatch.setattr(BlobStore, "keep", keep)
+        blobs.put(b"one")
+
+    refuse(blobs, b"one", meanwhile=second)
+    assert blobs_of(blobs) == [ref_of(b"one")]
+
+
+def test_what_a_job_names_stays_though_its_request_has_failed(blobs: BlobStore) -> None:
+    refuse(blobs, b"one", b"two", named=lambda refs: {ref_of(b"one")} & set(refs))
+    assert blobs_of(blobs) == [ref_of(b"one")]
+
+
+def test_what_was_marked_anew_is_left_to_the_sweep(blobs: BlobStore) -> None:
+    with pytest.raises(Refused), blobs.provisional(nobody) as stored:
+        assert stored.keep(stored.put(b"one"))
+        raise Refused
+    assert blobs_of(blobs) == [ref_of(b"one")]
+    assert not blobs.provisional(nobody).__enter__().keep(ref_of(b"two"))
+
+
+def test_while_redis_does_not_answer_files_wait_for_the_next_request(blobs: BlobStore) -> None:
+    def away(refs: Sequence[str]) -> set[str]:
+        raise StoreUnavailable("Redis does not answer")
+
+    refuse(blobs, b"one", named=away)
+    refuse(blobs, b"two", named=away)
+    assert blobs_of(blobs) == sorted([ref_of(b"one"), ref_of(b"two")])
+    with blobs.provisional(lambda refs: {ref_of(b"two")} & set(refs)) as stored:
+        stored.put(b"three")
+    assert blobs_of(blobs) == sorted([ref_of(b"two"), ref_of(b"three")])
+
+
+def test_two_who_remove_the_same_do_so_one_after_the_other(blobs: BlobStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    unlink, put_back, removed = Path.unlink, BlobStore._put_back, threading.Event()
+    with ThreadPoolExecutor(1) as second:
+
+        def removing(path: Path, missing_ok: bool = False) -> None:
+            """The first is about to: a second request makes the file anew, a third wants it, the second is refused."""
+            monkeypatch.setattr(Path, "unlink", unlink)
+            others.append(second.submit(refuse, blobs, b"one", meanwhile=lambda: blobs.put(b"one")))
+            time.sleep(0.3)
+            unlink(path)
+            removed.set()
+
+        def putting_back(self: BlobStore, aside: Path) -> None:
+            assert removed.wait(10)
+            put_back(self, aside)
+
+        others: list[Future[None]] = []
+        monkeypatch.setattr(BlobStore, "_put_back", putting_back)
+        refuse(blobs, b"one", meanwhile=lambda: monkeypatch.setattr(Path, "unlink", removing))
+        others[0].result()
+    assert blobs_of(blobs) == [ref_of(b"one")]
+
+
+def test_requests_refused_and_accepted_readers_and_sweeps_at_once_never_miss_a_blob(blobs: BlobStore) -> None:
+    until = time.monotonic() + 2
+    data = [bytes([number]) for number in range(3)]
+    counts: Counter[str] = Counter()  # as the job store has them
+    changing = threading.Lock()
+
+    def named(refs: Sequence[str]) -> set[str]:
+        with changing:
+            return {ref for ref in refs if counts[ref]}
+
+    def ask(number: int) -> int:
+        """One request after the other; how many of the accepted ones missed their file."""
+        chance, missed = random.Random(number), 0
+        while time.monotonic() < until:
+            one = chance.choice(data)
+            with suppress(Refused), blobs.provisional(named) as stored:
+                ref = stored.put(one)
+                if chance.random() < 0.5:
+                    raise Refused
+                with changing:
+                    counts[ref] += 1
+                try:
+                    missed += blobs.get(ref) != one
+                except StorageFailed:
+                    missed += 1
+                with changing:
+                    counts[ref] -= 1
+        return missed
+
+    def sweep(_: int) -> int:
+        while time.monotonic() < until:
+            with suppress(AlreadyRunning):
+                blobs.sweep(named, older_than=500)
+        return 0
+
+    with ThreadPoolExecutor(8) as pool:
+        sweeps, missed = pool.map(sweep, range(1)), pool.map(ask, range(7))
+        assert list(missed) == [0] * 7 and list(sweeps) == [0]
 
 
 def test_one_sweep_at_a_time(blobs: BlobStore) -> None:
