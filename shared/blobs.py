@@ -7,24 +7,26 @@ import hashlib
 import logging
 import os
 import re
+import secrets
 import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
+from typing import TextIO
 
 from shared.errors import AlreadyRunning, StorageFailed, StoreUnavailable
 
 log = logging.getLogger(__name__)
 
 _REF = re.compile(r"[0-9a-f]{64}")
-_ASIDE = ".aside-"  # what a sweep is about to remove has this before its name
+_ASIDE = ".aside-"  # what is about to be removed has this before its name
+_WANTED = ".wanted"  # a folder with a list for each request under way: what it has stored and no job names yet
 ASKED_AT_ONCE = 500  # of the references of old blobs
-_BEFORE_SECONDS = 5  # so much older than it is a new file says to be: every mark that is made later is another time
-_MOST_LEFT = 10_000  # files of refused requests that are remembered while Redis does not answer
+_MOST_LEFT = 10_000  # references that are remembered while what they name cannot be removed
 
 Named = Callable[[Sequence[str]], set[str]]
 """Those of some references that a job names: `JobStore.referenced`."""
@@ -42,39 +44,51 @@ class Swept:
 
 
 @dataclass(frozen=True)
-class Created:
-    """A file that somebody has made. While it has this time, nobody else has stored or wanted the same."""
-
-    ref: str
-    mtime_ns: int
-
-
-@dataclass(frozen=True)
 class BlobStore:
     """Blobs in a local folder, which many processes may share. `durable` forces each to the disk before it counts."""
 
     folder: Path
     durable: bool = False
-    _left: deque[Created] = field(default_factory=lambda: deque(maxlen=_MOST_LEFT), compare=False, repr=False)
+    _left: deque[str] = field(default_factory=lambda: deque(maxlen=_MOST_LEFT), compare=False, repr=False)
 
     def put(self, data: bytes) -> str:
-        """Store `data` and return its reference. Raises StorageFailed, leaving no half file."""
+        """Store `data` and return its reference. Raises StorageFailed, leaving no half file. What others may store too
+        goes by `provisional`, lest it be removed with theirs."""
         ref = ref_of(data)
         self._store(ref, data)
         return ref
 
     @contextmanager
     def provisional(self, named: Named) -> Iterator[Provisional]:
-        """Files that a job is to name before this ends. Where it raises, those that were made here go at once; where
-        Redis does not answer just then, as soon as another one ends while it does, or with a sweep."""
+        """Files that a job is to name before this ends. Where it raises, those that were made here are removed."""
         stored = Provisional(self)
         try:
-            yield stored
+            with closing(stored):
+                yield stored
         except BaseException:
-            self._left.extend(stored.created.values())
+            self._try_to_remove(stored.created, named)
             raise
-        finally:
-            self._remove_left(named)
+        if self._left:
+            self._try_to_remove([], named)
+
+    def remove(self, refs: Sequence[str], named: Named) -> Swept:
+        """Remove at once, of some blobs, what no job names and no request is about to have named. Where Redis does not
+        answer, or a backup is at work, that is done with the next call, or by a sweep.
+
+        Exact beside writers and readers. A file is taken aside first. Whoever stores the same later finds it gone and
+        writes it anew. Whoever did before has it on its list, or has had a job name it, and it is put back.
+        """
+        freed = Swept()
+        refs = [*refs, *self._taken_from_left()]
+        while refs:
+            try:
+                with self.unswept(seconds=1):
+                    freed += self._remove_unwanted(refs[:ASKED_AT_ONCE], named)
+            except (AlreadyRunning, StoreUnavailable):
+                self._left.extend(refs)
+                break
+            del refs[:ASKED_AT_ONCE]
+        return freed
 
     def get(self, ref: str) -> bytes:
         """The bytes of `ref`. Raises StorageFailed where they are missing or are not what was stored. A damaged file is
@@ -108,7 +122,7 @@ class BlobStore:
         Safe beside writers and readers, as long as whoever stores a blob has a job name it within `older_than`. A file
         is taken aside first, and put back where it was marked as wanted by then. A writer marks the file and looks for
         it again: where its mark came too late to be seen, it finds the file gone and writes it anew. A reader finds the
-        file in one of the two places. What a refused request has made is removed in the same way, for the same reason.
+        file in one of the two places.
         """
         freed = Swept()
         oldest = time.time() - older_than
@@ -119,19 +133,20 @@ class BlobStore:
                 for path in some:
                     if path.name not in found:
                         freed += _sized(path) if dry_run else self._remove(path, oldest)
+            if not dry_run:
+                self._forget_lists(oldest)
         return freed
 
     @contextmanager
-    def unswept(self) -> Iterator[None]:
-        """While this is held, no blob is swept. Raises AlreadyRunning where it is held already."""
+    def unswept(self, seconds: float = 5) -> Iterator[None]:
+        """While this is held, nobody else removes a blob. Raises AlreadyRunning where others hold it for so long."""
         self.folder.mkdir(parents=True, exist_ok=True)
+        until = time.monotonic() + seconds
         with (self.folder / ".sweep").open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise AlreadyRunning(
-                    "the blobs are being swept or backed up just now; try again in a minute"
-                ) from error
+            while not _locked(file):
+                if time.monotonic() > until:
+                    raise AlreadyRunning("the blobs are being swept or backed up just now; try again in a minute")
+                time.sleep(0.01)
             yield
 
     def free_bytes(self) -> int:
@@ -139,36 +154,63 @@ class BlobStore:
         stat = os.statvfs(self.folder)
         return stat.f_bavail * stat.f_frsize
 
-    def _store(self, ref: str, data: bytes) -> Created | None:
-        """Returns the file where it was made here and now, by nobody else."""
+    def _store(self, ref: str, data: bytes) -> bool:
+        """Whether the file was not there."""
         try:
-            return None if self.keep(ref) else self._write(self._path(ref), data)
+            if self.keep(ref):
+                return False
+            self._write(self._path(ref), data)
         except OSError as error:
             raise StorageFailed(f"a file could not be stored: {error.strerror}") from error
+        return True
 
-    def _remove_left(self, named: Named) -> None:
-        """Of what refused requests have made, what no job names. Whoever has a job name it later has stored it again,
-        which its time then shows."""
-        while some := list(self._taken_from_left()):
-            try:
-                found = named([one.ref for one in some])
-            except StoreUnavailable:
-                self._left.extend(some)
-                return
-            for one in some:
-                if one.ref not in found:
-                    self._remove_own(one)
-
-    def _taken_from_left(self) -> Iterator[Created]:
+    def _taken_from_left(self) -> Iterator[str]:
         with suppress(IndexError):  # none is left
-            for _ in range(ASKED_AT_ONCE):
+            while True:
                 yield self._left.popleft()
 
-    def _remove_own(self, created: Created) -> None:
+    def _try_to_remove(self, refs: Sequence[str], named: Named) -> None:
         try:
-            self._remove_unless(self._path(created.ref), lambda found: found.st_mtime_ns != created.mtime_ns)
+            self.remove(refs, named)
         except OSError as error:
-            log.warning("the file of a refused request is left to the next sweep: %s", error.strerror)
+            log.warning("the files of a refused request are left to the next sweep: %s", error.strerror)
+
+    def _remove_unwanted(self, refs: Sequence[str], named: Named) -> Swept:
+        freed, aside = Swept(), [ref for ref in refs if self._take_aside(ref)]
+        spared = set(aside)
+        try:
+            # Whoever is on no list any more has had a job name its files before.
+            spared = self._wanted() | named(aside)
+        finally:
+            for ref in aside:
+                if ref in spared:
+                    self._put_back(self._aside(ref))
+                else:
+                    freed += _sized(self._aside(ref))
+                    self._aside(ref).unlink()
+        return freed
+
+    def _wanted(self) -> set[str]:
+        """What requests under way have stored, or are about to."""
+        found: set[str] = set()
+        for path in self.folder.glob(f"{_WANTED}/*"):
+            with suppress(FileNotFoundError):
+                found.update(path.read_text("ascii").split())
+        return found
+
+    def _forget_lists(self, oldest: float) -> None:
+        """Those of requests whose processes have died."""
+        for path in self.folder.glob(f"{_WANTED}/*"):
+            with suppress(FileNotFoundError):
+                if path.stat().st_mtime <= oldest:
+                    path.unlink()
+
+    def _take_aside(self, ref: str) -> bool:
+        try:
+            os.rename(self._path(ref), self._aside(ref))
+        except FileNotFoundError:
+            return False
+        return True
 
     def _path(self, ref: str) -> Path:
         if not _REF.fullmatch(ref):
@@ -192,43 +234,27 @@ class BlobStore:
 
     def _remove(self, path: Path, oldest: float) -> Swept:
         if path.name.startswith(_ASIDE):  # of a sweep that died
-            with self._alone(), suppress(FileNotFoundError):
-                self._put_back(path)
+            self._put_back(path)
             return Swept()
         if not _REF.fullmatch(path.name):
             size = _sized(path)
             path.unlink(missing_ok=True)
             return size
-        return self._remove_unless(path, lambda found: found.st_mtime > oldest)
-
-    def _remove_unless(self, path: Path, wanted: Callable[[os.stat_result], bool]) -> Swept:
-        """Take a file aside, and put it back where it is wanted by then."""
+        if not self._take_aside(path.name):
+            return Swept()
         aside = self._aside(path.name)
-        with self._alone():
-            try:
-                os.rename(path, aside)
-            except FileNotFoundError:
-                return Swept()
-            if wanted(aside.stat()):
-                self._put_back(aside)
-                return Swept()
-            size = _sized(aside)
-            aside.unlink()
-            return size
-
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """While this is held, nobody else takes files aside: what lies there is the holder's."""
-        with (self.folder / ".aside").open("w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield
+        if aside.stat().st_mtime > oldest:
+            self._put_back(aside)
+            return Swept()
+        size = _sized(aside)
+        aside.unlink()
+        return size
 
     def _put_back(self, aside: Path) -> None:
         os.utime(aside)  # it may take the place of a file that was just written, and has to count as no older
         os.rename(aside, self._path(aside.name.removeprefix(_ASIDE)))
 
-    def _write(self, path: Path, data: bytes) -> Created | None:
-        """As `_store`."""
+    def _write(self, path: Path, data: bytes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, partial = tempfile.mkstemp(prefix=".partial-", dir=path.parent)
         try:
@@ -237,27 +263,12 @@ class BlobStore:
                 if self.durable:
                     file.flush()
                     os.fsync(file.fileno())
-            created = self._take_name(partial, path)
+            os.replace(partial, path)
         except BaseException:
             Path(partial).unlink(missing_ok=True)
             raise
         if self.durable:
             self._sync_folder(path.parent)
-        return created
-
-    @staticmethod
-    def _take_name(partial: str, path: Path) -> Created | None:
-        before = time.time() - _BEFORE_SECONDS
-        os.utime(partial, (before, before))
-        created = Created(path.name, os.stat(partial).st_mtime_ns)
-        try:
-            os.link(partial, path)
-        except OSError:  # somebody else has stored the same meanwhile, or the file system knows no links
-            os.utime(partial)
-            os.replace(partial, path)
-            return None
-        os.unlink(partial)
-        return created
 
     @staticmethod
     def _sync_folder(folder: Path) -> None:
@@ -269,24 +280,48 @@ class BlobStore:
 
 
 class Provisional:
-    """What one request stores before any job names it. `created` are the files that it has made, by reference."""
+    """What one request stores before any job names it; its list says so to whoever would remove it. `created` are the
+    files that were not there."""
 
     def __init__(self, blobs: BlobStore) -> None:
         self._blobs = blobs
-        self.created: dict[str, Created] = {}
+        self._path = blobs.folder / _WANTED / secrets.token_hex(16)
+        self._list: TextIO | None = None
+        self.created: list[str] = []
 
     def put(self, data: bytes) -> str:
         """As `BlobStore.put`."""
         ref = ref_of(data)
-        if ref not in self.created and (created := self._blobs._store(ref, data)):
-            self.created[ref] = created
+        try:
+            self._want(ref)
+        except OSError as error:
+            raise StorageFailed(f"a file could not be stored: {error.strerror}") from error
+        if self._blobs._store(ref, data):
+            self.created.append(ref)
         return ref
 
     def keep(self, ref: str) -> bool:
-        """As `BlobStore.keep`. A file that was marked anew is not known as this request's any more: it is left to the
-        sweep."""
-        self.created.pop(ref, None)
+        """As `BlobStore.keep`."""
         return self._blobs.keep(ref)
+
+    def close(self) -> None:
+        if self._list is not None:
+            self._list.close()
+            self._path.unlink(missing_ok=True)
+
+    def _want(self, ref: str) -> None:
+        if self._list is None:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._list = self._path.open("w", encoding="ascii", buffering=1)  # a line is there when it is written
+        self._list.write(f"{ref}\n")
+
+
+def _locked(file: TextIO) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def ref_of(data: bytes) -> str:

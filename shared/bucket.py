@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,7 +14,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from shared.blobs import ASKED_AT_ONCE, BlobStore, Created, Named, Swept
+from shared.blobs import ASKED_AT_ONCE, BlobStore, Named, Swept
 from shared.errors import InvalidSetting, StorageFailed
 from shared.settings import Settings
 
@@ -67,6 +67,10 @@ class BucketStore(BlobStore):
                         freed += Swept(1, size)
         return freed
 
+    def remove(self, refs: Sequence[str], named: Named) -> Swept:
+        """Removes nothing: another host's requests have their lists there, and no service takes an object aside."""
+        return Swept()
+
     def free_bytes(self) -> int:
         """No bound; but the bucket must be there. Raises StorageFailed."""
         with _saying("no file can be stored"), _answering():
@@ -96,12 +100,9 @@ class BucketStore(BlobStore):
         with _answering():
             return bytes(self._files.cat_file("/".join(self._place(self._path(ref).name))))
 
-    def _write(self, path: Path, data: bytes) -> Created | None:
-        """Never returns the object as this writer's, so that those of refused requests wait for a sweep: whoever wants
-        a fresh one leaves no mark on it, and no service removes on condition that nobody has."""
+    def _write(self, path: Path, data: bytes) -> None:
         with _answering():
             self._files.pipe_file("/".join(self._place(path.name)), data)
-        return None
 
     def _untouched_since_in_bucket(self, moment: float) -> Iterator[tuple[str, int]]:
         """References of old objects with their sizes, a page at a time; what is none of ours is left alone."""

@@ -293,11 +293,16 @@ class JobStore:
 
     def collect(self, most: int = _COLLECTED_AT_ONCE) -> list[str]:
         """Forget terminal jobs whose retention has passed; their ids."""
-        return list(self._call("collect", most, _ms(self._settings.tombstone_seconds)))
+        return self._collect(most)[0]
 
-    def forget(self, name: str) -> None:
-        """Forget a job, or a batch with its members, before its retention has passed. Raises UnknownJob, and
-        JobConflict where it has not ended or is a member of a batch."""
+    def _collect(self, most: int) -> tuple[list[str], list[str]]:
+        """Their ids, and the references of blobs that no job names any more."""
+        gone, unnamed = self._call("collect", most, _ms(self._settings.tombstone_seconds))
+        return gone, unnamed
+
+    def forget(self, name: str) -> list[str]:
+        """Forget a job, or a batch with its members, before its retention has passed; the references of blobs that no
+        job names any more. Raises UnknownJob, and JobConflict where it has not ended or is a member of a batch."""
         outcome = self._call("expire_now", name)
         if outcome == "unknown":
             raise UnknownJob("there is no job and no batch with this id")
@@ -305,8 +310,12 @@ class JobStore:
             raise JobConflict("it has not ended; cancel it first")
         if outcome == "member":
             raise JobConflict("the job is a member of a batch; delete the batch")
-        while len(self.collect(_COLLECTED_AT_ONCE)) == _COLLECTED_AT_ONCE:
-            """A batch may have more members than are forgotten in one call."""
+        unnamed: list[str] = []
+        while True:  # a batch may have more members than are forgotten in one call
+            gone, refs = self._collect(_COLLECTED_AT_ONCE)
+            unnamed += refs
+            if len(gone) < _COLLECTED_AT_ONCE:
+                return unnamed
 
     def referenced(self, refs: Sequence[str]) -> set[str]:
         """Those of `refs` that a job still names."""

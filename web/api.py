@@ -257,7 +257,7 @@ def blueprint(
     )
     def delete_job(path: JobPath) -> Response:
         jobs.get(path.job_id)
-        store.forget(path.job_id)
+        blobs.remove(store.forget(path.job_id), store.referenced)
         return Response(status=HTTPStatus.NO_CONTENT)
 
     @api.get(

@@ -150,7 +150,7 @@ def blueprint(
     )
     def delete_batch(path: BatchPath) -> Response:
         found(path.batch_id)
-        store.forget(path.batch_id)
+        blobs.remove(store.forget(path.batch_id), store.referenced)
         return Response(status=HTTPStatus.NO_CONTENT)
 
     @api.get(

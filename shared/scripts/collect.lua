@@ -1,11 +1,13 @@
--- ARGV: most, tombstone ms. Removes terminal jobs whose time is over, and their blobs' counts. Returns their ids. What was
--- to be forgotten at once (its time is 0) leaves no tombstone: a caller could fill the memory with them.
+-- ARGV: most, tombstone ms. Removes terminal jobs whose time is over, and their blobs' counts. Returns their ids, and the
+-- references of blobs that no job names any more. What was to be forgotten at once (its time is 0) leaves no tombstone: a
+-- caller could fill the memory with them.
 go_on_when_full()
-local most, tombstone_ms, gone = tonumber(ARGV[1]), ARGV[2], {}
+local most, tombstone_ms, gone, unnamed = tonumber(ARGV[1]), ARGV[2], {}, {}
 
 local function drop_blob(ref)
   if ref and ref ~= '' and redis.call('HINCRBY', key('blobs'), ref, -1) <= 0 then
     redis.call('HDEL', key('blobs'), ref)
+    table.insert(unnamed, ref)
     return true
   end
 end
@@ -62,4 +64,4 @@ for _, lane in ipairs({'interactive', 'bulk'}) do
     if tonumber(turns[place + 1]) <= reached(lane) then redis.call('HDEL', key('turns', lane), turns[place]) end
   end
 end
-return gone
+return {gone, unnamed}

@@ -11,12 +11,12 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
 
-from shared.blobs import BlobStore, Named, Swept, ref_of
+from shared.blobs import ASKED_AT_ONCE, BlobStore, Named, Swept, ref_of
 from shared.errors import AlreadyRunning, StorageFailed, StoreUnavailable
 
 
@@ -80,13 +80,10 @@ def no_room(*args: object, **kwargs: object) -> None:
     raise OSError(28, "No space left on device")
 
 
-@pytest.mark.parametrize("steps", [["os.fsync"], ["os.link", "os.replace"], ["tempfile.mkstemp"]])
-def test_a_failed_write_leaves_no_file_behind(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: list[str]
-) -> None:
+@pytest.mark.parametrize("step", ["os.fsync", "os.replace", "tempfile.mkstemp"])
+def test_a_failed_write_leaves_no_file_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
     blobs = BlobStore(tmp_path / "blobs", durable=True)
-    for step in steps:
-        monkeypatch.setattr(step, no_room)
+    monkeypatch.setattr(step, no_room)
     with pytest.raises(StorageFailed, match="^a file could not be stored: No space left on device$"):
         blobs.put(b"one")
     assert files(blobs) == []
@@ -96,7 +93,7 @@ def test_an_interrupted_write_leaves_no_file_behind(blobs: BlobStore, monkeypatc
     def interrupt(*args: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(os, "link", interrupt)
+    monkeypatch.setattr(os, "replace", interrupt)
     with pytest.raises(KeyboardInterrupt):
         blobs.put(b"one")
     assert files(blobs) == []
@@ -119,12 +116,12 @@ def test_a_durable_blob_is_on_the_disk_before_it_has_its_name(tmp_path: Path, mo
         return call
 
     monkeypatch.setattr(os, "fsync", noted("fsync", os.fsync))
-    monkeypatch.setattr(os, "link", noted("link", os.link))
+    monkeypatch.setattr(os, "replace", noted("replace", os.replace))
     BlobStore(tmp_path / "quick").put(b"one")
-    assert done == ["link"]
+    assert done == ["replace"]
     done.clear()
     BlobStore(tmp_path / "durable", durable=True).put(b"one")
-    assert done == ["fsync", "link", "fsync"]
+    assert done == ["fsync", "replace", "fsync"]
 
 
 def test_a_discarded_blob_is_gone_and_may_be_discarded_again(blobs: BlobStore) -> None:
@@ -167,7 +164,7 @@ def test_a_sweep_removes_what_nobody_wants_and_what_was_never_finished(blobs: Bl
     assert path_of(blobs, old).exists() and abandoned.exists(), "nothing has happened yet"
     assert blobs.sweep(lambda refs: {named} & set(refs), older_than=500) == would
     left = {path.name for path in files(blobs)}
-    assert left == {new, wanted, named, under_way.name, ".sweep", ".aside"}
+    assert left == {new, wanted, named, under_way.name, ".sweep"}
     assert blobs.sweep(nobody, older_than=-1).files == 4
 
 
@@ -291,47 +288,62 @@ def test_what_a_refused_request_has_made_goes_at_once_and_nothing_else(blobs: Bl
 
 
 def test_what_another_request_has_stored_meanwhile_stays(blobs: BlobStore) -> None:
-    refuse(blobs, b"one", meanwhile=lambda: blobs.put(b"one"))
+    def another() -> None:
+        with blobs.provisional(nobody) as stored:
+            stored.put(b"one")
+            refuse(blobs, b"one")
+
+    refuse(blobs, b"one", named=lambda refs: {ref_of(b"one")}, meanwhile=another)
     assert blobs_of(blobs) == [ref_of(b"one")]
     refuse(blobs, b"one")
     assert blobs_of(blobs) == [ref_of(b"one")], "nor does a later refusal take it"
 
 
-@pytest.mark.parametrize("links", [True, False], ids=["with links", "without"])
-def test_of_two_who_write_the_same_at_once_neither_loses_it_by_the_others_refusal(
-    blobs: BlobStore, monkeypatch: pytest.MonkeyPatch, links: bool
+@pytest.mark.parametrize("first", [True, False])
+def test_of_two_who_store_the_same_at_once_neither_loses_it_by_the_others_refusal(
+    blobs: BlobStore, first: bool
 ) -> None:
-    real, others = os.link, [b"one"] if links else []
-
-    def link(source: str, target: Path) -> None:
-        if not links:
-            raise PermissionError(1, "Operation not permitted")
-        while others:
-            blobs.put(others.pop())  # between this writer's look and its link
-        real(source, target)
-
-    monkeypatch.setattr(os, "link", link)
-    refuse(blobs, b"one")
-    assert blobs_of(blobs) == [ref_of(b"one")]
+    with blobs.provisional(nobody) as accepted:
+        if first:
+            accepted.put(b"one")
+        refuse(blobs, b"one", meanwhile=lambda: accepted.put(b"one"))
+        assert blobs_of(blobs) == [ref_of(b"one")]
+    refuse(blobs, b"two")
+    assert blobs_of(blobs) == [ref_of(b"one")], "nor by one that comes later"
 
 
-def test_the_first_of_two_who_write_the_same_at_once_is_refused(
+def test_who_wants_a_file_that_is_being_removed_writes_it_anew(
     blobs: BlobStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = BlobStore.keep
-    first = [True]
+    real = BlobStore._wanted
 
-    def keep(self: BlobStore, ref: str) -> bool:
-        if first.pop() if first else False:
-            return False  # the second has looked before the first has linked
-        return real(self, ref)
+    def wanted(self: BlobStore) -> set[str]:
+        found = real(self)
+        blobs.put(b"one")  # by one whose list was not there yet
+        return found
 
-    def second() -> None:
-        monkeypatch.setattr(BlobStore, "keep", keep)
-        blobs.put(b"one")
+    monkeypatch.setattr(BlobStore, "_wanted", wanted)
+    refuse(blobs, b"one")
+    assert blobs.get(ref_of(b"one")) == b"one"
 
-    refuse(blobs, b"one", meanwhile=second)
-    assert blobs_of(blobs) == [ref_of(b"one")]
+
+def test_one_who_leaves_the_lists_just_then_has_had_a_job_name_its_file(
+    blobs: BlobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named: set[str] = set()
+    with ExitStack() as other:
+        stored = other.enter_context(blobs.provisional(nobody))
+        ref = stored.put(b"one")
+        real = BlobStore._wanted
+
+        def wanted(self: BlobStore) -> set[str]:
+            named.add(ref)
+            other.close()
+            return real(self)
+
+        monkeypatch.setattr(BlobStore, "_wanted", wanted)
+        assert blobs.remove([ref], lambda refs: named & set(refs)) == Swept()
+    assert blobs.get(ref) == b"one"
 
 
 def test_what_a_job_names_stays_though_its_request_has_failed(blobs: BlobStore) -> None:
@@ -339,12 +351,12 @@ def test_what_a_job_names_stays_though_its_request_has_failed(blobs: BlobStore) 
     assert blobs_of(blobs) == [ref_of(b"one")]
 
 
-def test_what_was_marked_anew_is_left_to_the_sweep(blobs: BlobStore) -> None:
+def test_what_was_marked_anew_goes_as_well(blobs: BlobStore) -> None:
     with pytest.raises(Refused), blobs.provisional(nobody) as stored:
         assert stored.keep(stored.put(b"one"))
+        assert not stored.keep(ref_of(b"two"))
         raise Refused
-    assert blobs_of(blobs) == [ref_of(b"one")]
-    assert not blobs.provisional(nobody).__enter__().keep(ref_of(b"two"))
+    assert blobs_of(blobs) == []
 
 
 def test_while_redis_does_not_answer_files_wait_for_the_next_request(blobs: BlobStore) -> None:
@@ -359,27 +371,43 @@ def test_while_redis_does_not_answer_files_wait_for_the_next_request(blobs: Blob
     assert blobs_of(blobs) == sorted([ref_of(b"two"), ref_of(b"three")])
 
 
-def test_two_who_remove_the_same_do_so_one_after_the_other(blobs: BlobStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    unlink, put_back, removed = Path.unlink, BlobStore._put_back, threading.Event()
-    with ThreadPoolExecutor(1) as second:
+def test_while_a_backup_is_at_work_files_wait_for_the_next_removal(blobs: BlobStore) -> None:
+    one, two = blobs.put(b"one"), blobs.put(b"two")
+    with blobs.unswept():
+        assert blobs.remove([one], nobody) == Swept()
+    assert blobs_of(blobs) == sorted([one, two])
+    assert blobs.remove([two], nobody) == Swept(2, 6)
+    assert blobs_of(blobs) == []
 
-        def removing(path: Path, missing_ok: bool = False) -> None:
-            """The first is about to: a second request makes the file anew, a third wants it, the second is refused."""
-            monkeypatch.setattr(Path, "unlink", unlink)
-            others.append(second.submit(refuse, blobs, b"one", meanwhile=lambda: blobs.put(b"one")))
-            time.sleep(0.3)
-            unlink(path)
-            removed.set()
 
-        def putting_back(self: BlobStore, aside: Path) -> None:
-            assert removed.wait(10)
-            put_back(self, aside)
+def test_many_are_removed_and_a_sweep_waits_for_that(blobs: BlobStore) -> None:
+    refs = [blobs.put(bytes([i % 256, i // 256])) for i in range(ASKED_AT_ONCE + 10)]
+    sweeps: list[Future[Swept]] = []
+    with ThreadPoolExecutor(1) as thread:
 
-        others: list[Future[None]] = []
-        monkeypatch.setattr(BlobStore, "_put_back", putting_back)
-        refuse(blobs, b"one", meanwhile=lambda: monkeypatch.setattr(Path, "unlink", removing))
-        others[0].result()
-    assert blobs_of(blobs) == [ref_of(b"one")]
+        def named(asked: Sequence[str]) -> set[str]:
+            sweeps.append(thread.submit(blobs.sweep, nobody, older_than=500))
+            time.sleep(0.05)
+            assert not sweeps[-1].done()
+            return {refs[0]} & set(asked)
+
+        assert blobs.remove(refs, named).files == len(refs) - 1
+        assert [one.result() for one in sweeps] == [Swept()] * 2
+    assert blobs_of(blobs) == [refs[0]]
+
+
+def test_the_list_of_a_request_goes_with_it_and_that_of_a_dead_one_with_a_sweep(blobs: BlobStore) -> None:
+    with blobs.provisional(nobody) as stored:
+        stored.put(b"one")
+        (path,) = blobs.folder.glob(".wanted/*")
+    assert not path.exists()
+    path.write_text(ref_of(b"one"))
+    assert blobs.remove([ref_of(b"one")], nobody) == Swept()
+    blobs.sweep(nobody, older_than=500)
+    assert path.exists()
+    os.utime(path, (1, 1))
+    blobs.sweep(nobody, older_than=500)
+    assert not path.exists()
 
 
 def test_requests_refused_and_accepted_readers_and_sweeps_at_once_never_miss_a_blob(blobs: BlobStore) -> None:
@@ -409,6 +437,8 @@ def test_requests_refused_and_accepted_readers_and_sweeps_at_once_never_miss_a_b
                     missed += 1
                 with changing:
                     counts[ref] -= 1
+                if chance.random() < 0.5:
+                    blobs.remove([ref], named)  # as for a job that is deleted
         return missed
 
     def sweep(_: int) -> int:

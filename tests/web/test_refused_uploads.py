@@ -164,6 +164,36 @@ def test_a_batch_whose_sender_has_gone_leaves_no_file(make: Make, blobs: BlobSto
     assert stored(blobs) == []
 
 
+def cancelled(client: FlaskClient, address: str, *files: bytes) -> str:
+    """The address of a job, or of a batch, that has ended."""
+    sent = client.post(address, **form(*files)).get_json()
+    client.post(sent["links"]["cancel"])
+    return str(sent["links"]["self"])
+
+
+def test_what_is_deleted_makes_room_on_the_disk_at_once(
+    make: Make, blobs: BlobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = make(disk_reserve_bytes=1000)
+    one, two = cancelled(client, JOBS, picture(1)), cancelled(client, BATCHES, picture(2), picture(3))
+    monkeypatch.setattr(BlobStore, "free_bytes", lambda self: 3000 if len(stored(blobs)) < 2 else 999)
+    refused(client.post(JOBS, **form(picture(4))), 503, "queue_full")
+    for address in (one, two):
+        assert client.delete(address).status_code == 204
+    assert stored(blobs) == []
+    assert client.post(JOBS, **form(picture(4))).status_code == 202
+
+
+def test_of_what_is_deleted_the_pictures_that_another_job_names_stay(make: Make, blobs: BlobStore) -> None:
+    client = make()
+    one = cancelled(client, JOBS, picture(1))
+    two = cancelled(client, BATCHES, picture(1), picture(2))
+    assert client.delete(two).status_code == 204
+    assert len(stored(blobs)) == 1
+    assert client.delete(one).status_code == 204
+    assert stored(blobs) == []
+
+
 # -- places ------------------------------------------------------------------------------------------------------------
 
 
