@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import redis
 
@@ -30,9 +30,10 @@ from cli import embedded
 from cli.processes import Child, stop_all
 from cli.run import locked, wait_for_redis
 from shared import json_text
+from shared.archives import Measured
 from shared.blobs import BlobStore
 from shared.connection import answering, connect
-from shared.errors import InvalidBackup, PathlightError, StorageFailed, StoreUnavailable
+from shared.errors import BatchTooLarge, InvalidBackup, PathlightError, StorageFailed, StoreUnavailable
 from shared.jobs import JobStatus
 from shared.settings import Settings
 from shared.store import JobStore
@@ -44,6 +45,8 @@ SNAPSHOT_SECONDS = 120.0
 REDIS = "redis/appendonly.aof"
 _INDEX = "backup.json"
 _LARGEST_INDEX = 1 << 20
+_MOST_VALUES = 50_000  # of the index, names counted too
+_MOST_FILES = 5_000  # beside the blobs: a few for each version of a model
 _MODELS = "models.toml"
 _BLOB = re.compile(r"blobs/([0-9a-f]{2})/(\1[0-9a-f]{62})")
 _OTHERS = re.compile(
@@ -256,12 +259,13 @@ def _read(source: Path, staging: Path, progress: Progress) -> Contents:
     """Unpack a backup into an empty folder, every file checked against its hash."""
     hashes: dict[str, str] = {}
     blobs = 0
-    index: Mapping[str, object] | None = None
+    index: Mapping[str, Any] | None = None
     try:
-        with tarfile.open(source, "r:") as archive:
+        with source.open("rb") as file, tarfile.open(fileobj=Measured(file), mode="r:") as archive:  # type: ignore[call-overload]
             for info in archive:
-                content = archive.extractfile(info) if info.isfile() else None
-                if content is None or index is not None:
+                # A header of a file with holes stands for any number of zeros.
+                content = archive.extractfile(info) if info.isfile() and not info.issparse() else None
+                if content is None or index is not None or len(hashes) > _MOST_FILES:
                     raise InvalidBackup(f"{source} is no backup of Pathlight: it holds {info.name!r}")
                 if info.name == _INDEX:
                     index = _index(content.read(_LARGEST_INDEX), source)
@@ -277,12 +281,12 @@ def _read(source: Path, staging: Path, progress: Progress) -> Contents:
                 else:
                     blobs += 1
                     progress(f"copying pictures and results: {blobs}")
-    except tarfile.TarError as error:
+    except (tarfile.TarError, BatchTooLarge) as error:
         raise InvalidBackup(f"{source} is no backup of Pathlight, or a damaged one: {error}") from error
     if index is None or index["sha256"] != hashes or index["blobs"] != blobs or REDIS not in hashes:
         raise InvalidBackup(f"{source} is not whole; take another backup")
-    _check_redis(str(index["redis"]))
-    return Contents(int(str(index["jobs"])), blobs, bucket=str(index.get("bucket", "")))
+    _check_redis(index["redis"])
+    return Contents(index["jobs"], blobs, bucket=index.get("bucket", ""))
 
 
 def _unpack(content: IO[bytes], path: Path) -> str:
@@ -296,15 +300,21 @@ def _unpack(content: IO[bytes], path: Path) -> str:
     return digest.hexdigest()
 
 
-def _index(data: bytes, source: Path) -> Mapping[str, object]:
+def _index(data: bytes, source: Path) -> Mapping[str, Any]:
     try:
-        index: Mapping[str, object] = json_text.decode(data)
-        known = index["format"] == FORMAT and index.keys() >= {"redis", "jobs", "blobs", "sha256"}
+        index: Mapping[str, Any] = json_text.decode_few(data, most=_MOST_VALUES)
+        known = index["format"] == FORMAT and index.keys() >= {"blobs", "sha256"} and _is_sound(index)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InvalidBackup(f"{source} is damaged: its {_INDEX} cannot be read") from error
     if not known:
         raise InvalidBackup(f"{source} was made by another version of Pathlight; restore it with that one")
     return index
+
+
+def _is_sound(index: Mapping[str, Any]) -> bool:
+    """Whether what is said of Redis, jobs and bucket is what it should be."""
+    known = re.fullmatch(r"[0-9]{1,4}(\.[0-9]{1,4}){1,3}", index["redis"]) and isinstance(index.get("bucket", ""), str)
+    return bool(known) and type(index["jobs"]) is int
 
 
 def _check_redis(written_by: str) -> None:

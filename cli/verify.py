@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from shared import json_text
 from shared import options as job_options
-from shared.archives import Measured
+from shared.archives import UNPACKED_AT_LEAST, UNPACKED_PER_BYTE, Measured
 from shared.blobs import BlobStore
 from shared.bucket import blob_store
 from shared.cards import Registry
@@ -30,8 +30,8 @@ from shared.errors import InvalidBundle, InvalidImage, InvalidOption, ModelUnava
 from shared.images import Limits, Photo
 from shared.jobs import JobOptions
 from shared.manifest import MANIFEST, SIGNATURE, Manifest, is_signed
-from shared.masking import read_explained
 from shared.results import Result
+from shared.sandbox.decoders import read_explained
 from shared.settings import Settings
 
 TOLERANCE = 1e-3
@@ -41,6 +41,7 @@ processor rounds otherwise by some 1e-5; another picture or model is further off
 MOST_MEMBERS = 10_000
 LARGEST_MEMBER = 256 * 1024 * 1024  # bytes unpacked
 LARGEST_DOCUMENT = 16 * 1024 * 1024  # of those that are read whole
+MOST_VALUES = 500_000  # of the job's document
 _JOB = "job.json"
 _MASK = "artifacts/mask.png"
 _CHUNK = 1 << 20
@@ -64,6 +65,7 @@ def verify(path: Path, settings: Settings, *, say: Say) -> Claims:
     """Check files, hashes and, where there is a key, the signature. Raises InvalidBundle, saying what is wrong."""
     with _opened(path) as archive:
         members = _members(archive)
+        _check_sizes(members, path.stat().st_size)
         signed = _read(archive, members, MANIFEST)
         manifest = Manifest.from_bytes(signed)
         _check_names(members, manifest)
@@ -137,6 +139,13 @@ def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
     return members
 
 
+def _check_sizes(members: Mapping[str, zipfile.ZipInfo], size: int) -> None:
+    """What a bundle is made of hardly shrinks when it is packed, and is not packed by Pathlight."""
+    total, most = sum(info.file_size for info in members.values()), UNPACKED_AT_LEAST + UNPACKED_PER_BYTE * size
+    if total > most:
+        raise InvalidBundle(f"it has {total} bytes unpacked; of {size} bytes at most {most} are read")
+
+
 def _read(archive: zipfile.ZipFile, members: Mapping[str, zipfile.ZipInfo], name: str) -> bytes:
     """A member that is read whole, which only a short one is."""
     if name not in members:
@@ -182,9 +191,12 @@ def _check_signature(
 def _job(archive: zipfile.ZipFile, members: Mapping[str, zipfile.ZipInfo], manifest: Manifest) -> Mapping[str, Any]:
     """The job's document, which has to be of the job and the picture that the manifest names."""
     try:
-        job: Mapping[str, Any] = json_text.decode(_read(archive, members, _JOB))
+        job: Mapping[str, Any] = json_text.decode_few(_read(archive, members, _JOB), most=MOST_VALUES)
+    except ValueError as error:
+        raise InvalidBundle(f"its {_JOB} is not read, and may be of another job or picture: {error}") from error
+    try:
         sound = job["id"] == manifest.job and job["image"]["sha256"] == manifest.original_sha256
-    except (ValueError, KeyError, TypeError):
+    except (KeyError, TypeError):
         sound = False
     if not sound:
         raise InvalidBundle(f"its {_JOB} is of another job or picture than its manifest")

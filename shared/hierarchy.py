@@ -17,6 +17,11 @@ from typing import Any
 from shared import json_text
 from shared.errors import InvalidHierarchy
 
+LARGEST_FILE = 64 * 1024 * 1024  # bytes
+MOST_NODES = 200_000
+DEEPEST = 512  # edges from the root down to a leaf: each is a decision that an answer explains
+MOST_PAIRS = 2_000_000  # of a node and a leaf below it: WordNet's tree over ImageNet has 7,807
+_MOST_VALUES = 16 * MOST_NODES  # of the file's JSON
 NAME_SOURCES = ("file", "wordnet", "leaves")
 
 
@@ -74,7 +79,9 @@ class Hierarchy:
     @classmethod
     def load(cls, path: Path) -> Hierarchy:
         try:
-            return cls.from_dict(json_text.decode(path.read_bytes()))
+            if path.stat().st_size > LARGEST_FILE:
+                raise InvalidHierarchy(f"{path.name} has more than {LARGEST_FILE} bytes, which no tree needs")
+            return cls.from_dict(json_text.decode_few(path.read_bytes(), most=_MOST_VALUES))
         except (OSError, ValueError) as error:
             raise InvalidHierarchy(f"{path.name} is not a readable hierarchy: {error}") from error
 
@@ -166,6 +173,8 @@ def _check(tree: Hierarchy) -> None:
     ids = [node.id for node in tree.nodes]
     if not ids:
         raise InvalidHierarchy("the hierarchy has no nodes")
+    if len(ids) > MOST_NODES:
+        raise InvalidHierarchy(f"the hierarchy has {len(ids)} nodes; at most {MOST_NODES} are taken")
     if len(set(ids)) != len(ids):
         raise InvalidHierarchy("two nodes of the hierarchy have the same id")
     known = set(ids)
@@ -179,6 +188,14 @@ def _check(tree: Hierarchy) -> None:
         raise InvalidHierarchy("the hierarchy must have exactly one root")
     if len(list(tree._children_first())) != len(ids):
         raise InvalidHierarchy("the hierarchy has a cycle")
+    depths = [tree.depth_of[node.id] for node in tree.nodes if not node.children]
+    if max(depths) > DEEPEST:
+        raise InvalidHierarchy(f"the hierarchy has a path of {max(depths)} decisions; at most {DEEPEST} are taken")
+    if sum(depths) > MOST_PAIRS:
+        raise InvalidHierarchy(
+            f"the paths of the hierarchy have {sum(depths)} decisions together; at most {MOST_PAIRS} are taken: "
+            "make it less deep, or give it fewer leaves"
+        )
     for node in tree.nodes:
         if bool(node.children) == (node.leaf is not None):
             raise InvalidHierarchy(f"node {node.id!r} must have either children or a class")

@@ -30,8 +30,12 @@ from worker import maps
 from worker.anatomy import Anatomy, PooledLinear, dissect
 from worker.architectures import build, input_of
 from worker.models import Model
-from worker.weights import faults, read_state, sha256_of
+from worker.tree import matrices_bytes
+from worker.weights import faults, read_unvouched_state, sha256_of
 
+MOST_CLASSES = 32_768  # a head for so many takes up to half a gigabyte, whatever the file of its weights holds
+LARGEST_TREE = 512 * 1024 * 1024  # bytes of a tree's matrices, and what follows for each byte of the weights
+TREE_PER_BYTE = 8
 PICTURES = 8  # random ones, on which the certificate is measured
 ROUNDS = 3  # of the timing
 LARGEST_LIST = 4 * 1024 * 1024  # bytes of a file of class names
@@ -58,7 +62,7 @@ def admit(
     spec = input_spec(declaration, network)
     say("reading the weights")
     digest = sha256_of(declaration.weights)
-    _fit(network, read_state(declaration.weights), declaration, class_count=len(classes))
+    _fit(network, read_unvouched_state(declaration.weights), declaration, class_count=len(classes))
     tree = _hierarchy(declaration, class_count=len(classes))
     say("looking for trunk and head")
     parts = dissect(network, size=spec.size)
@@ -136,7 +140,11 @@ def _read_names(path: Path) -> tuple[str, ...]:
         if path.stat().st_size > LARGEST_LIST:
             raise ModelUnavailable(f"{path.name} is no list of class names: it has more than {LARGEST_LIST} bytes")
         text = path.read_text("utf-8")
-        listed = json_text.decode(text) if path.suffix == ".json" else [line.strip() for line in text.splitlines()]
+        listed = (
+            json_text.decode_few(text.encode(), most=8 * MOST_CLASSES)
+            if path.suffix == ".json"
+            else [line.strip() for line in text.splitlines()]
+        )
     except OSError as error:
         raise ModelUnavailable(f"the class names {path} cannot be read: {error.strerror}") from error
     except ValueError as error:
@@ -147,6 +155,8 @@ def _read_names(path: Path) -> tuple[str, ...]:
     for name in names:
         if not isinstance(name, str) or not name.isprintable() or len(name) > LONGEST_NAME:
             raise ModelUnavailable(f"{path.name} holds {str(name)[:40]!r}, which is no class name")
+    if len(names) > MOST_CLASSES:
+        raise ModelUnavailable(f"{path.name} lists {len(names)} class names; at most {MOST_CLASSES} are taken")
     if len(names) < 2:
         raise ModelUnavailable(f"{path.name} lists {len(names)} class names; a classifier has at least two")
     return tuple(names)
@@ -173,12 +183,23 @@ def _hierarchy(declaration: Declaration, *, class_count: int) -> Hierarchy | Non
     if declaration.hierarchy is None:
         return None
     tree = Hierarchy.load(declaration.hierarchy)
+    check_tree(tree, declaration.hierarchy, weights_bytes=declaration.weights.stat().st_size)
     if tree.class_count != class_count:
         raise InvalidHierarchy(
             f"{declaration.hierarchy.name} is a tree over {tree.class_count} classes, not over the {class_count} of "
             f"{declaration.name}"
         )
     return tree
+
+
+def check_tree(tree: Hierarchy, path: Path, *, weights_bytes: int = 0) -> None:
+    """Raises InvalidHierarchy where a worker would need far more memory for a tree than for its model."""
+    needed, most = matrices_bytes(tree), LARGEST_TREE + TREE_PER_BYTE * weights_bytes
+    if needed > most:
+        raise InvalidHierarchy(
+            f"{path.name} takes {needed:,} bytes as matrices of {len(tree.edges)} edges, and at most {most:,} are "
+            "taken beside these weights; give a tree with fewer nodes"
+        )
 
 
 @torch.inference_mode()
@@ -240,7 +261,7 @@ def _earlier_facts(earlier: Path | None, folder: Path, card: Mapping[str, Any]) 
     if earlier is None:
         return {}
     try:
-        told = json.loads((earlier / CARD).read_text("utf-8"))
+        told = json_text.decode((earlier / CARD).read_bytes())
         facts = dict(told.pop("facts"))
     except (FileNotFoundError, ValueError, LookupError, TypeError, AttributeError):
         return {}

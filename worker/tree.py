@@ -55,6 +55,13 @@ class Bags:
         return torch.embedding_bag(values.T.contiguous(), self.columns, self.starts)[0].T
 
 
+def matrices_bytes(tree: Hierarchy) -> int:
+    """Of the largest of a tree's matrices, and of what it takes to make them, about."""
+    edges, decisions = len(tree.edges) + 1, len(tree.decisions)
+    widest = max(len(node.children) for node in tree.decisions)
+    return edges * tree.class_count * 9 + edges * widest * 8 + decisions * widest * 21
+
+
 @dataclass(frozen=True)
 class TreeMatrices:
     """A hierarchy as arrays. E edges, K classes, M decisions; edges are numbered as in `Hierarchy.edges`. Where there

@@ -20,7 +20,7 @@ import httpx
 from shared.cards import CLASSES, RECORD, ModelCard
 from shared.errors import FetchFailed, ModelUnavailable
 from worker.vision import resnet
-from worker.weights import hash_pins, matches, read_state, sha256_of
+from worker.weights import hash_pins, matches, read_unvouched_state, sha256_of
 
 LARGEST_BYTES = 1024**3
 TIMEOUT = httpx.Timeout(30.0, connect=10.0)  # seconds without an answer, not for the whole transfer
@@ -73,7 +73,7 @@ def _hash_of_good(path: Path, *, card: ModelCard) -> str | None:
         logger.warning("%s has SHA-256 %s instead of %s and is fetched again", path, digest, " and ".join(pins))
         return None
     try:
-        read_state(path)
+        read_unvouched_state(path)
     except ModelUnavailable as error:
         logger.warning("%s, so it is fetched again", error)
         return None
@@ -94,7 +94,7 @@ def _download(url: httpx.URL, path: Path, *, card: ModelCard, target: Path, prog
     if not matches(digest, pins):
         raise FetchFailed(f"{url.host} sent a file with SHA-256 {digest}, expected was {_expected(pins, card, target)}")
     try:
-        read_state(path)
+        read_unvouched_state(path)
     except ModelUnavailable as error:
         raise FetchFailed(f"what {url.host} sent was not kept: {error}") from error
     return digest
@@ -121,7 +121,7 @@ def _receive(url: httpx.URL, path: Path, *, progress: Progress) -> None:
         stated = response.headers.get("Content-Length")
         total = int(stated) if stated else None
         _check_size(total or 0, host=url.host)
-        for chunk in response.iter_bytes():
+        for chunk in response.iter_raw():
             file.write(chunk)
             _check_size(file.tell(), host=url.host)
             progress(file.tell(), total)

@@ -8,20 +8,31 @@ is the only hash there is: nothing was known about the first file, but every lat
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from shared import json_text
 from shared.cards import RECORD, ModelCard
 from shared.errors import ModelUnavailable
+from worker.rehearsal import TooMuch, rehearse
+
+MOST_TENSORS = 20_000
+UNPACKED_AT_LEAST = 256 * 1024 * 1024  # bytes that the tensors of any file may have in fp32
+UNPACKED_PER_BYTE = 8  # and so many for each byte of the file: fp8 takes four, and tensors may share their bytes
+# What reading a file that nobody vouches for may take: so much, and so much for each of its bytes.
+SECONDS = 2.5
+SECONDS_PER_BYTE = 1 / 50_000_000
+MEMORY_BYTES = 600_000_000
 
 WRAPPERS = ("module.", "model.")  # left in the keys by DataParallel and by nbdt's NBDT
+SAVE_AGAIN = "save the state dict alone, with torch.save or as safetensors"
 NAMED = 3  # how many unfit keys an error names
 
 _STATED = re.compile(r"[0-9a-f]{8}|[0-9a-f]{64}")
@@ -75,21 +86,76 @@ def sha256_of(path: Path) -> str:
         raise ModelUnavailable(f"{path.name} cannot be read: {error.strerror}") from error
 
 
+def read_unvouched_state(path: Path) -> dict[str, Tensor]:
+    """As `read_state`, of a file that anybody may have written: first in a copy of this process that has little time
+    and memory, both by the size of the file."""
+    _check_kind(path)
+    size = path.stat().st_size
+    try:
+        refused = rehearse(
+            lambda: read_state(path),
+            seconds=SECONDS + SECONDS_PER_BYTE * size,
+            memory_bytes=MEMORY_BYTES + UNPACKED_PER_BYTE * size,
+        )
+    except TooMuch as error:
+        raise ModelUnavailable(
+            f"{path.name} takes more time or memory to read than a file of {size} bytes may; {SAVE_AGAIN}"
+        ) from error
+    if refused:
+        raise ModelUnavailable(refused)
+    return read_state(path)
+
+
 def read_state(path: Path) -> dict[str, Tensor]:
     """Read a file as a plain state dict; no code that the file may carry runs. The hash is the caller's business."""
-    if path.suffix not in READERS:
-        raise ModelUnavailable(f"{path.name} is none of {', '.join(READERS)}")
+    _check_kind(path)
     try:
         found = READERS[path.suffix](path)
+    except ModelUnavailable:
+        raise
     except Exception as error:  # what a parser raises depends on the bytes, which anybody may have written
+        if _lacks_memory(error):
+            raise MemoryError from error
         raise _not_plain(path) from error
     tensors = _tensors(found)
-    if not tensors:
+    if not tensors or not all(map(_is_plain, tensors.values())):
         raise _not_plain(path)
+    _check_bytes(tensors, path)
     return {key: value.float() if value.is_floating_point() else value for key, value in _unwrapped(tensors).items()}
 
 
+def _check_kind(path: Path) -> None:
+    if path.suffix not in READERS:
+        raise ModelUnavailable(f"{path.name} is none of {', '.join(READERS)}")
+    if not path.is_file():
+        raise ModelUnavailable(f"{path.name} is no file")
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    """Whether it has numbers, each in its place: a sparse one may claim any size, and one on no device has none."""
+    return tensor.layout is torch.strided and tensor.device.type == "cpu" and not tensor.is_quantized
+
+
+def _check_bytes(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Several tensors, or many places of one, may share the same bytes of the file; in fp32 each has its own."""
+    size = path.stat().st_size
+    most = max(UNPACKED_AT_LEAST, UNPACKED_PER_BYTE * size)
+    needed = sum(one.numel() * (4 if one.is_floating_point() else one.element_size()) for one in tensors.values())
+    if needed > most:
+        raise ModelUnavailable(
+            f"{path.name} holds tensors of {needed} bytes, at most {most} are read of a file of {size}; {SAVE_AGAIN}"
+        )
+
+
+def _lacks_memory(error: Exception) -> bool:
+    """torch has no error of its own for that on a CPU."""
+    return isinstance(error, MemoryError) or "allocate memory" in str(error) or "bad_alloc" in str(error)
+
+
 def _read_safetensors(path: Path) -> object:
+    with safetensors.safe_open(path, "pt") as file:
+        if (count := len(file.keys())) > MOST_TENSORS:
+            raise ModelUnavailable(f"{path.name} holds {count} tensors; at most {MOST_TENSORS} are read")
     return safetensors.torch.load_file(path)
 
 
@@ -148,7 +214,7 @@ def _recorded_hash(path: Path) -> str | None:
     if not path.exists():
         return None
     try:
-        digest = str(json.loads(path.read_text("utf-8"))["sha256"])
+        digest = str(json_text.decode(path.read_bytes())["sha256"])
     except (OSError, ValueError, KeyError, TypeError):
         digest = ""
     if not _RECORDED.fullmatch(digest):

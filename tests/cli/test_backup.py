@@ -217,8 +217,19 @@ def test_blobs_in_a_bucket_are_left_there_and_both_commands_say_so(
     assert done.exit_code == 0 and "they were in s3://bucket/prefix. Set PATHLIGHT_BLOBS to that bucket" in done.output
 
 
+def with_holes(name: str, *, size: int) -> bytes:
+    """The header of a file that is nothing but a hole, as GNU tar writes it."""
+    info = tarfile.TarInfo(name)
+    info.type = tarfile.GNUTYPE_SPARSE
+    header = bytearray(info.tobuf(tarfile.GNU_FORMAT))
+    header[386:410] = b"%011o\0%011o\0" % (size % 8**11, 0)
+    header[483:495] = b"%011o\0" % (size % 8**11)
+    header[148:156] = b"%06o\0 " % (sum(header[:148]) + sum(header[156:]) + 8 * ord(" "))
+    return bytes(header)
+
+
 def test_a_backup_that_was_cut_changed_or_made_up_is_refused_and_leaves_the_home_empty(
-    saved: Path, elsewhere: Settings, tmp_path: Path
+    saved: Path, elsewhere: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refused(path: Path, words: str) -> None:
         done = run(elsewhere, "restore", str(path))
@@ -259,11 +270,30 @@ def test_a_backup_that_was_cut_changed_or_made_up_is_refused_and_leaves_the_home
         stated = json.load(archive.extractfile("backup.json"))  # type: ignore[arg-type]
     refused(replaced("backup.json", json.dumps({**stated, "format": 2}).encode()), "another version of Pathlight")
     refused(replaced("backup.json", json.dumps({**stated, "redis": "99.1.0"}).encode()), "written by Redis 99.1.0")
+    odd_ones: list[dict[str, Any]] = [
+        {"redis": "x"},
+        {"redis": 7},
+        {"jobs": "many"},
+        {"bucket": 7},
+        {"x": [[]] * 60_000},
+    ]
+    for odd in odd_ones:
+        refused(replaced("backup.json", json.dumps({**stated, **odd}).encode()), "Error: ")
     for name in ("../outside", "/outside", "blobs/../../outside", "registry/../card.json", "redis/redis.conf"):
         refused(added(name), "it holds")
     refused(added(backup.REDIS, tarfile.SYMTYPE, "/etc/passwd"), "it holds")
     refused(added("backup.json", tarfile.LNKTYPE, backup.REDIS), "it holds")
     refused(Path(__file__), "is no backup of Pathlight")
+    holes = tmp_path / "holes.tar"
+    holes.write_bytes(with_holes(backup.REDIS, size=2**32) + bytes(1024))
+    refused(holes, "it holds")
+    long = tarfile.TarInfo("long")
+    long.type, long.size = tarfile.XHDTYPE, 2**33
+    holes.write_bytes(long.tobuf(tarfile.GNU_FORMAT) + bytes(4096))
+    refused(holes, "is no backup of Pathlight")
+    monkeypatch.setattr(backup, "_MOST_FILES", 0)
+    refused(saved, "it holds")
+    monkeypatch.undo()
     assert not (tmp_path / "outside").exists()
     assert run(elsewhere, "restore", str(saved)).exit_code == 0
 

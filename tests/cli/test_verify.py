@@ -10,6 +10,7 @@ import secrets
 import shlex
 import struct
 import subprocess
+import time
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -81,6 +82,15 @@ def zipped(files: Files) -> bytes:
     return b"".join(archive(files.items()))
 
 
+def deflated(files: Files) -> bytes:
+    """As another program packs them."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as packed:
+        for name, data in files.items():
+            packed.writestr(name, data)
+    return buffer.getvalue()
+
+
 def files_of(bundle: bytes) -> Files:
     with zipfile.ZipFile(io.BytesIO(bundle)) as opened:
         return {name: opened.read(name) for name in opened.namelist()}
@@ -105,11 +115,8 @@ def test_a_whole_bundle_holds_with_and_without_a_signature(check: Callable[..., 
 
 
 def test_a_bundle_that_was_unpacked_and_packed_again_holds(check: Callable[..., Result]) -> None:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as packed:
-        for name, data in reversed(with_manifest(members(), key=KEY).items()):
-            packed.writestr(name, data)
-    assert check(buffer.getvalue(), key=KEY).exit_code == 0
+    again = dict(reversed(with_manifest(members(), key=KEY).items()))
+    assert check(deflated(again), key=KEY).exit_code == 0
 
 
 def test_a_changed_missing_or_added_file_is_named(check: Callable[..., Result]) -> None:
@@ -185,6 +192,22 @@ def test_a_file_that_is_longer_than_the_list_says_is_not_read_to_its_end(check: 
         for name, data in with_manifest({**members(), "artifacts/zeros.npy": bytes(50_000_000)}).items():
             packed.writestr(name, data)
     refused(check(altered(buffer.getvalue(), "artifacts/zeros.npy", file_size=1000)), "damaged")
+
+
+def test_a_bundle_that_unpacks_to_far_more_than_it_is_is_refused_unread(check: Callable[..., Result]) -> None:
+    large = {f"artifacts/{place}.npy": bytes(24 * 1024 * 1024) for place in range(3)}
+    refused(check(deflated(with_manifest({**members(), **large}))), "bytes unpacked; of")
+
+
+@pytest.mark.parametrize("value", [b"{}", b"[]", b"1"])
+def test_documents_of_many_values_are_refused_before_they_are_read(check: Callable[..., Result], value: bytes) -> None:
+    many = b"[" + b",".join([value] * 4_000_000) + b"]"
+    job = b'{"id": "job", "x": ' + many + b"}"
+    began = time.process_time()
+    packed = with_manifest({**members(), "job.json": job})
+    refused(check(deflated(packed)), "its job.json is not read, and may be of another job or picture: more than")
+    refused(check(deflated({**members(), MANIFEST: many})), "is not one that Pathlight writes")
+    assert time.process_time() - began < 3
 
 
 def test_nothing_stands_before_a_bundle_or_behind_it(check: Callable[..., Result]) -> None:

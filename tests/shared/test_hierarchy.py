@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from shared.errors import InvalidHierarchy
-from shared.hierarchy import Hierarchy, Node
+from shared.hierarchy import DEEPEST, LARGEST_FILE, MOST_NODES, Hierarchy, Node
 from shared.settings import REPOSITORY
 from training.trees.nbdt_files import nbdt_hierarchy
 
@@ -160,13 +162,51 @@ def test_a_single_leaf_is_a_tree_without_a_choice() -> None:
     assert (tree.class_count, tree.path_to(0), tree.decisions, tree.edges) == (1, (), (), ())
 
 
-def test_a_tree_may_be_as_deep_as_it_likes() -> None:
-    depth = 3000
+def chain(depth: int) -> tuple[Node, ...]:
     inner = [Node(f"n{i}", None, (f"n{i + 1}", f"leaf{i}")) for i in range(depth)]
     leaves = [Node(f"leaf{i}", None, leaf=i) for i in range(depth)]
-    tree = Hierarchy((*inner, *leaves, Node(f"n{depth}", None, leaf=depth)))
-    assert tree.class_count == depth + 1
-    assert len(tree.path_to(depth)) == depth
+    return (*inner, *leaves, Node(f"n{depth}", None, leaf=depth))
+
+
+def test_a_tree_may_be_deep_up_to_a_bound() -> None:
+    tree = Hierarchy(chain(DEEPEST))
+    assert tree.class_count == DEEPEST + 1
+    assert len(tree.path_to(DEEPEST)) == DEEPEST
+    with pytest.raises(InvalidHierarchy, match=f"a path of {DEEPEST + 1} decisions; at most {DEEPEST} are taken"):
+        Hierarchy(chain(DEEPEST + 1))
+
+
+def star(leaves: int, stem: int = 0) -> list[dict[str, Any]]:
+    """A root with so many leaves, at the end of a chain of `stem` nodes above it."""
+    chain = [{"id": f"s{i}", "children": [f"s{i + 1}"]} for i in range(stem)]
+    root = {"id": f"s{stem}", "children": [str(i) for i in range(leaves)]}
+    return [*chain, root, *({"id": str(i), "class": i} for i in range(leaves))]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (
+            lambda: json.dumps({"nodes": star(MOST_NODES)}),
+            f"has {MOST_NODES + 1} nodes; at most {MOST_NODES} are taken",
+        ),
+        (lambda: json.dumps({"nodes": star(5000, stem=500)}), "have 2505000 decisions together; at most 2000000"),
+        (lambda: json.dumps({"nodes": [{"id": n.id, "children": n.children} for n in chain(10**5)[: 10**5]]}), "named"),
+        (lambda: '{"nodes": [' + "{}," * 4_000_000 + "{}]}", "more than 3200000 values"),
+        (lambda: '{"nodes": ' + "[" * 100_000, "depth limit exceeded"),
+        (lambda: " " * (LARGEST_FILE + 1), f"has more than {LARGEST_FILE} bytes"),
+    ],
+    ids=["nodes", "paths", "a chain without leaves", "values", "levels", "bytes"],
+)
+def test_a_file_beyond_a_bound_is_refused_within_the_budget(
+    text: Callable[[], str], words: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "tree.json"
+    path.write_text(text())
+    began = time.process_time()
+    with pytest.raises(InvalidHierarchy, match=words):
+        Hierarchy.load(path)
+    assert time.process_time() - began < 3
 
 
 # -- refusing --------------------------------------------------------------------------------------------------------

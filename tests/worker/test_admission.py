@@ -16,10 +16,11 @@ from torch import Tensor
 from shared.cards import InputSpec, ModelCard, Registry
 from shared.declarations import Declaration
 from shared.errors import InvalidHierarchy, InvalidOption, ModelUnavailable
+from shared.hierarchy import Hierarchy
 from shared.retired import sweep
 from shared.settings import Settings
 from tests.worker.test_weights import Touch
-from worker.admission import admit, dismiss, input_spec
+from worker.admission import MOST_CLASSES, admit, check_tree, dismiss, input_spec
 from worker.architectures import LIBRARIES, build
 from worker.models import Model
 
@@ -213,6 +214,9 @@ def test_each_library_names_many_architectures(library: str) -> None:
         ("kinds.json", '["cat", 1]', "holds '1', which is no class name"),
         ("control.txt", "cat\ndo\x07g", "which is no class name"),
         ("long.txt", "cat\n" + "x" * 500, "which is no class name"),
+        ("many.txt", "a\n" * (MOST_CLASSES + 1), f"lists {MOST_CLASSES + 1} class names; at most {MOST_CLASSES}"),
+        ("many.json", "[" + "{}," * 300_000 + "{}]", "more than 262144 values"),
+        ("deep.json", "[" * 100_000, "depth limit exceeded"),
     ],
 )
 def test_a_list_of_names_that_is_none_is_refused(
@@ -227,6 +231,16 @@ def test_a_tree_over_other_classes_is_refused(add: Callable[..., ModelCard], tmp
     (tmp_path / "tree.json").write_text(json.dumps(TREE | {"nodes": TREE["nodes"][1:4]}), "utf-8")
     with pytest.raises(InvalidHierarchy, match="tree.json is a tree over 2 classes, not over the 3 of pets"):
         add(hierarchy="tree.json")
+
+
+def test_a_tree_that_takes_far_more_memory_than_its_model_is_refused(tmp_path: Path) -> None:
+    leaves = [{"id": str(place), "class": place} for place in range(6000)]
+    path = tmp_path / "tree.json"
+    path.write_text(json.dumps({"nodes": [{"id": "root", "children": [one["id"] for one in leaves]}, *leaves]}))
+    tree = Hierarchy.load(path)
+    with pytest.raises(InvalidHierarchy, match=r"takes 612,228,000 bytes .* at most 536,870,912 .* fewer nodes"):
+        check_tree(tree, path)
+    check_tree(tree, path, weights_bytes=10_000_000)
 
 
 @pytest.mark.parametrize(
