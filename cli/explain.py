@@ -33,7 +33,8 @@ def explain_source(
 ) -> tuple[Photo, Result]:
     """Read a file or http(s) address, explain it, and return the picture with the result. Where a mask is given, the
     picture is the one without what the mask hides."""
-    from worker.answers import Asked, answer
+    from worker.answers import answer
+    from worker.asked import Asked
     from worker.shelf import Shelf
 
     job_options.check(options)

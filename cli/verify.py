@@ -79,7 +79,8 @@ def recompute(path: Path, claims: Claims, settings: Settings, *, picture: Path |
     """Explain the picture again and compare. It is the file `picture`, or where there is none the one that this
     installation keeps. Raises InvalidBundle where another answer comes out; InvalidImage, StorageFailed or
     ModelUnavailable where it cannot be asked for here."""
-    from worker.answers import Asked, answer, provenance
+    from worker.answers import answer, provenance
+    from worker.asked import Asked
     from worker.shelf import Shelf
 
     options = _options(claims)

@@ -6,7 +6,7 @@ No torch: the page draws its overlays over the same picture that the worker expl
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from PIL import Image, ImageFilter, ImageStat
 
@@ -22,10 +22,13 @@ _BLURRED_SIDE = 128  # so strong a blur leaves nothing that more pixels would sh
 _HIDDEN_FROM = 128  # the grey level from which a mask hides
 
 
-class Read(Protocol):
-    """As `read_explained`, here or in another process."""
+T_co = TypeVar("T_co", covariant=True)
 
-    def __call__(self, data: bytes, mask: bytes | None, limits: Limits, *, fill: str) -> Photo: ...
+
+class Read(Protocol[T_co]):
+    """As `read_explained`, here or in another process, and what it makes of the picture."""
+
+    def __call__(self, data: bytes, mask: bytes | None, limits: Limits, *, fill: str) -> T_co: ...
 
 
 def read_explained(data: bytes, mask: bytes | None, limits: Limits, *, fill: str) -> Photo:
@@ -37,8 +40,8 @@ def read_explained(data: bytes, mask: bytes | None, limits: Limits, *, fill: str
 
 
 def explained_picture(
-    blobs: BlobStore, image: ImageRecord, options: JobOptions, *, limits: Limits, read: Read = read_explained
-) -> Photo:
+    blobs: BlobStore, image: ImageRecord, options: JobOptions, *, limits: Limits, read: Read[T_co]
+) -> T_co:
     """The picture that a job is about: as uploaded, less what its mask hides, as `read` makes it of the files. Raises
     StorageFailed, InvalidImage."""
     mask = None if options.mask is None else blobs.get(options.mask)

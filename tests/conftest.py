@@ -14,12 +14,12 @@ import pytest
 from PIL import Image
 
 from cli import embedded
+from shared.allocator import keep_freed_memory
 from shared.blobs import BlobStore
 from shared.cards import Registry
 from shared.errors import StoreUnavailable
 from shared.settings import REPOSITORY, Settings
 from shared.store import JobStore
-from worker.allocator import keep_freed_memory
 
 DATA = REPOSITORY.parent / "shared" / "data"
 LONGEST = ("browser", "flow", "faults", "worker")  # folders whose tests start services, or put networks to work

@@ -12,7 +12,8 @@ from shared.jobs import JobOptions
 from shared.options import SURE
 from shared.settings import Settings
 from web import samples, verdicts
-from worker.answers import Asked, answer
+from worker.answers import answer
+from worker.asked import Asked
 from worker.shelf import Shelf
 
 # By sample, the headline and the verdict of each default model. That of the horse is the mistake that its label names.

@@ -17,8 +17,8 @@ from shared.cards import InputSpec, ModelCard
 from shared.errors import InvalidImage, InvalidOption
 from shared.files import replacing
 from shared.images import SUFFIXES, Limits, decode_reduced
+from shared.seeing import visible_square
 from training.pictures import Pictures
-from worker.inputs import visible_square
 
 PARTS = ("train", "validation", "test")
 FEWEST = len(PARTS)  # pictures of a class: one for each part

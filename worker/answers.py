@@ -5,7 +5,6 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import version
 from typing import Any
@@ -15,10 +14,10 @@ from numpy.typing import NDArray
 
 from shared import options as job_options
 from shared.cards import ModelCard, Registry
-from shared.images import Photo
 from shared.jobs import JobOptions
 from shared.results import Result
 from worker.agreement import Agreement, agreements
+from worker.asked import Asked
 from worker.explain import Explanation, explain, tree_mode
 from worker.forward import SEED, Progress, Question, ignore
 from worker.models import Model
@@ -26,22 +25,12 @@ from worker.shelf import Shelf
 from worker.verdicts import verdict
 
 
-@dataclass(frozen=True)
-class Asked:
-    """One picture and what is asked about it; `versions` are the fingerprints of the models that are to answer, by
-    name, where these are not the current ones."""
-
-    photo: Photo
-    options: JobOptions
-    versions: Mapping[str, str] = field(default_factory=dict)
-
-
 def answer(shelf: Shelf, batch: Sequence[Asked], *, progress: Progress = ignore) -> list[Result]:
     """Answer a batch, one forward pass for every version of a model that is named in it. Results come in the order
     asked."""
     began = time.perf_counter()
     explanations: list[dict[str, Explanation]] = [{} for _ in batch]
-    cards = [shelf.cards(asked.options.models, asked.versions) for asked in batch]
+    cards = [asked.cards or shelf.cards(asked.options.models, {}) for asked in batch]
     plans = [job_options.plan(asked.options, Registry(found)) for asked, found in zip(batch, cards, strict=True)]
     named = {(name, card.fingerprint): card for found in cards for name, card in found.items()}
     for key in sorted(named):

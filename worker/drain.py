@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
 from types import TracebackType
 from typing import TypeVar
 
@@ -22,15 +21,16 @@ from billiard.exceptions import SoftTimeLimitExceeded
 from shared.blobs import BlobStore
 from shared.errors import InvalidImage, PathlightError, StorageFailed, StoreUnavailable, UnknownJob
 from shared.figures import Figures
-from shared.images import Limits, Photo
+from shared.images import Limits
 from shared.jobs import Claim, JobError, JobStatus
-from shared.masking import explained_picture
 from shared.overview import observed
 from shared.results import Result
+from shared.sandbox.decoders import Decoders
 from shared.settings import Settings
 from shared.store import End, JobStore, Lease
 from shared.tracing import Trace, tracing
-from worker.threads import side_by_side
+from worker.asked import Asked
+from worker.pictures import Cards, with_pictures
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -43,7 +43,7 @@ RING_AGAIN_SECONDS = 10.0  # a drain hands over to a new task after so long; see
 Progress = Callable[[str, int, int], None]
 """Told (stage, done, total) of a batch's work; raises Stopped where nobody wants it any more."""
 
-Answer = Callable[[Sequence[tuple[Photo, Claim]], Progress], list[Result]]
+Answer = Callable[[Sequence[Asked], Progress], list[Result]]
 """Answers a batch of pictures with what is asked of each, in order: `worker.answers.answer` with its models at hand."""
 
 
@@ -52,8 +52,8 @@ class Stopped(Exception):
 
 
 class Drain:
-    """Drains the store with one explainer. `ring` wakes another worker where work is left; `readers` is how many
-    pictures are decoded at a time."""
+    """Drains the store with one explainer. `ring` wakes another worker where work is left; pictures are decoded by
+    `decoders`, as many at a time as there are of them; `cards` says which models answer a job."""
 
     def __init__(
         self,
@@ -61,16 +61,18 @@ class Drain:
         blobs: BlobStore,
         settings: Settings,
         *,
+        cards: Cards,
         answer: Answer,
         ring: Callable[[], None],
-        readers: int = 1,
+        decoders: Decoders,
     ) -> None:
         self._store = store
         self._blobs = blobs
         self._settings = settings
+        self._cards = cards
         self._answer = answer
         self._ring = ring
-        self._readers = readers
+        self._decoders = decoders
         self._figures = Figures(store)
 
     def run(self) -> int:
@@ -141,23 +143,25 @@ class Drain:
         if not batch:
             return []
         with self._timed("explain"):
-            results = self._answer([(photo, claim) for claim, photo in batch], progress)
+            results = self._answer([asked for _, asked in batch], progress)
         compute_ms = 1000 * (time.perf_counter() - began)
         return [
             (claim, self._compared(claim, _taking(result, compute_ms)))
             for (claim, _), result in zip(batch, results, strict=True)
         ]
 
-    def _decode(self, claims: list[Claim], open_claims: dict[str, Claim]) -> list[tuple[Claim, Photo]]:
-        """The pictures of the batch. A job whose picture cannot be decoded fails here, and leaves the open claims."""
-        read = partial(_picture, self._blobs, limits=Limits.of(self._settings))
-        batch: list[tuple[Claim, Photo]] = []
-        for claim, photo in zip(claims, side_by_side(read, claims, threads=self._readers), strict=True):
-            if isinstance(photo, PathlightError):
-                self._fail(claim, photo)
+    def _decode(self, claims: list[Claim], open_claims: dict[str, Claim]) -> list[tuple[Claim, Asked]]:
+        """What the batch's jobs ask, with their pictures. A job whose picture cannot be decoded fails here, and leaves
+        the open claims."""
+        limits = Limits.of(self._settings)
+        found = with_pictures(claims, self._blobs, self._decoders, cards=self._cards, limits=limits)
+        batch: list[tuple[Claim, Asked]] = []
+        for claim, asked in zip(claims, found, strict=True):
+            if isinstance(asked, PathlightError):
+                self._fail(claim, asked)
                 open_claims.pop(claim.id)
             else:
-                batch.append((claim, photo))
+                batch.append((claim, asked))
         return batch
 
     def _compared(self, claim: Claim, result: Result) -> Result:
@@ -236,14 +240,6 @@ class Drain:
                 if time.monotonic() > until:
                     raise
                 time.sleep(0.2)
-
-
-def _picture(blobs: BlobStore, claim: Claim, *, limits: Limits) -> Photo | PathlightError:
-    """The picture of a job, or why it cannot be decoded."""
-    try:
-        return explained_picture(blobs, claim.image, claim.options, limits=limits)
-    except PathlightError as error:
-        return error
 
 
 def _is_as_asked(result: Result, claim: Claim) -> bool:

@@ -15,13 +15,13 @@ import torch
 from numpy.typing import NDArray
 
 from shared.cards import ModelCard, short_name
-from shared.images import Photo
 from shared.methods import FEATURE_METHODS
 from shared.options import SURE
+from shared.seeing import Seen, crop_box
 from worker.agreement import Answer
 from worker.evidence import Evidence, evidence
 from worker.forward import SEED, Forward, Progress, Question, ignore
-from worker.inputs import crop_box, to_tensors
+from worker.inputs import to_tensors
 from worker.methods import METHODS
 from worker.methods.attribution import Claim
 from worker.models import Model
@@ -54,7 +54,7 @@ def tree_mode(card: ModelCard, option: str) -> TreeMode | None:
 
 @torch.no_grad()
 def explain(
-    model: Model, photos: Sequence[Photo], questions: Sequence[Question], *, progress: Progress = ignore
+    model: Model, photos: Sequence[Seen], questions: Sequence[Question], *, progress: Progress = ignore
 ) -> list[Explanation]:
     """Explain N pictures, each with its own question."""
     inputs = to_tensors(photos, model.card.input).to(model.device)

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
+from shared.allocator import keep_freed_memory
 from shared.cards import ModelCard, Registry
 from shared.cores import usable_cores
 from shared.registry import Models
-from worker.allocator import keep_freed_memory
 from worker.kinship import Kinships
 from worker.models import Model
 from worker.precision import chooses_bf16

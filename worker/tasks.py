@@ -5,8 +5,9 @@ The parent process never loads torch; each pool child builds what it needs on it
 
 from __future__ import annotations
 
+import atexit
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -15,15 +16,16 @@ from celery import Celery
 from shared.broker import DELIVER, DRAIN, FETCH, KEEP, Bell
 from shared.bucket import blob_store
 from shared.errors import PathlightError
-from shared.images import Photo
 from shared.registry import LiveRegistry
 from shared.settings import Settings
 from shared.store import JobStore
 from worker.keep import Keeper
 
 if TYPE_CHECKING:
+    from shared.cards import ModelCard
     from shared.jobs import Claim
     from shared.results import Result
+    from worker.asked import Asked
     from worker.drain import Drain, Progress
     from worker.webhooks import Sender
 
@@ -76,32 +78,39 @@ def register(app: Celery, settings: Settings) -> None:
 
 
 def build_drain(settings: Settings, bell: Bell) -> Drain:
-    """The drain of this process, with its models at hand."""
-    from worker.answers import Asked, answer
+    """The drain of this process, with its models and its decoders at hand."""
+    from shared.sandbox.decoders import Decoders
+    from worker.answers import answer
     from worker.drain import Drain
     from worker.shelf import Shelf
 
     shelf = Shelf(LiveRegistry(settings), share_of_cores=settings.concurrency, precision=settings.precision)
+    decoders = Decoders(shelf.threads)
+    decoders.start()  # while models are loaded
+    atexit.register(decoders.close)
     for name in settings.served_models or settings.default_models:
         try:
             shelf.get(name)
         except PathlightError as error:
             log.warning("%s", error)  # jobs that name it fail with this sentence, others run
 
-    def answer_batch(batch: Sequence[tuple[Photo, Claim]], progress: Progress) -> list[Result]:
+    def cards(claim: Claim) -> Mapping[str, ModelCard]:
+        return shelf.cards(claim.options.models, claim.versions)
+
+    def answer_batch(batch: Sequence[Asked], progress: Progress) -> list[Result]:
         shelf.drop_retired()
         # One that is not full has left nothing waiting, so that the other processes have nothing to do.
         shelf.take_cores(alone=len(batch) < settings.batch_size)
-        asked = [Asked(photo, claim.options, claim.versions) for photo, claim in batch]
-        return answer(shelf, asked, progress=progress)
+        return answer(shelf, batch, progress=progress)
 
     return Drain(
         JobStore.connect(settings),
         blob_store(settings),
         settings,
+        cards=cards,
         answer=answer_batch,
         ring=bell.ring,
-        readers=shelf.threads,
+        decoders=decoders,
     )
 
 

@@ -27,8 +27,8 @@ from bench.speed.peers import peers
 from bench.speed.service import service
 from bench.speed.store import store
 from bench.speed.tree import tree
+from shared.allocator import keep_freed_memory
 from shared.settings import REPOSITORY
-from worker.allocator import keep_freed_memory
 
 OUT = REPOSITORY / "bench" / "out"
 INTRODUCTION = """\

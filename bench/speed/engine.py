@@ -24,12 +24,13 @@ from shared.blobs import BlobStore
 from shared.drawing import Style, overlay, png_bytes
 from shared.images import Limits, Photo, decode, decode_reduced
 from shared.results import Result
+from shared.seeing import crop_box, visible_square
 from shared.settings import Settings
 from worker import maps
 from worker.decisions import decision_maps
 from worker.explain import Explanation, explain, tree_mode
 from worker.forward import Question
-from worker.inputs import crop_box, to_tensors, visible_square
+from worker.inputs import to_tensors
 from worker.models import Model
 from worker.threads import side_by_side
 from worker.tree import TreeMode, infer

@@ -21,10 +21,11 @@ from bench.speed.race import Race, Runner, race
 from bench.speed.subjects import files, model, precision, registry
 from shared.drawing import jpeg_bytes, overlay
 from shared.images import Photo
+from shared.seeing import crop_box
 from worker.architectures import build
 from worker.explain import Explanation, explain, tree_mode
 from worker.forward import Question
-from worker.inputs import crop_box, to_tensor, to_tensors
+from worker.inputs import to_tensor, to_tensors
 from worker.models import Model
 from worker.threads import side_by_side
 

@@ -33,7 +33,8 @@ from shared.cores import usable_cores
 from shared.jobs import JobOptions
 from shared.results import Result
 from shared.settings import REPOSITORY, Settings
-from worker.answers import Asked, answer
+from worker.answers import answer
+from worker.asked import Asked
 from worker.shelf import Shelf
 
 CLIENTS = 8
@@ -41,7 +42,12 @@ START_SECONDS = 120.0
 POLL_SECONDS = 0.1
 SHIPPED = ("resnet18-photos100", "nbdt-cifar10")
 SMALL = "nbdt-cifar10"
-MARKS = {"redis": "redis-server", "web": "gunicorn", "worker": "celery"}  # in the command lines of the processes
+MARKS = {  # in the command lines of the processes
+    "redis": "redis-server",
+    "web": "gunicorn",
+    "worker": "celery",
+    "decoders": "shared.sandbox.decode",  # those of the web server, which only reads archives here, and of the worker
+}
 TICKS = os.sysconf("SC_CLK_TCK")
 ENGINE, BLOBS = "engine, images/s", "picture and result, kB"
 
@@ -163,7 +169,8 @@ def _saturated(
         kilobytes = (np.mean([len(data) for data in files]) + np.mean(stored)) / 1000
     pictures = n["rounds"] * jobs
     engine_ms = 1000 * spent["engine"]["client"] / pictures  # the engine runs in this process
-    beside = {way: 1000 * (spent[way].total() - spent[way]["worker"]) / pictures for way in ways}
+    answering = {way: 1000 * (spent[way]["worker"] + spent[way]["decoders"]) / pictures for way in ways}
+    beside = {way: 1000 * spent[way].total() / pictures - answering[way] for way in ways}
     return [
         estimate(
             f"service: {way} through HTTP beside the engine, {title}",
@@ -185,7 +192,7 @@ def _saturated(
             meaning="Images a second with client, web, Redis and worker on these cores, relative to the engine alone.",
         ).explained(
             f"A picture takes {engine_ms:.0f} ms of a core in the engine alone and "
-            f"{1000 * spent[way]['worker'] / pictures:.0f} ms in a worker that shares the cores; client, web and Redis "
+            f"{answering[way]:.0f} ms in a worker and its decoders that share the cores; client, web and Redis "
             f"take {beside[way]:.1f} ms more. All together keep "
             f"{spent[way].total() / (walls[way] * usable_cores()):.0%} of the cores busy. Beside these, a worker as "
             f"cheap as the engine would reach {engine_ms / (engine_ms + beside[way]):.2f}."

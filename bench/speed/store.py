@@ -24,8 +24,10 @@ from cli.processes import Child
 from shared.blobs import BlobStore
 from shared.connection import connect
 from shared.errors import StoreUnavailable
+from shared.images import Limits
 from shared.jobs import ImageRecord, JobOptions, Lane
 from shared.results import Result
+from shared.sandbox.decoders import Decoders, Look
 from shared.settings import Settings
 from shared.store import JobStore, Submission
 from worker.drain import Drain
@@ -169,7 +171,17 @@ def _drain(settings: Settings, name: str, left: Synchronized[int], ended: Synchr
     """Drain until none is left to any process, and note when. The explaining is left out; all else is the worker's."""
     store, blobs = JobStore.connect(settings), _OneBlob(settings.blobs)
     result = Result({"timings": {"compute_ms": 0.0}}, {})
-    drain = Drain(store, blobs, settings, answer=lambda batch, progress: [result] * len(batch), ring=lambda: None)
+    decoders = Decoders(1)
+    decoders.read_squares([Look(_PIXEL, None, Limits.of(settings), "blur", [])])  # a worker's has started before
+    drain = Drain(
+        store,
+        blobs,
+        settings,
+        cards=lambda claim: {},
+        answer=lambda batch, progress: [result] * len(batch),
+        ring=lambda: None,
+        decoders=decoders,
+    )
     store.heartbeat(name)
     while left.value > 0:
         done = drain.run()
@@ -178,6 +190,7 @@ def _drain(settings: Settings, name: str, left: Synchronized[int], ended: Synchr
             if done:
                 ended.value = time.monotonic()  # which all processes of a machine read alike
     store.leave(name)
+    decoders.close()
 
 
 class _OneBlob(BlobStore):

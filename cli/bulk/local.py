@@ -42,7 +42,8 @@ class Worker:
         return self.recorder.record(pictures, outcomes)
 
     def _answer(self, pictures: Sequence[Picture]) -> list[Outcome]:
-        from worker.answers import Asked, answer
+        from worker.answers import answer
+        from worker.asked import Asked
         from worker.drain import describe
 
         found: dict[int, Outcome] = {}

@@ -1,4 +1,5 @@
-"""A decoder: `python -m shared.sandbox.decode SECONDS BYTES` answers requests on its standard input until that ends.
+"""A decoder: `python -m shared.sandbox.decode DESK SECONDS BYTES` answers requests on the socket that is its standard
+input, until that ends. DESK is the descriptor of a file in which the requests' parts lie, one behind the other.
 
 Each answer may take so many seconds of processor time, and the process so many bytes of memory of its own. The system
 itself ends a process that takes longer.
@@ -7,8 +8,10 @@ itself ends a process that takes longer.
 from __future__ import annotations
 
 import hashlib
+import os
 import resource
 import signal
+import socket
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -16,19 +19,29 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from shared.allocator import keep_freed_memory
 from shared.archives import Bounds, read_archive
+from shared.cards import InputSpec
 from shared.errors import BatchTooLarge, InvalidArchive, InvalidImage
-from shared.images import Limits, read_header
+from shared.images import Limits, Photo, read_header
 from shared.masking import read_explained, read_mask
 from shared.sandbox import frames
+from shared.seeing import Squares
 
-Answer = tuple[dict[str, Any], Sequence[bytes]]
+KEPT_BYTES = 2**24  # of freed memory: an ordinary photograph takes less, so that the next one finds it at hand
+
+Answer = tuple[dict[str, Any], Sequence[frames.Part]]
 Parts = Sequence[bytes]
 
 
 def photo(parts: Parts, limits: Limits, *, fill: str) -> Iterator[Answer]:
-    found = read_explained(parts[0], parts[1] if len(parts) > 1 else None, limits, fill=fill)
+    found = _explained(parts, limits, fill)
     yield {"size": found.size, "pixels": found.pixels.size}, [found.pixels.tobytes()]
+
+
+def squares(parts: Parts, limits: Limits, *, fill: str, inputs: Sequence[dict[str, Any]]) -> Iterator[Answer]:
+    found = Squares.of(_explained(parts, limits, fill), map(InputSpec.from_dict, inputs))
+    yield {"size": found.size}, [square.data.cast("B") for square in found.levels.values()]
 
 
 def mask(parts: Parts, limits: Limits) -> Iterator[Answer]:
@@ -50,12 +63,29 @@ def archive(parts: Parts, limits: Limits, *, path: str, bounds: dict[str, int]) 
 
 OPERATIONS: dict[str, Callable[..., Iterator[Answer]]] = {
     "photo": photo,
+    "squares": squares,
     "mask": mask,
     "archive": archive,
 }
 
 
-def answers(request: dict[str, Any], parts: Parts) -> Iterator[Answer]:
+def _explained(parts: Parts, limits: Limits, fill: str) -> Photo:
+    """The picture of the first part, less what the mask hides that may be the second."""
+    return read_explained(parts[0], parts[1] if len(parts) > 1 else None, limits, fill=fill)
+
+
+def answers(requests: Sequence[dict[str, Any]], desk: int) -> Iterator[Answer]:
+    """What each of some requests asks for, one after the other."""
+    place = 0
+    for request in requests:
+        parts = []
+        for length in request["parts"]:
+            parts.append(os.pread(desk, length, place))
+            place += length
+        yield from _answers(request, parts)
+
+
+def _answers(request: dict[str, Any], parts: Parts) -> Iterator[Answer]:
     """What is asked for, or the refusal by the name of its class."""
     try:
         yield from OPERATIONS[request["operation"]](parts, Limits(**request["limits"]), **request["options"])
@@ -63,18 +93,25 @@ def answers(request: dict[str, Any], parts: Parts) -> Iterator[Answer]:
         yield {"refused": type(error).__name__, "message": str(error)}, []
 
 
-def main(seconds: float, memory: int) -> None:
+def serve(requests: Sequence[dict[str, Any]], desk: int, channel: socket.socket, seconds: float) -> None:
+    """Send every answer. Nothing of a picture outlives this."""
+    signal.setitimer(signal.ITIMER_PROF, seconds)
+    for answer in answers(requests, desk):
+        frames.write(channel, *answer)
+        signal.setitimer(signal.ITIMER_PROF, seconds)  # for the next answer
+    signal.setitimer(signal.ITIMER_PROF, 0)
+
+
+def main(desk: int, seconds: float, memory: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that asks, whose end ends this one
     with suppress(ValueError, OSError):  # some systems know no such limit
         resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
-    while (message := frames.read(sys.stdin.buffer)) is not None:
-        signal.setitimer(signal.ITIMER_PROF, seconds)
-        for answer in answers(*message):
-            frames.write(sys.stdout.buffer, *answer)
-            signal.setitimer(signal.ITIMER_PROF, seconds)  # for the next answer
-        signal.setitimer(signal.ITIMER_PROF, 0)
+    keep_freed_memory(KEPT_BYTES)
+    channel = socket.socket(fileno=sys.stdin.fileno())
+    while (message := frames.read(channel)) is not None:
+        serve(message[0]["requests"], desk, channel, seconds)
 
 
 if __name__ == "__main__":
-    with suppress(BrokenPipeError):  # the process that asked has ended
-        main(float(sys.argv[1]), int(sys.argv[2]))
+    with suppress(ConnectionError):  # the process that asked has ended
+        main(int(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3]))

@@ -1,9 +1,9 @@
-"""Pictures and archives read by other processes: functions of `shared.masking` and `shared.archives` as the web server
-uses them.
+"""Pictures and archives read by other processes: functions of `shared.masking` and `shared.archives` as web server and
+worker use them.
 
-At most `PROCESSES` decode pictures for one process of the service; further requests wait. They start when they are
-first needed, are kept, and end with the process that started them. An archive gets a process of its own, since its
-sender may be slow.
+At most `PROCESSES` decode pictures for one web process, and as many as it says for one of a worker; further requests
+wait. They start when they are first needed, are kept, and end with the process that started them. An archive gets a
+process of its own, since its sender may be slow.
 """
 
 from __future__ import annotations
@@ -14,28 +14,57 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from functools import cache
+from functools import cache, lru_cache
+from io import FileIO
+from itertools import islice
 from queue import LifoQueue
 from typing import Any, BinaryIO
 
+import numpy as np
 from PIL import Image
 
 from shared import errors
 from shared.archives import Bounds
+from shared.cards import InputSpec
 from shared.cores import usable_cores
 from shared.errors import InvalidArchive, InvalidImage, PathlightError
 from shared.images import Header, Limits, Photo
 from shared.sandbox import frames
+from shared.sandbox.frames import Message
+from shared.seeing import Squares
 from shared.settings import REPOSITORY
 
 SECONDS = 3.0  # of processor time for one answer
 MEMORY_BYTES = 600_000_000  # of one decoder
 PROCESSES = min(2, usable_cores())
 PATIENCE_SECONDS = 60.0  # with one that gets no processor, or that was stopped
-Message = tuple[dict[str, Any], list[bytes]]
+DESK_BYTES = 2**21  # of a desk that are kept: to write there again is faster
+
+
+@dataclass(frozen=True)
+class Look:
+    """The files of a picture and of what hides a part of it, and the inputs of the networks that look at it."""
+
+    data: bytes
+    mask: bytes | None
+    limits: Limits
+    fill: str
+    inputs: Sequence[InputSpec]
+
+    @property
+    def bytes(self) -> int:
+        return len(self.data) + len(self.mask or b"")
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a decoder is asked about some files."""
+
+    request: Mapping[str, Any]
+    parts: Sequence[bytes] = ()
 
 
 @dataclass(frozen=True)
@@ -51,14 +80,13 @@ class CheckedEntry:
 
 def read_explained(data: bytes, mask: bytes | None, limits: Limits, *, fill: str) -> Photo:
     """As `masking.read_explained`; raises the same, and InvalidImage where that costs too much."""
-    fields, (pixels,) = _ask("photo", [data] if mask is None else [data, mask], limits, fill=fill)
-    width, height = fields["size"]
-    return Photo(Image.frombytes("RGB", tuple(fields["pixels"]), pixels), (width, height))
+    fields, (pixels,) = _ask(Task(_request("photo", limits, fill=fill), _given(data, mask)))
+    return Photo(Image.frombytes("RGB", tuple(fields["pixels"]), pixels), _size(fields))
 
 
 def read_mask(data: bytes, limits: Limits) -> Image.Image:
     """As `masking.read_mask`; raises the same, and InvalidImage where that costs too much."""
-    fields, (pixels,) = _ask("mask", [data], limits)
+    fields, (pixels,) = _ask(Task(_request("mask", limits), [data]))
     return Image.frombytes("L", tuple(fields["size"]), pixels)
 
 
@@ -68,32 +96,59 @@ def read_archive(file: BinaryIO, bounds: Bounds, limits: Limits) -> Iterator[Che
     decoder = Decoder(files=[file.fileno()])
     try:
         request = _request("archive", limits, path=f"/dev/fd/{file.fileno()}", bounds=asdict(bounds))
-        for fields, parts in decoder.answers(request):
+        for fields, parts in decoder.answers([Task(request)]):
             if not fields:
                 return
-            _raise_refusal(fields)
+            if refusal := _refusal(fields):
+                raise refusal
             header = Header(**fields["header"]) if "header" in fields else None
-            data, fault = (parts[0], "") if header else (b"", fields["fault"])
+            data, fault = (bytes(parts[0]), "") if header else (b"", fields["fault"])
             yield CheckedEntry(fields["name"], fields["sha256"], header, data, fault)
         raise InvalidArchive("the archive takes more time or memory to unpack than an archive may")
     finally:
         decoder.end()
 
 
-def _ask(operation: str, parts: Sequence[bytes], limits: Limits, **options: object) -> Message:
-    fields, found = _decoders(os.getpid()).ask(_request(operation, limits, **options), parts)
-    _raise_refusal(fields)
-    return fields, found
+def _ask(task: Task) -> Message:
+    (answer,) = _decoders(os.getpid()).ask([task])
+    if isinstance(answer, PathlightError):
+        raise answer
+    return answer
 
 
 def _request(operation: str, limits: Limits, **options: object) -> dict[str, Any]:
     return {"operation": operation, "limits": asdict(limits), "options": options}
 
 
-def _raise_refusal(fields: dict[str, Any]) -> None:
-    if "refused" in fields:
-        kind: type[PathlightError] = getattr(errors, fields["refused"])
-        raise kind(fields["message"])
+@lru_cache(maxsize=64)
+def _request_of_squares(limits: Limits, fill: str, inputs: Sequence[InputSpec]) -> dict[str, Any]:
+    """Kept: there are few, and to write out many inputs takes longer than to send a small picture."""
+    return _request("squares", limits, fill=fill, inputs=[spec.to_dict() for spec in inputs])
+
+
+def _given(data: bytes, mask: bytes | None) -> list[bytes]:
+    return [data] if mask is None else [data, mask]
+
+
+def _size(fields: dict[str, Any]) -> tuple[int, int]:
+    width, height = fields["size"]
+    return width, height
+
+
+def _refusal(fields: dict[str, Any]) -> PathlightError | None:
+    if "refused" not in fields:
+        return None
+    kind: type[PathlightError] = getattr(errors, fields["refused"])
+    return kind(fields["message"])
+
+
+def _squares(answer: Message, inputs: Sequence[InputSpec]) -> Squares:
+    fields, found = answer
+    shaped = [
+        np.frombuffer(levels, np.uint8).reshape(spec.crop, spec.crop, 3)
+        for levels, spec in zip(found, inputs, strict=True)
+    ]
+    return Squares(_size(fields), dict(zip(inputs, shaped, strict=True)))
 
 
 @cache
@@ -108,18 +163,37 @@ class Decoders:
     """A few decoders, each of which works for one thread at a time."""
 
     def __init__(self, count: int) -> None:
+        self.count = count
         self._all = [Decoder() for _ in range(count)]
         self._idle: LifoQueue[Decoder] = LifoQueue()  # the one that worked last is the one that has started already
         for decoder in reversed(self._all):
             self._idle.put(decoder)
 
-    def ask(self, request: dict[str, Any], parts: Sequence[bytes]) -> Message:
-        """Raises InvalidImage where the answer costs more than a decoder may."""
+    def start(self) -> None:
+        """Start the first one, so that the first picture does not wait for that."""
+        self._all[0].start()
+
+    def read_squares(self, looks: Sequence[Look]) -> list[Squares | PathlightError]:
+        """What the networks see of each picture, as `masking.read_explained` reads it; or what that raises, or
+        InvalidImage where it costs too much. One decoder reads all of them, one after the other."""
+        wanted = [tuple(dict.fromkeys(look.inputs)) for look in looks]
+        tasks = [
+            Task(_request_of_squares(look.limits, look.fill, inputs), _given(look.data, look.mask))
+            for look, inputs in zip(looks, wanted, strict=True)
+        ]
+        return [
+            answer if isinstance(answer, PathlightError) else _squares(answer, inputs)
+            for answer, inputs in zip(self.ask(tasks), wanted, strict=True)
+        ]
+
+    def ask(self, tasks: Sequence[Task]) -> list[Message | PathlightError]:
+        """The one answer to each, or the refusal, or InvalidImage where it costs more than a decoder may."""
         decoder = self._idle.get()
         try:
-            return decoder.ask(request, parts)
+            answers = decoder.ask(tasks)
         finally:
             self._idle.put(decoder)
+        return [answer if isinstance(answer, PathlightError) else _refusal(answer[0]) or answer for answer in answers]
 
     def close(self) -> None:
         for decoder in self._all:
@@ -133,56 +207,106 @@ class Decoder:
         self, *, seconds: float = SECONDS, memory_bytes: int = MEMORY_BYTES, files: Sequence[int] = ()
     ) -> None:
         """`files` are open ones that the process may read."""
-        self._given = files
-        self._command = [sys.executable, "-m", "shared.sandbox.decode", str(seconds), str(memory_bytes)]
-        self._process: subprocess.Popen[bytes] | None = None
-        self._files: tuple[BinaryIO, BinaryIO] | None = None  # to read from it and to write to it
+        self._files = files
+        self._limits = (str(seconds), str(memory_bytes))
+        self._running: Running | None = None
 
-    def ask(self, request: dict[str, Any], parts: Sequence[bytes]) -> Message:
-        """The one answer. A process may end for a reason that has nothing to do with the picture; one on which two end
-        is at fault: raises InvalidImage."""
-        for _ in range(2):
-            for answer in self.answers(request, parts):
-                return answer
-            if self.end() == -signal.SIGPROF:
-                raise InvalidImage("the picture takes more time to decode than a picture may")
-        raise InvalidImage("the picture cannot be decoded with the memory that a picture may take")
+    def ask(self, tasks: Sequence[Task]) -> list[Message | InvalidImage]:
+        """The one answer to each. A process may end for a reason that has nothing to do with the picture; one on which
+        two end is at fault, as is one that takes too long: InvalidImage is its answer, and the others have theirs."""
+        found: list[Message | InvalidImage] = []
+        ended_at = -1
+        while True:
+            found += self._answers(tasks[len(found) :])
+            if len(found) == len(tasks):
+                return found
+            code, at = self.end(), len(found)
+            if code == -signal.SIGPROF:
+                found.append(InvalidImage("the picture takes more time to decode than a picture may"))
+            elif at == ended_at:
+                found.append(InvalidImage("the picture cannot be decoded with the memory that a picture may take"))
+            ended_at = at
 
-    def answers(self, request: dict[str, Any], parts: Sequence[bytes] = ()) -> Iterator[Message]:
+    def answers(self, tasks: Sequence[Task]) -> Iterator[Message]:
         """All that the process answers, until it ends or stands still."""
+        running = self.start()
+        running.lay([part for task in tasks for part in task.parts])
+        requests = [{**task.request, "parts": [len(part) for part in task.parts]} for task in tasks]
         with suppress(OSError):  # a connection that is closed, or silent for too long
-            source, sink = self._started()
-            frames.write(sink, request, parts)
-            while (answer := frames.read(source)) is not None:
+            frames.write(running.channel, {"requests": requests})
+            while (answer := frames.read(running.channel)) is not None:
                 yield answer
 
     def end(self) -> int | None:
-        """How its process ended; None where it never started."""
-        if self._process is None or self._files is None:
+        """How its process ended; None where there is none."""
+        if self._running is None:
             return None
-        for file in self._files:
-            with suppress(OSError):
-                file.close()
-        try:
-            code = self._process.wait(1)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            code = self._process.wait()
-        self._process = self._files = None
+        code = self._running.end()
+        self._running = None
         return code
 
-    def _started(self) -> tuple[BinaryIO, BinaryIO]:
-        if self._files is None:
-            ours, theirs = socket.socketpair()
-            with ours, theirs:
-                self._process = subprocess.Popen(
-                    self._command,
-                    stdin=theirs.fileno(),
-                    stdout=theirs.fileno(),
-                    pass_fds=self._given,
-                    cwd=REPOSITORY,
-                    env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},  # a thread more is memory more
-                )
-                ours.settimeout(PATIENCE_SECONDS)
-                self._files = ours.makefile("rb"), ours.makefile("wb")
-        return self._files
+    def start(self) -> Running:
+        """Its process, which is started where there is none."""
+        if self._running is None:
+            self._running = Running.start(self._limits, self._files)
+        return self._running
+
+    def _answers(self, tasks: Sequence[Task]) -> list[Message]:
+        """One for each task, as far as they come. What breaks the wait off, such as a time limit, ends the process:
+        what comes later must not be taken for the next answer."""
+        try:
+            found = list(islice(self.answers(tasks), len(tasks)))
+            self.start().clear()
+            return found
+        except BaseException:
+            if self._running is not None:
+                self._running.process.kill()
+            self.end()
+            raise
+
+
+@dataclass(frozen=True)
+class Running:
+    """A decoder's process. What it decodes lies on its desk, which is memory that both processes share: a socket takes
+    a millisecond for each megabyte."""
+
+    process: subprocess.Popen[bytes]
+    channel: socket.socket
+    desk: FileIO
+
+    @classmethod
+    def start(cls, limits: Sequence[str], files: Sequence[int]) -> Running:
+        """Start one within so many seconds and bytes, which may read these files."""
+        desk = FileIO(os.memfd_create("desk"), "r+")
+        ours, theirs = socket.socketpair()
+        with theirs:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "shared.sandbox.decode", str(desk.fileno()), *limits],
+                stdin=theirs.fileno(),
+                stdout=subprocess.DEVNULL,
+                pass_fds=[desk.fileno(), *files],
+                cwd=REPOSITORY,
+                env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},  # a thread more is memory more
+            )
+        ours.settimeout(PATIENCE_SECONDS)
+        return cls(process, ours, desk)
+
+    def lay(self, parts: Sequence[bytes]) -> None:
+        """Lay these on the desk, one behind the other."""
+        self.desk.seek(0)
+        for part in parts:
+            self.desk.write(part)
+
+    def clear(self) -> None:
+        """Keep no more memory for the desk than ordinary pictures take."""
+        self.desk.truncate(DESK_BYTES)
+
+    def end(self) -> int:
+        """How it ended."""
+        self.channel.close()
+        self.desk.close()
+        try:
+            return self.process.wait(1)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            return self.process.wait()

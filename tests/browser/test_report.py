@@ -21,7 +21,8 @@ from shared.report.page import Report, render
 from shared.report.rows import known_models, to_row
 from tests.browser.conftest import AXE, LANGUAGES, NARROW, OUT, QUALITY, overflow
 from tests.conftest import wait_for
-from worker.answers import Asked, answer
+from worker.answers import answer
+from worker.asked import Asked
 from worker.shelf import Shelf
 
 MODELS = ("resnet18-photos100", "nbdt-cifar10")

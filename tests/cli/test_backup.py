@@ -11,7 +11,7 @@ import stat
 import subprocess
 import tarfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,12 +25,13 @@ from shared.batches import Member
 from shared.blobs import BlobStore
 from shared.jobs import ImageRecord, JobOptions, JobStatus
 from shared.keys import Scope
+from shared.sandbox.decoders import Decoders
 from shared.settings import Settings
 from shared.store import JobStore, Submission
 from tests.conftest import _answers, encoded, wait_for
 from tests.documented import commands_of
 from tests.shared.submissions import assert_counts_add_up
-from tests.worker.test_drain import describe
+from tests.worker.test_drain import cards_of, describe
 from worker.drain import Drain
 
 Members = list[tuple[tarfile.TarInfo, bytes]]
@@ -60,7 +61,10 @@ def submission(blobs: BlobStore, shade: int, *, key: str = "") -> Submission:
 
 def drain(settings: Settings) -> int:
     store, blobs = JobStore.connect(settings), BlobStore(settings.blobs)
-    return Drain(store, blobs, settings, answer=describe, ring=lambda: None).run()
+    with closing(Decoders(1)) as decoders:
+        return Drain(
+            store, blobs, settings, cards=cards_of, answer=describe, ring=lambda: None, decoders=decoders
+        ).run()
 
 
 @pytest.fixture

@@ -29,14 +29,15 @@ from shared.broker import Bell, make_celery
 from shared.cards import Registry
 from shared.images import Limits
 from shared.manifest import MANIFEST, SIGNATURE, Manifest, sign
-from shared.masking import explained_picture
+from shared.masking import explained_picture, read_explained
 from shared.settings import Settings
 from shared.store import JobStore
 from tests.conftest import encoded
 from tests.documented import commands_of
 from web.app import create_app
 from web.bundle import archive
-from worker.answers import Asked, answer
+from worker.answers import answer
+from worker.asked import Asked
 from worker.shelf import Shelf
 
 KEY = "0123456789abcdef" * 2
@@ -292,7 +293,8 @@ def answered(
         form = {"image": (io.BytesIO(picture.read_bytes()), "chelsea.png"), "models": MODEL, **fields}
         job = client.post("/api/v1/jobs", data=form).get_json()
         claim = store.claim(1, claim_id=secrets.token_hex(8))[0]
-        shown = explained_picture(blobs, claim.image, claim.options, limits=Limits.of(settings))
+        limits = Limits.of(settings)
+        shown = explained_picture(blobs, claim.image, claim.options, limits=limits, read=read_explained)
         result = answer(shelf, [Asked(shown, claim.options)])[0]
         assert store.succeed(claim, blobs.put(result.pack()), compute_ms=1.0)
         return Answered(client.get(job["links"]["bundle"]).data, picture, settings.home)

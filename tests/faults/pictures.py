@@ -47,8 +47,8 @@ class Marked:
         return hashlib.sha256(self._pixels()).hexdigest()
 
     @classmethod
-    def read(cls, picture: Image.Image) -> Marked:
-        pixels = picture.tobytes()
+    def read(cls, pixels: bytes) -> Marked:
+        """From its levels, SIDE x SIDE x 3."""
         return cls(int.from_bytes(pixels[3:11], "big"), Behaviour(pixels[0]), pixels[1])
 
     def _pixels(self) -> bytes:

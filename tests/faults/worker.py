@@ -18,19 +18,24 @@ from typing import Any
 
 from shared.blobs import BlobStore
 from shared.broker import DRAIN, Bell
-from shared.images import Photo
+from shared.cards import ModelCard
 from shared.jobs import Claim
 from shared.results import Result
+from shared.sandbox.decoders import Decoders
+from shared.seeing import visible_square
 from shared.settings import Settings
 from shared.store import End, JobStore, Lease, Ring
 from shared.transport import Channel, Receipts
 from tests.faults.history import DEFECT, DIE_ON_RECEIPT, FOLDER, Claimed, Finished, Recorder, Struck, now
 from tests.faults.pictures import TICK_SECONDS, Behaviour, Marked
+from tests.shared.cards import card
 from worker import drain, tasks
 from worker.app import app
+from worker.asked import Asked
 
 __all__ = ["app"]
 
+MARKS = card("marks", "mark")  # it sees 8 x 8 pixels, as many as a marked picture has
 ROW_OF = {
     Behaviour.EXIT: 5,
     Behaviour.SEGFAULT: 5,
@@ -79,9 +84,14 @@ def _first_time(number: int) -> bool:
     return True
 
 
-def explain(batch: Sequence[tuple[Photo, Claim]], progress: drain.Progress) -> list[Result]:
+def cards(claim: Claim) -> dict[str, ModelCard]:
+    """A model that sees every pixel of a mark."""
+    return {"marks": MARKS}
+
+
+def explain(batch: Sequence[Asked], progress: drain.Progress) -> list[Result]:
     """Do what each picture says; the answer repeats the picture's digest."""
-    marks = [Marked.read(photo.pixels) for photo, _ in batch]
+    marks = [Marked.read(visible_square(asked.photo, MARKS.input).tobytes()) for asked in batch]
     _armed.clear()
     _armed.update((mark.behaviour, mark.number) for mark in marks)
     for mark in marks:
@@ -169,7 +179,7 @@ def build_drain(settings: Settings, bell: Bell) -> drain.Drain:
         _ignore_fence(store)
     if defect == "no renewal":
         drain.Leases._renew = lambda self: None  # type: ignore[method-assign]
-    return kind(store, blobs, settings, answer=explain, ring=bell.ring)
+    return kind(store, blobs, settings, cards=cards, answer=explain, ring=bell.ring, decoders=Decoders(1))
 
 
 class FinishFirst(drain.Drain):

@@ -16,7 +16,7 @@ from shared.blobs import BlobStore
 from shared.errors import ImageTooLarge, InvalidImage
 from shared.images import Limits, Photo
 from shared.jobs import ImageRecord, JobOptions
-from shared.masking import GREY, explained_picture, hide, read_mask
+from shared.masking import GREY, explained_picture, hide, read_explained, read_mask
 from shared.options import FILLS
 from shared.settings import Settings
 from tests.conftest import encoded
@@ -110,7 +110,7 @@ def test_the_picture_of_a_job_is_as_uploaded_less_what_its_mask_hides(blobs: Blo
     mask = blobs.put(encoded(mask_of((6, 4), (0, 0, 3, 4))))
 
     def explained(options: JobOptions) -> list[object]:
-        seen = explained_picture(blobs, image, options, limits=LIMITS).pixels
+        seen = explained_picture(blobs, image, options, limits=LIMITS, read=read_explained).pixels
         return [seen.getpixel((0, 0)), seen.getpixel((5, 3))]
 
     assert explained(JobOptions(("m",))) == [(255, 0, 0)] * 2
@@ -122,7 +122,7 @@ def test_a_mask_lies_over_a_large_photograph_where_it_was_drawn(blobs: BlobStore
     image = ImageRecord(blobs.put(large_photo), *size, "JPEG", "a.jpg")
     mask = blobs.put(encoded(mask_of(size, (600, 300, 1400, 1100))))
     before, after = (
-        explained_picture(blobs, image, options, limits=LIMITS)
+        explained_picture(blobs, image, options, limits=LIMITS, read=read_explained)
         for options in (JobOptions(("m",)), JobOptions(("m",), mask=mask, fill="grey"))
     )
     assert after.size == before.size == size and after.pixels.size == before.pixels.size != size

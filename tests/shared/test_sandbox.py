@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import io
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import pytest
@@ -21,10 +21,13 @@ from PIL import Image
 
 from shared import images, masking
 from shared.archives import Bounds
+from shared.cards import Registry
 from shared.errors import BatchTooLarge, ImageTooLarge, InvalidArchive, InvalidImage, UnsupportedImage
 from shared.images import Limits
 from shared.sandbox import decoders, frames
-from shared.sandbox.decoders import CheckedEntry, Decoder
+from shared.sandbox.decoders import DESK_BYTES, CheckedEntry, Decoder, Decoders, Look, Task
+from shared.sandbox.frames import Message
+from shared.seeing import Squares, visible_square
 from shared.settings import REPOSITORY, Settings
 from tests.conftest import encoded, wait_for
 from tests.shared.pictures import png
@@ -44,9 +47,16 @@ def decoder() -> Iterator[Decoder]:
     one.end()
 
 
+def ask(decoder: Decoder, request: Mapping[str, object], *parts: bytes) -> Message:
+    (answer,) = decoder.ask([Task(request, parts)])
+    if isinstance(answer, InvalidImage):
+        raise answer
+    return answer
+
+
 def pid_of(decoder: Decoder) -> int:
-    assert decoder._process is not None
-    return decoder._process.pid
+    assert decoder._running is not None
+    return decoder._running.process.pid
 
 
 @pytest.fixture
@@ -82,6 +92,66 @@ def test_a_mask_hides_what_it_hides_in_this_process(fill: str, photos: dict[str,
     own = masking.read_explained(data, encoded(mask), LIMITS, fill=fill)
     assert np.array_equal(np.asarray(found.pixels), np.asarray(own.pixels))
     assert np.array_equal(np.asarray(decoders.read_mask(encoded(mask), LIMITS)), np.asarray(mask))
+
+
+@pytest.fixture(scope="module")
+def two() -> Iterator[Decoders]:
+    pool = Decoders(2)
+    yield pool
+    pool.close()
+
+
+def turned(picture: Image.Image) -> bytes:
+    """A JPEG that is to be shown on its side, as its EXIF says."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    return encoded(picture, "JPEG", exif=exif)
+
+
+def masked(size: tuple[int, int]) -> bytes:
+    mask = Image.new("L", size)
+    mask.paste(255, (size[0] // 5, size[1] // 4, size[0] // 2, size[1] - 9))
+    return encoded(mask)
+
+
+@pytest.mark.parametrize("fill", ["blur", "mean", "grey"])
+def test_networks_see_what_they_see_in_this_process(
+    fill: str, two: Decoders, registry: Registry, photos: dict[str, Image.Image], large_photo: bytes
+) -> None:
+    inputs = [registry.get(name).input for name in registry.cards]
+    chelsea, coffee = photos["chelsea"], photos["coffee"]
+    files: list[tuple[bytes, bytes | None]] = [
+        (encoded(chelsea, "JPEG"), None),
+        (encoded(coffee.convert("L")), None),
+        (turned(coffee), None),
+        (encoded(chelsea.resize((7, 900))), None),
+        (large_photo, None),
+        (encoded(chelsea), masked(chelsea.size)),
+        (turned(coffee), masked((coffee.height, coffee.width))),
+        (large_photo, masked((3101, 2069))),
+    ]
+    found = two.read_squares([Look(data, mask, LIMITS, fill, inputs) for data, mask in files])
+    for seen, (data, mask) in zip(found, files, strict=True):
+        own = masking.read_explained(data, mask, LIMITS, fill=fill)
+        assert isinstance(seen, Squares) and seen.size == own.size
+        for spec in inputs:
+            assert np.array_equal(visible_square(seen, spec), visible_square(own, spec))
+
+
+def test_inputs_that_are_alike_are_seen_once(two: Decoders, registry: Registry) -> None:
+    first, second = registry.get("nbdt-cifar10").input, registry.get("resnet18-photos100").input
+    (seen,) = two.read_squares([Look(png(3, 2), None, LIMITS, "blur", [first, second, first])])
+    assert isinstance(seen, Squares) and list(seen.levels) == [first, second]
+
+
+def test_of_pictures_that_are_decoded_together_each_has_its_own_answer(two: Decoders, registry: Registry) -> None:
+    inputs = [registry.get("nbdt-cifar10").input]
+    looks = [Look(data, None, LIMITS, "blur", inputs) for data in (png(3, 2), png(9, 9)[:45], b"GIF89a", png(5, 4))]
+    first, broken, other, last = two.read_squares(looks)
+    assert isinstance(first, Squares) and first.size == (3, 2)
+    assert isinstance(broken, InvalidImage) and "damaged" in str(broken)
+    assert isinstance(other, UnsupportedImage)
+    assert isinstance(last, Squares) and last.size == (5, 4)
 
 
 @pytest.mark.parametrize(
@@ -130,8 +200,8 @@ def test_a_picture_that_takes_too_long_is_refused_and_the_next_one_is_not() -> N
     slow = Decoder(seconds=0.1)
     try:
         with pytest.raises(InvalidImage, match="takes more time to decode than a picture may"):
-            slow.ask(PHOTO, [LARGE])
-        assert slow.ask(MASK, [png(3, 2)])[0]["size"] == [3, 2]
+            ask(slow, PHOTO, LARGE)
+        assert ask(slow, MASK, png(3, 2))[0]["size"] == [3, 2]
     finally:
         slow.end()
 
@@ -141,52 +211,105 @@ def test_a_picture_that_takes_too_much_memory_is_refused_and_the_next_one_is_not
     try:
         fields: dict[str, str] = {}
         try:
-            fields = small.ask(PHOTO, [LARGE])[0]
+            fields = ask(small, PHOTO, LARGE)[0]
         except InvalidImage as error:
             fields = {"refused": "InvalidImage", "message": str(error)}
         assert fields["refused"] == "InvalidImage" and "memory" in fields["message"]
-        assert small.ask(MASK, [png(3, 2)])[0]["size"] == [3, 2]
+        assert ask(small, MASK, png(3, 2))[0]["size"] == [3, 2]
     finally:
         small.end()
 
 
 def test_the_largest_picture_that_is_taken_fits_into_the_limits(decoder: Decoder) -> None:
-    fields, (pixels,) = decoder.ask(PHOTO, [LARGE])
+    fields, (pixels,) = ask(decoder, PHOTO, LARGE)
     assert fields["size"] == [5000, 5000] and len(pixels) == 3 * 5000 * 5000
 
 
 def test_a_process_that_was_killed_is_started_again(decoder: Decoder) -> None:
-    decoder.ask(MASK, [png(3, 2)])
+    ask(decoder, MASK, png(3, 2))
     first = pid_of(decoder)
     os.kill(first, signal.SIGKILL)
-    assert decoder.ask(MASK, [png(3, 2)])[0]["size"] == [3, 2]
+    assert ask(decoder, MASK, png(3, 2))[0]["size"] == [3, 2]
     assert pid_of(decoder) != first
 
 
 def test_a_picture_on_which_two_processes_end_is_at_fault(decoder: Decoder) -> None:
-    decoder.ask(MASK, [png(3, 2)])
+    ask(decoder, MASK, png(3, 2))
     killed: list[int] = []
 
     def strike() -> None:
         while len(killed) < 2:
-            process = decoder._process
-            if process is not None and process.pid not in killed:
-                os.kill(process.pid, signal.SIGKILL)
-                killed.append(process.pid)
+            running = decoder._running
+            if running is not None and running.process.pid not in killed:
+                os.kill(running.process.pid, signal.SIGKILL)
+                killed.append(running.process.pid)
             time.sleep(0.01)
 
     thread = threading.Thread(target=strike)
     thread.start()
     with pytest.raises(InvalidImage, match="cannot be decoded with the memory"):
-        decoder.ask(PHOTO, [LARGE])
+        ask(decoder, PHOTO, LARGE)
     thread.join()
 
 
+@pytest.mark.parametrize(
+    ("limits", "sentence"),
+    [({"seconds": 0.1}, "takes more time to decode"), ({"memory_bytes": 150_000_000}, "memory")],
+)
+def test_a_picture_that_costs_too_much_leaves_the_others_of_its_message_theirs(
+    limits: dict[str, Any], sentence: str
+) -> None:
+    small = Decoder(**limits)
+    try:
+        first, bomb, second, last = small.ask(
+            [Task(MASK, [png(3, 2)]), Task(PHOTO, [LARGE]), Task(MASK, [png(5, 4)]), Task(MASK, [png(7, 6)])]
+        )
+    finally:
+        small.end()
+    assert sentence in (str(bomb) if isinstance(bomb, InvalidImage) else bomb[0]["message"])
+    answered = [one[0]["size"] for one in (first, second, last) if not isinstance(one, InvalidImage)]
+    assert answered == [[3, 2], [5, 4], [7, 6]]
+
+
+class TimeLimit(Exception):
+    pass
+
+
+def test_a_wait_that_is_broken_off_ends_the_process_and_its_answer_is_never_taken_for_the_next(
+    decoder: Decoder,
+) -> None:
+    def break_off(number: int, frame: object) -> None:
+        raise TimeLimit
+
+    ask(decoder, MASK, png(3, 2))
+    first = pid_of(decoder)
+    before = signal.signal(signal.SIGALRM, break_off)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        with pytest.raises(TimeLimit):
+            ask(decoder, PHOTO, LARGE)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert not _lives(first)
+    assert ask(decoder, MASK, png(5, 4))[0]["size"] == [5, 4]
+
+
+def test_what_a_large_picture_took_is_given_back(decoder: Decoder) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (1500, 2000, 3), np.uint8)
+    for data in (encoded(Image.fromarray(noise)), LARGE, png(3, 2)):
+        ask(decoder, PHOTO, data)
+    assert decoder._running is not None
+    assert 512 * os.fstat(decoder._running.desk.fileno()).st_blocks <= DESK_BYTES
+    pages = int(Path(f"/proc/{pid_of(decoder)}/statm").read_text().split()[1])
+    assert pages * os.sysconf("SC_PAGE_SIZE") < 100_000_000
+
+
 def test_ctrl_c_leaves_a_decoder_to_its_work(decoder: Decoder) -> None:
-    decoder.ask(MASK, [png(3, 2)])
+    ask(decoder, MASK, png(3, 2))
     os.kill(pid_of(decoder), signal.SIGINT)
     first = pid_of(decoder)
-    assert decoder.ask(MASK, [png(3, 2)])[0]["size"] == [3, 2]
+    assert ask(decoder, MASK, png(3, 2))[0]["size"] == [3, 2]
     assert pid_of(decoder) == first
 
 
@@ -196,7 +319,7 @@ from shared.images import Limits
 from shared.sandbox import decoders
 from shared.settings import Settings
 decoders.read_mask(bytes.fromhex(sys.argv[1]), Limits.of(Settings()))
-print(decoders._decoders(os.getpid())._all[0]._process.pid, flush=True)
+print(decoders._decoders(os.getpid())._all[0]._running.process.pid, flush=True)
 sys.stdin.read()
 """
 
@@ -220,19 +343,35 @@ def _lives(pid: int) -> bool:
 # -- messages ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_message_is_read_as_it_was_written() -> None:
-    file = io.BytesIO()
-    frames.write(file, {"a": [1, "ü"]}, [b"", b"x" * 100_000])
-    frames.write(file, {})
-    file.seek(0)
-    assert frames.read(file) == ({"a": [1, "ü"]}, [b"", b"x" * 100_000])
-    assert frames.read(file) == ({}, [])
-    assert frames.read(file) is None
+@pytest.fixture
+def ends() -> Iterator[tuple[socket.socket, socket.socket]]:
+    first, second = socket.socketpair()
+    with first, second:
+        yield first, second
 
 
-def test_a_message_that_breaks_off_is_none() -> None:
-    file = io.BytesIO()
-    frames.write(file, {"a": 1}, [b"abc"])
-    whole = file.getvalue()
-    for length in (3, 8, 20, len(whole) - 1):
-        assert frames.read(io.BytesIO(whole[:length])) is None
+def test_a_message_is_read_as_it_was_written(ends: tuple[socket.socket, socket.socket]) -> None:
+    here, there = ends
+    parts = [b"", b"x" * 3_000_000]  # more than a socket holds
+    sender = threading.Thread(target=frames.write, args=(here, {"a": [1, "ü"]}, parts))
+    sender.start()
+    message = frames.read(there)
+    sender.join()
+    assert message is not None and message[0] == {"a": [1, "ü"]} and [bytes(part) for part in message[1]] == parts
+    frames.write(here, {})
+    here.close()
+    assert frames.read(there) == ({}, [])
+    assert frames.read(there) is None
+
+
+def test_a_message_that_breaks_off_or_is_too_large_is_none(ends: tuple[socket.socket, socket.socket]) -> None:
+    here, there = ends
+    frames.write(here, {"a": 1}, [b"abc"])
+    whole = there.recv(1000)
+    too_large = (2**62).to_bytes(8, "big") + whole[8:]
+    for broken in (*(whole[:length] for length in (3, 8, 20, len(whole) - 1)), too_large):
+        first, second = socket.socketpair()
+        with first, second:
+            first.sendall(broken)
+            first.shutdown(socket.SHUT_WR)
+            assert frames.read(second) is None

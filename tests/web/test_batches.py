@@ -31,7 +31,8 @@ from tests.web.test_api import TREE_MODEL, refused, run_one
 from web import reports
 from web.app import create_app
 from web.turns import share_of
-from worker.answers import Asked, answer
+from worker.answers import answer
+from worker.asked import Asked
 from worker.shelf import Shelf
 
 BATCHES = "/api/v1/batches"

@@ -5,29 +5,35 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
-from typing import Any
+from functools import partial
 
 import pytest
 from billiard.exceptions import SoftTimeLimitExceeded
 from PIL import Image
 
 from shared.blobs import BlobStore, Swept
+from shared.cards import ModelCard
 from shared.errors import ModelUnavailable
-from shared.images import Photo
 from shared.jobs import Claim, ImageRecord, Job, JobOptions, JobStatus
-from shared.masking import explained_picture
+from shared.masking import GREY
 from shared.results import Result
+from shared.sandbox.decoders import Decoder, Decoders, Look
+from shared.seeing import visible_square
 from shared.settings import Settings
 from shared.store import PREFIX, JobStore, Submission
 from shared.tracing import Trace, current
 from tests.conftest import encoded, wait_for
+from tests.shared.cards import card
 from tests.shared.submissions import raw_client
+from worker.asked import Asked
 from worker.drain import Answer, Drain, Progress
 from worker.keep import Keeper
 
-Asked = Sequence[tuple[Photo, Claim]]
+Batch = Sequence[Asked]
+MODEL = card("m", "cat")  # sees 8 x 8 pixels, as many as the pictures have
 
 
 def colour(shade: int) -> bytes:
@@ -39,19 +45,43 @@ def submit(store: JobStore, blobs: BlobStore, data: bytes, target: str = "predic
     return store.submit(Submission(options=JobOptions(("m",), target=target), image=image))
 
 
-def describe(batch: Asked, progress: Progress) -> list[Result]:
+def shade_of(asked: Asked) -> list[int]:
+    """The first pixel that the network sees."""
+    return [int(level) for level in visible_square(asked.photo, MODEL.input)[0, 0]]
+
+
+def describe(batch: Batch, progress: Progress) -> list[Result]:
     """A well-behaved explainer: it says which shade each picture has, and how many came together."""
     return [
-        Result({"shade": photo.pixels.getpixel((0, 0)), "together": len(batch), "timings": {"compute_ms": 1.0}}, {})
-        for photo, _ in batch
+        Result({"shade": shade_of(asked), "together": len(batch), "timings": {"compute_ms": 1.0}}, {})
+        for asked in batch
     ]
 
 
+@pytest.fixture(scope="module")
+def decoders() -> Iterator[Decoders]:
+    pool = Decoders(1)
+    yield pool
+    pool.close()
+
+
+def cards_of(claim: Claim) -> Mapping[str, ModelCard]:
+    return {"m": MODEL}
+
+
 @pytest.fixture
-def make_drain(store: JobStore, blobs: BlobStore, settings: Settings) -> Callable[..., Drain]:
+def drain_of(decoders: Decoders) -> Callable[..., Drain]:
+    """The drain of a store, blobs and settings, with an explainer."""
+    return partial(Drain, cards=cards_of, ring=lambda: None, decoders=decoders)
+
+
+@pytest.fixture
+def make_drain(
+    store: JobStore, blobs: BlobStore, settings: Settings, drain_of: Callable[..., Drain]
+) -> Callable[..., Drain]:
     def make(answer: Answer, **changes: object) -> Drain:
         changed = replace(settings, **changes)  # type: ignore[arg-type]
-        return Drain(JobStore.connect(changed), blobs, changed, answer=answer, ring=lambda: None)
+        return drain_of(JobStore.connect(changed), blobs, changed, answer=answer)
 
     return make
 
@@ -64,11 +94,13 @@ def result_of(job: Job, blobs: BlobStore) -> Result:
 def test_a_job_has_been_computing_since_its_picture_began_to_be_decoded(
     store: JobStore, blobs: BlobStore, make_drain: Callable[..., Drain], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def slowly(*arguments: Any, **options: Any) -> Photo:
-        time.sleep(0.2)
-        return explained_picture(*arguments, **options)
+    read = Decoders.read_squares
 
-    monkeypatch.setattr("worker.drain.explained_picture", slowly)
+    def slowly(decoders: Decoders, looks: Sequence[Look]) -> object:
+        time.sleep(0.2)
+        return read(decoders, looks)
+
+    monkeypatch.setattr(Decoders, "read_squares", slowly)
     job_id = submit(store, blobs, colour(7))
     make_drain(describe).run()
     assert result_of(store.get(job_id), blobs).document["timings"]["compute_ms"] >= 200
@@ -88,19 +120,19 @@ def test_whatever_waits_runs_as_one_batch_and_each_job_gets_its_own_result(
 
 
 def test_a_drain_that_cannot_take_all_calls_another_worker(
-    store: JobStore, blobs: BlobStore, settings: Settings
+    store: JobStore, blobs: BlobStore, settings: Settings, drain_of: Callable[..., Drain]
 ) -> None:
     rings: list[int] = []
     seen: list[int] = []
 
-    def watched(batch: Asked, progress: Progress) -> list[Result]:
+    def watched(batch: Batch, progress: Progress) -> list[Result]:
         seen.append(len(rings))
         return describe(batch, progress)
 
     for shade in range(5):
         submit(store, blobs, colour(shade))
     small = replace(settings, batch_size=2)
-    Drain(store, blobs, small, answer=watched, ring=lambda: rings.append(1)).run()
+    drain_of(store, blobs, small, answer=watched, ring=lambda: rings.append(1)).run()
     assert seen == [1, 1, 1]  # once, before the first batch is begun: nobody has answered it since
 
 
@@ -140,7 +172,7 @@ def test_where_the_disk_has_no_room_for_results_jobs_wait_until_it_has(
 
 
 def test_where_the_disk_fills_up_meanwhile_the_batch_ends_well_and_no_other_is_taken(
-    store: JobStore, blobs: BlobStore, settings: Settings
+    store: JobStore, blobs: BlobStore, settings: Settings, drain_of: Callable[..., Drain]
 ) -> None:
     class Filling(BlobStore):
         """Has no room left once a result was written."""
@@ -156,22 +188,24 @@ def test_where_the_disk_fills_up_meanwhile_the_batch_ends_well_and_no_other_is_t
 
     ids = [submit(store, blobs, colour(shade)) for shade in range(2)]
     one_by_one = replace(settings, batch_size=1)
-    drain = Drain(store, Filling(settings.blobs), one_by_one, answer=describe, ring=lambda: None)
+    drain = drain_of(store, Filling(settings.blobs), one_by_one, answer=describe)
     assert drain.run() == 1
     assert [store.get(job_id).status for job_id in ids] == [JobStatus.SUCCEEDED, JobStatus.QUEUED]
 
 
-def test_a_drain_whose_turn_is_over_calls_another_worker(store: JobStore, blobs: BlobStore, settings: Settings) -> None:
+def test_a_drain_whose_turn_is_over_calls_another_worker(
+    store: JobStore, blobs: BlobStore, settings: Settings, drain_of: Callable[..., Drain]
+) -> None:
     ids = [submit(store, blobs, colour(shade)) for shade in range(2)]
     rung: list[bool] = []
     short = replace(settings, batch_size=1, soft_time_limit_seconds=0)
-    drain = Drain(store, blobs, short, answer=describe, ring=lambda: rung.append(True))
+    drain = drain_of(store, blobs, short, answer=describe, ring=lambda: rung.append(True))
     assert drain.run() == 1 and rung == [True, True], "for what waits behind its batch, and at the end of its turn"
     assert [store.get(job_id).status for job_id in ids] == [JobStatus.SUCCEEDED, JobStatus.QUEUED]
 
 
-def test_as_many_pictures_are_read_at_a_time_as_there_are_readers(
-    store: JobStore, blobs: BlobStore, settings: Settings
+def test_as_many_pictures_are_read_at_a_time_as_there_are_decoders(
+    store: JobStore, blobs: BlobStore, settings: Settings, drain_of: Callable[..., Drain]
 ) -> None:
     together = threading.Barrier(2)
 
@@ -183,7 +217,8 @@ def test_as_many_pictures_are_read_at_a_time_as_there_are_readers(
             return super().get(ref)
 
     ids = [submit(store, blobs, colour(shade)) for shade in range(4)]
-    Drain(store, Meeting(settings.blobs), settings, answer=describe, ring=lambda: None, readers=2).run()
+    with closing(Decoders(2)) as pool:
+        drain_of(store, Meeting(settings.blobs), settings, answer=describe, decoders=pool).run()
     for shade, job_id in enumerate(ids):
         assert result_of(store.get(job_id), blobs).document["shade"] == [shade, 0, 0]
 
@@ -191,7 +226,7 @@ def test_as_many_pictures_are_read_at_a_time_as_there_are_readers(
 def test_operators_are_told_how_long_each_stage_of_a_batch_took(
     store: JobStore, blobs: BlobStore, make_drain: Callable[..., Drain]
 ) -> None:
-    def slow(batch: Asked, progress: Progress) -> list[Result]:
+    def slow(batch: Batch, progress: Progress) -> list[Result]:
         time.sleep(0.04)
         return describe(batch, progress)
 
@@ -214,6 +249,36 @@ def test_a_broken_picture_fails_alone(store: JobStore, blobs: BlobStore, make_dr
     assert job.error.code == "invalid_image"
 
 
+def test_no_picture_is_decoded_in_the_process_of_the_worker(
+    store: JobStore, blobs: BlobStore, make_drain: Callable[..., Drain], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forbidden(*arguments: object, **options: object) -> None:
+        raise AssertionError("a picture is opened here")
+
+    data, mask = colour(7), encoded(Image.new("L", (8, 8), 255))
+    image = ImageRecord(blobs.put(data), 8, 8, "PNG", "a.png")
+    options = JobOptions(("m",), mask=blobs.put(mask), fill="grey")
+    job_id = store.submit(Submission(options=options, image=image))
+    monkeypatch.setattr(Image, "open", forbidden)
+    make_drain(describe).run()
+    assert result_of(store.get(job_id), blobs).document["shade"] == list(GREY)
+
+
+def test_a_picture_that_takes_a_decoder_too_long_fails_alone(
+    store: JobStore, blobs: BlobStore, settings: Settings, drain_of: Callable[..., Drain]
+) -> None:
+    large = encoded(Image.new("RGBA", (5000, 5000), (9, 9, 9, 9)))
+    ids = [submit(store, blobs, data) for data in (colour(0), colour(1), large, colour(3))]
+    with closing(Decoders(1)) as hasty:
+        hasty._all[0] = hasty._idle.queue[0] = Decoder(seconds=0.1)
+        assert drain_of(store, blobs, settings, answer=describe, decoders=hasty).run() == 4
+    jobs = [store.get(job_id) for job_id in ids]
+    error = jobs.pop(2).error
+    assert error is not None and error.code == "invalid_image" and "takes more time to decode" in error.message
+    assert [result_of(job, blobs).document["shade"] for job in jobs] == [[0, 0, 0], [1, 0, 0], [3, 0, 0]]
+    assert all(job.attempts == 1 for job in jobs)
+
+
 @pytest.mark.parametrize(
     ("error", "code"),
     [
@@ -226,8 +291,8 @@ def test_a_broken_picture_fails_alone(store: JobStore, blobs: BlobStore, make_dr
 def test_a_fault_in_a_batch_is_charged_to_the_one_job_that_has_it(
     error: Exception, code: str, store: JobStore, blobs: BlobStore, make_drain: Callable[..., Drain]
 ) -> None:
-    def answer(batch: Asked, progress: Progress) -> list[Result]:
-        if any(claim.options.target == "poison" for _, claim in batch):
+    def answer(batch: Batch, progress: Progress) -> list[Result]:
+        if any(asked.options.target == "poison" for asked in batch):
             raise error
         return describe(batch, progress)
 
@@ -245,7 +310,7 @@ def test_a_fault_in_a_batch_is_charged_to_the_one_job_that_has_it(
 def test_a_worker_that_is_told_to_stop_gives_its_jobs_back_uncharged(
     store: JobStore, blobs: BlobStore, make_drain: Callable[..., Drain]
 ) -> None:
-    def stopped(batch: Asked, progress: Progress) -> list[Result]:
+    def stopped(batch: Batch, progress: Progress) -> list[Result]:
         raise SystemExit
 
     ids = [submit(store, blobs, colour(shade)) for shade in range(3)]
@@ -260,7 +325,7 @@ def test_a_worker_that_is_told_to_stop_gives_its_jobs_back_uncharged(
 def test_work_longer_than_its_lease_keeps_the_lease(
     store: JobStore, blobs: BlobStore, make_drain: Callable[..., Drain]
 ) -> None:
-    def slow(batch: Asked, progress: Progress) -> list[Result]:
+    def slow(batch: Batch, progress: Progress) -> list[Result]:
         time.sleep(2.5)
         return describe(batch, progress)
 
@@ -281,7 +346,7 @@ def test_a_running_job_that_is_cancelled_ends_cancelled(
 ) -> None:
     started = threading.Event()
 
-    def slow(batch: Asked, progress: Progress) -> list[Result]:
+    def slow(batch: Batch, progress: Progress) -> list[Result]:
         started.set()
         time.sleep(0.6)
         return describe(batch, progress)
@@ -298,7 +363,7 @@ def test_a_running_job_that_is_cancelled_ends_cancelled(
 def test_a_long_job_says_how_far_it_is_and_ends_within_two_seconds_of_being_cancelled(
     store: JobStore, blobs: BlobStore, make_drain: Callable[..., Drain]
 ) -> None:
-    def endless(batch: Asked, progress: Progress) -> list[Result]:
+    def endless(batch: Batch, progress: Progress) -> list[Result]:
         for done in range(600):
             time.sleep(0.05)
             progress("rise", done, 600)
@@ -320,7 +385,7 @@ def test_a_batch_goes_on_while_one_of_its_jobs_is_wanted(
 ) -> None:
     reported = threading.Event()
 
-    def slow(batch: Asked, progress: Progress) -> list[Result]:
+    def slow(batch: Batch, progress: Progress) -> list[Result]:
         for done in range(20):
             time.sleep(0.05)
             progress("cam", done, 20)
@@ -348,7 +413,7 @@ def test_a_lost_blob_is_a_failure_of_storage(
 
 
 def test_jobs_of_a_worker_that_died_are_run_again_by_another(
-    blobs: BlobStore, settings: Settings, make_store: Callable[..., JobStore]
+    blobs: BlobStore, settings: Settings, make_store: Callable[..., JobStore], drain_of: Callable[..., Drain]
 ) -> None:
     hasty = make_store(lease_seconds=0.1)
     ids = [submit(hasty, blobs, colour(shade)) for shade in range(4)]
@@ -361,7 +426,7 @@ def test_jobs_of_a_worker_that_died_are_run_again_by_another(
         return bool(rings)
 
     wait_for(rung, seconds=5)
-    Drain(hasty, blobs, settings, answer=describe, ring=lambda: None).run()
+    drain_of(hasty, blobs, settings, answer=describe).run()
     for job_id in ids:
         job = hasty.get(job_id)
         assert job.status is JobStatus.SUCCEEDED

@@ -12,12 +12,13 @@ from torch import Tensor, nn
 
 from shared.cards import Registry
 from shared.options import RUNNER_UP
+from shared.seeing import crop_box
 from tests.worker.asking import explain
 from worker import maps
 from worker.architectures import build
 from worker.explain import Explanation, tree_mode
 from worker.forward import Question
-from worker.inputs import crop_box, to_tensor
+from worker.inputs import to_tensor
 from worker.models import Model
 from worker.tree import TreeMode
 from worker.weights import load_weights

@@ -11,8 +11,9 @@ from PIL import Image
 
 from shared.cards import Registry
 from shared.images import Limits, Photo, decode, decode_reduced
+from shared.seeing import visible_square
 from shared.settings import Settings
-from worker.inputs import to_tensor, to_tensors, visible_square
+from worker.inputs import to_tensor, to_tensors
 
 
 def test_a_batch_holds_every_photos_square_in_its_place_normalised(

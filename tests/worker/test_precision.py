@@ -16,7 +16,8 @@ from shared.jobs import JobOptions
 from tests.shared.cards import card, write_card
 from training.precision import compare, write
 from worker import precision
-from worker.answers import Asked, answer
+from worker.answers import answer
+from worker.asked import Asked
 from worker.precision import chooses_bf16
 from worker.shelf import Shelf
 

@@ -18,8 +18,9 @@ from shared.registry import LiveRegistry
 from shared.settings import Settings
 from worker import shelf as shelf_module
 from worker.admission import admit, dismiss
-from worker.answers import Asked, answer
+from worker.answers import answer
 from worker.architectures import build
+from worker.asked import Asked
 from worker.shelf import Shelf
 
 NAMES = ["cat", "dog", "owl"]
@@ -59,7 +60,7 @@ def test_each_job_of_a_batch_is_answered_by_the_version_that_it_names(
 ) -> None:
     versions = [add(index).fingerprint for index in range(3)]
     shelf = Shelf(LiveRegistry(settings, look_seconds=0))
-    asked = [Asked(photo, PETS, {"pets": version}) for version in versions]
+    asked = [Asked(photo, PETS, shelf.cards(["pets"], {"pets": version})) for version in versions]
     found = said(shelf, *asked, Asked(photo, PETS))
     assert found == list(zip([*NAMES, "owl"], [*versions, versions[2]], strict=True))
 
@@ -81,7 +82,7 @@ def test_a_removed_model_answers_what_was_accepted_and_nothing_else(
     version = add(1).fingerprint
     shelf = Shelf(LiveRegistry(settings, look_seconds=0))
     dismiss("pets", settings)
-    assert said(shelf, Asked(photo, PETS, {"pets": version})) == [("dog", version)]
+    assert said(shelf, Asked(photo, PETS, shelf.cards(["pets"], {"pets": version}))) == [("dog", version)]
     with pytest.raises((InvalidOption, ModelUnavailable)):
         said(shelf, Asked(photo, PETS))
 

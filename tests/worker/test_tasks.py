@@ -17,7 +17,7 @@ from shared.results import Result
 from shared.settings import Settings
 from shared.store import JobStore, Submission
 from tests.conftest import encoded
-from worker.answers import Asked
+from worker.asked import Asked
 from worker.tasks import build_drain
 
 

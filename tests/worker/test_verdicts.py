@@ -18,8 +18,8 @@ from tests.shared.cards import card
 from tests.worker.answering import FAMILIAR, answer, answer_to
 from worker import maps
 from worker.agreement import Answer, agreements
-from worker.answers import Asked
 from worker.answers import answer as answer_jobs
+from worker.asked import Asked
 from worker.kinship import Kinships
 from worker.shelf import Shelf
 from worker.verdicts import Verdict, verdict

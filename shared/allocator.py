@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import ctypes
 
-_KEPT = 2**30  # bytes, at most
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of mallopt(3)
 
 
-def keep_freed_memory() -> None:
-    """From now on, in this process. Nothing changes where the C library knows no such option."""
+def keep_freed_memory(most: int = 2**30) -> None:
+    """From now on, in this process, so many bytes at most. Nothing changes where the C library knows no such option."""
     options = getattr(ctypes.CDLL(None), "mallopt", None)
     if options is None:
         return
     for threshold in (_TRIM_THRESHOLD, _MMAP_THRESHOLD):
-        options(threshold, _KEPT)
+        options(threshold, most)

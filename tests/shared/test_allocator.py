@@ -14,7 +14,7 @@ FAULTS = """
 
     import torch
 
-    from worker.allocator import keep_freed_memory
+    from shared.allocator import keep_freed_memory
 
     if sys.argv[1] == "kept":
         keep_freed_memory()
