@@ -64,11 +64,11 @@ def _shares(files: Sequence[Files], count: int) -> Iterator[Sequence[Files]]:
     share: list[Files] = []
     size = 0
     for one in files:
-        if share and (len(share) == most or size + one.look.bytes > TOGETHER_BYTES):
+        if share and (len(share) == most or size + one.look.size > TOGETHER_BYTES):
             yield share
             share, size = [], 0
         share.append(one)
-        size += one.look.bytes
+        size += one.look.size
     if share:
         yield share
 

@@ -55,7 +55,8 @@ class Look:
     inputs: Sequence[InputSpec]
 
     @property
-    def bytes(self) -> int:
+    def size(self) -> int:
+        """Of the files, in bytes."""
         return len(self.data) + len(self.mask or b"")
 
 
@@ -216,16 +217,16 @@ class Decoder:
         two end is at fault, as is one that takes too long: InvalidImage is its answer, and the others have theirs."""
         found: list[Message | InvalidImage] = []
         ended_at = -1
-        while True:
+        while len(found) < len(tasks):
             found += self._answers(tasks[len(found) :])
-            if len(found) == len(tasks):
-                return found
-            code, at = self.end(), len(found)
-            if code == -signal.SIGPROF:
+            if (at := len(found)) == len(tasks):
+                break
+            if self.end() == -signal.SIGPROF:
                 found.append(InvalidImage("the picture takes more time to decode than a picture may"))
             elif at == ended_at:
                 found.append(InvalidImage("the picture cannot be decoded with the memory that a picture may take"))
             ended_at = at
+        return found
 
     def answers(self, tasks: Sequence[Task]) -> Iterator[Message]:
         """All that the process answers, until it ends or stands still."""

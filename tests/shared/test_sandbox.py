@@ -271,6 +271,16 @@ def test_a_picture_that_costs_too_much_leaves_the_others_of_its_message_theirs(
     assert answered == [[3, 2], [5, 4], [7, 6]]
 
 
+def test_each_picture_of_a_message_has_the_whole_time() -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (1200, 1600, 3), np.uint8)
+    limited = Decoder(seconds=0.8)
+    try:
+        found = limited.ask(12 * [Task(PHOTO, [encoded(Image.fromarray(noise))])])
+        assert all(not isinstance(one, InvalidImage) for one in found)
+    finally:
+        limited.end()
+
+
 class TimeLimit(Exception):
     pass
 
@@ -352,6 +362,7 @@ def ends() -> Iterator[tuple[socket.socket, socket.socket]]:
 
 def test_a_message_is_read_as_it_was_written(ends: tuple[socket.socket, socket.socket]) -> None:
     here, there = ends
+    here.settimeout(10)  # so that it sends what there is room for, and not all
     parts = [b"", b"x" * 3_000_000]  # more than a socket holds
     sender = threading.Thread(target=frames.write, args=(here, {"a": [1, "ü"]}, parts))
     sender.start()
