@@ -1,4 +1,5 @@
-"""`pathlight gc`: remove the files of pictures and results that no job names any more, now instead of within the hour.
+"""`pathlight gc`: remove the files of pictures and results that no job names any more, now instead of within the hour;
+with `--owner` after all that has ended of one API key is forgotten.
 
 A job, a member of a batch, a known answer and an idempotency key all live in one Redis, where each file that a job
 names is counted by the scripts that store and forget jobs. What is not counted, and was not stored or asked for during
@@ -7,12 +8,51 @@ the grace, is abandoned; why no job can lose its picture to that stands at `shar
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from shared import retired
 from shared.blobs import Swept
 from shared.bucket import blob_store
-from shared.errors import PathlightError
+from shared.connection import Scripts, connect
+from shared.errors import PathlightError, UnknownKey
+from shared.keys import ID
 from shared.settings import Settings
 from shared.store import JobStore
+
+_AT_ONCE = 1000  # jobs of an owner that one call looks at, or forgets
+
+Progress = Callable[[str], None]
+"""Told what is being done, in a few words."""
+
+
+def forget_owned(owner: str, settings: Settings, *, dry_run: bool, progress: Progress) -> tuple[int, Swept]:
+    """Forget every job and batch that has ended of the API key of this name or id, which may have been revoked, and
+    remove their files. Returns how many jobs, members of batches among them, and the files that went. Works where Redis
+    is full. Raises UnknownKey and StoreUnavailable."""
+    store, scripts = JobStore.connect(settings), Scripts(connect(settings), ("expire_owned",))
+    key_id, count, behind = _key_id(owner, store), 0, "-inf"
+    while behind:
+        found, behind = scripts.call("expire_owned", key_id, behind, _AT_ONCE, int(dry_run))
+        count += int(found)
+        progress(f"looking at jobs: {count} have ended")
+    if dry_run:
+        return count, Swept()
+    blobs, gone, freed = blob_store(settings), 0, Swept()
+    for ids, unnamed in store.collected(_AT_ONCE):
+        gone += len(ids)
+        freed += blobs.remove(unnamed, store.referenced)
+        progress(f"forgetting jobs: {gone}")
+    return count, freed
+
+
+def _key_id(owner: str, store: JobStore) -> str:
+    """A revoked key has no name any more."""
+    for key in store.keys.all():
+        if owner in (key.name, key.id):
+            return key.id
+    if ID.fullmatch(owner):
+        return owner
+    raise UnknownKey(f"there is no key named {owner}; pathlight keys list shows all, of a revoked one give the id")
 
 
 def collect_garbage(settings: Settings, *, dry_run: bool) -> Swept:

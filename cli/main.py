@@ -662,16 +662,24 @@ def restore(source: Path) -> None:
 
 @main.command()
 @click.option("--dry-run", is_flag=True, help="Say what would be removed, and leave it.")
+@click.option("--owner", metavar="NAME", help="First forget all ended jobs and batches of this API key (name or id).")
 @sentences
-def gc(dry_run: bool) -> None:
+def gc(dry_run: bool, owner: str | None) -> None:
     """Remove pictures, results and replaced models that no job names any more; beside a running service too.
 
     The service does so by itself every hour. A file that was stored or asked for within the last hour stays
-    (PATHLIGHT_BLOB_GRACE_SECONDS): its job may be coming.
+    (PATHLIGHT_BLOB_GRACE_SECONDS): its job may be coming. With --owner jobs are forgotten before their retention has
+    passed, also where Redis is full and where the key has been revoked.
     """
-    from cli.gc import collect_garbage
+    from cli.gc import collect_garbage, forget_owned
+    from shared.blobs import Swept
 
-    swept = collect_garbage(Settings.load(), dry_run=dry_run)
+    settings, freed = Settings.load(), Swept()
+    if owner is not None:
+        with console.status("looking at jobs…") as status:
+            jobs, freed = forget_owned(owner, settings, dry_run=dry_run, progress=status.update)
+        console.print(f"{'would forget' if dry_run else 'forgot'} {jobs} ended jobs of {escape(owner)}")
+    swept = freed + collect_garbage(settings, dry_run=dry_run)
     verb = "would remove" if dry_run else "removed"
     console.print(f"{verb} {swept.files} files that no job names, {swept.bytes / 1e6:.1f} MB")
 

@@ -24,6 +24,7 @@ from shared.errors import InvalidOption, UnknownKey
 from shared.settings import Settings
 
 TOKEN = re.compile(r"pl_([0-9a-f]{12})_[A-Za-z0-9_-]{43}")
+ID = re.compile(r"[0-9a-f]{12}")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 _NOBODY = "0" * 64  # compared with where there is no record, so that an unknown id takes as long as a wrong secret
 

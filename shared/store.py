@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from enum import IntEnum, StrEnum
@@ -293,12 +293,15 @@ class JobStore:
 
     def collect(self, most: int = _COLLECTED_AT_ONCE) -> list[str]:
         """Forget terminal jobs whose retention has passed; their ids."""
-        return self._collect(most)[0]
+        return next(self.collected(most))[0]
 
-    def _collect(self, most: int) -> tuple[list[str], list[str]]:
-        """Their ids, and the references of blobs that no job names any more."""
-        gone, unnamed = self._call("collect", most, _ms(self._settings.tombstone_seconds))
-        return gone, unnamed
+    def collected(self, most: int = _COLLECTED_AT_ONCE) -> Iterator[tuple[list[str], list[str]]]:
+        """Forget all of them, so many at a time: their ids, and the references of blobs that no job names any more."""
+        while True:
+            gone, unnamed = self._call("collect", most, _ms(self._settings.tombstone_seconds))
+            yield gone, unnamed
+            if len(gone) < most:
+                return
 
     def forget(self, name: str) -> list[str]:
         """Forget a job, or a batch with its members, before its retention has passed; the references of blobs that no
@@ -310,12 +313,7 @@ class JobStore:
             raise JobConflict("it has not ended; cancel it first")
         if outcome == "member":
             raise JobConflict("the job is a member of a batch; delete the batch")
-        unnamed: list[str] = []
-        while True:  # a batch may have more members than are forgotten in one call
-            gone, refs = self._collect(_COLLECTED_AT_ONCE)
-            unnamed += refs
-            if len(gone) < _COLLECTED_AT_ONCE:
-                return unnamed
+        return [ref for _, unnamed in self.collected() for ref in unnamed]
 
     def referenced(self, refs: Sequence[str]) -> set[str]:
         """Those of `refs` that a job still names."""

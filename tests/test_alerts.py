@@ -101,3 +101,10 @@ def test_every_metric_stands_on_the_page_and_no_other(told: dict[str, Labels]) -
     base = {re.sub(r"_(bucket|sum|count)$", "", name) for name in told if name != "up"}
     listed = set(re.findall(r"^\| `(pathlight_\w+)`", PAGE, flags=re.MULTILINE))
     assert listed == {name for name in base if not name.endswith("_created")}
+
+
+def test_redis_counts_as_full_where_submits_are_refused() -> None:
+    prelude = (REPOSITORY / "shared" / "scripts" / "prelude.lua").read_text("utf-8")
+    share = re.search(r"JOB_SHARE = (0\.\d+)", prelude)
+    rule = next(rule for rule in RULES if rule["alert"] == "PathlightRedisFull")
+    assert share is not None and f"> {share[1]} * " in rule["expr"]

@@ -33,7 +33,8 @@ class Keeper:
     def run(self) -> None:
         if self._clocks_agree():
             self._store.reap()
-            self._store.collect()
+            for _, unnamed in self._store.collected():
+                self._blobs.remove(unnamed, self._store.referenced)
         if time.monotonic() - self._swept > SWEEP_SECONDS:
             self._swept = time.monotonic()
             self.sweep(older_than=self._settings.blob_grace_seconds)

@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -275,15 +274,8 @@ def test_a_backup_that_was_cut_changed_or_made_up_is_refused_and_leaves_the_home
         stated = json.load(archive.extractfile("backup.json"))  # type: ignore[arg-type]
     refused(replaced("backup.json", json.dumps({**stated, "format": 2}).encode()), "another version of Pathlight")
     refused(replaced("backup.json", json.dumps({**stated, "redis": "99.1.0"}).encode()), "written by Redis 99.1.0")
-    odd_ones: list[dict[str, Any]] = [
-        {"redis": "x"},
-        {"redis": 7},
-        {"jobs": "many"},
-        {"bucket": 7},
-        {"x": [[]] * 60_000},
-    ]
-    for odd in odd_ones:
-        refused(replaced("backup.json", json.dumps({**stated, **odd}).encode()), "Error: ")
+    for key, value in (("redis", "x"), ("redis", 7), ("jobs", "many"), ("bucket", 7), ("x", [[]] * 60_000)):
+        refused(replaced("backup.json", json.dumps({**stated, key: value}).encode()), "Error: ")
     for name in ("../outside", "/outside", "blobs/../../outside", "registry/../card.json", "redis/redis.conf"):
         refused(added(name), "it holds")
     refused(added(backup.REDIS, tarfile.SYMTYPE, "/etc/passwd"), "it holds")

@@ -30,7 +30,8 @@ from tests.shared.test_archives import gzipped, tarred, zipped
 from tests.web.test_api import TREE_MODEL, refused, run_one
 from web import reports
 from web.app import create_app
-from web.turns import share_of
+from web.problems import Busy
+from web.turns import Turns, share_of
 from worker.answers import answer
 from worker.asked import Asked
 from worker.shelf import Shelf
@@ -364,6 +365,23 @@ def test_archives_hold_few_threads_at_once_and_give_each_back_read_or_not(
             assert looked.status_code == 200
         with client.get(address) as read:
             assert zipfile.is_zipfile(io.BytesIO(read.data))
+
+
+def test_pages_and_maps_of_many_are_made_in_turns(
+    settings: Settings,
+    store: JobStore,
+    blobs: BlobStore,
+    registry: Registry,
+    explained: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    none_free = Turns("drawings", at_once=0, of_one=1, busy=lambda: Busy("too many drawings are being made"))
+    monkeypatch.setattr("web.app.drawing_turns", lambda: none_free)
+    busy = create_app(settings, store=store, blobs=blobs, bell=Bell(make_celery(settings)), registry=registry)
+    links = explained["links"]
+    for address in (links["report"], f"{links['members']}?maps=true"):
+        assert "too many drawings" in refused(busy.test_client().get(address), 503, "busy")
+    assert busy.test_client().get(links["members"]).status_code == 200
 
 
 def test_a_report_waits_for_the_end_of_its_batch(client: FlaskClient) -> None:

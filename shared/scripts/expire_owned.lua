@@ -1,0 +1,28 @@
+-- ARGV: owner, the sequence number to go on behind, how many jobs to look at, whether only to count them (1).
+-- Lets the retention of what has ended of one owner pass at once, so that `collect` forgets it next: jobs, and batches all
+-- of whose members have ended. Returns how many jobs these are, and where to go on; nothing there at the end.
+go_on_when_full()
+local most, dry = tonumber(ARGV[3]), ARGV[4] == '1'
+local found = redis.call('ZRANGEBYSCORE', key('owned', 'any:' .. ARGV[1]), '(' .. ARGV[2], '+inf', 'WITHSCORES',
+  'LIMIT', 0, most)
+local count, ended = 0, {}
+
+local function has_ended(id)
+  local record = redis.call('HMGET', batch(id), 'finished', 'queued', 'running')
+  return record[1] and tonumber(record[2]) + tonumber(record[3]) == 0
+end
+
+local function expire(list, id) if not dry then redis.call('ZADD', key(list), 'XX', 0, id) end end
+
+for place = 1, #found, 2 do
+  local state = redis.call('HMGET', job(found[place]), 'batch', 'finished')
+  local of = state[1]
+  if of and ended[of] == nil then
+    ended[of] = has_ended(of) or false
+    if ended[of] then expire('batch_expiry', of) end
+  elseif not of and state[2] then
+    expire('expiry', found[place])
+  end
+  if (of and ended[of]) or (not of and state[2]) then count = count + 1 end
+end
+return {count, #found == 2 * most and found[#found] or false}
