@@ -1,8 +1,8 @@
 """A decoder: `python -m shared.sandbox.decode DESK SECONDS BYTES` answers requests on the socket that is its standard
 input, until that ends. DESK is the descriptor of a file in which the requests' parts lie, one behind the other.
 
-Each answer may take so many seconds of processor time, and the process so many bytes of memory of its own. The system
-itself ends a process that takes longer.
+Each request may take so many seconds of processor time, an archive more by what it holds; the process may take so many
+bytes of memory of its own. The system itself ends a process that takes longer.
 """
 
 from __future__ import annotations
@@ -28,6 +28,9 @@ from shared.masking import read_explained, read_mask
 from shared.sandbox import frames
 from shared.seeing import Squares
 
+# What an archive may take beyond the time of one answer: for each entry, and for each of its bytes.
+ENTRY_SECONDS = 0.002
+BYTE_SECONDS = 1 / 20_000_000
 KEPT_BYTES = 2**24  # of freed memory: an ordinary photograph takes less, so that the next one finds it at hand
 
 Answer = tuple[dict[str, Any], Sequence[frames.Part]]
@@ -51,8 +54,12 @@ def mask(parts: Parts, limits: Limits) -> Iterator[Answer]:
 
 def archive(parts: Parts, limits: Limits, *, path: str, bounds: dict[str, int]) -> Iterator[Answer]:
     """Entry by entry; of one that is no picture why, and not its bytes. Then an answer without a name."""
+    most = signal.getitimer(signal.ITIMER_PROF)[0]
     with Path(path).open("rb") as file:
         for entry in read_archive(file, Bounds(**bounds)):
+            left = signal.getitimer(signal.ITIMER_PROF)[0]
+            earned = ENTRY_SECONDS + BYTE_SECONDS * len(entry.data)
+            signal.setitimer(signal.ITIMER_PROF, min(most, left + earned))
             found = {"name": entry.name, "sha256": hashlib.sha256(entry.data).hexdigest()}
             try:
                 yield found | {"header": asdict(read_header(entry.data, limits))}, [entry.data]
@@ -74,14 +81,15 @@ def _explained(parts: Parts, limits: Limits, fill: str) -> Photo:
     return read_explained(parts[0], parts[1] if len(parts) > 1 else None, limits, fill=fill)
 
 
-def answers(requests: Sequence[dict[str, Any]], desk: int) -> Iterator[Answer]:
-    """What each of some requests asks for, one after the other."""
+def answers(requests: Sequence[dict[str, Any]], desk: int, seconds: float) -> Iterator[Answer]:
+    """What each of some requests asks for, one after the other; each has so much time."""
     place = 0
     for request in requests:
         parts = []
         for length in request["parts"]:
             parts.append(os.pread(desk, length, place))
             place += length
+        signal.setitimer(signal.ITIMER_PROF, seconds)
         yield from _answers(request, parts)
 
 
@@ -95,10 +103,8 @@ def _answers(request: dict[str, Any], parts: Parts) -> Iterator[Answer]:
 
 def serve(requests: Sequence[dict[str, Any]], desk: int, channel: socket.socket, seconds: float) -> None:
     """Send every answer. Nothing of a picture outlives this."""
-    signal.setitimer(signal.ITIMER_PROF, seconds)
-    for answer in answers(requests, desk):
+    for answer in answers(requests, desk, seconds):
         frames.write(channel, *answer)
-        signal.setitimer(signal.ITIMER_PROF, seconds)  # for the next answer
     signal.setitimer(signal.ITIMER_PROF, 0)
 
 

@@ -7,11 +7,14 @@ import signal
 import socket
 import subprocess
 import sys
+import tarfile
 import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from contextlib import nullcontext
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -223,6 +226,22 @@ def test_a_picture_that_takes_too_much_memory_is_refused_and_the_next_one_is_not
 def test_the_largest_picture_that_is_taken_fits_into_the_limits(decoder: Decoder) -> None:
     fields, (pixels,) = ask(decoder, PHOTO, LARGE)
     assert fields["size"] == [5000, 5000] and len(pixels) == 3 * 5000 * 5000
+
+
+@pytest.mark.parametrize(("records", "entries", "whole"), [(20_000, 100, False), (1, 1000, True)])
+def test_the_time_of_an_archive_grows_with_what_it_holds_and_no_further(
+    records: int, entries: int, whole: bool, spool: BinaryIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    info = tarfile.TarInfo("a.png")
+    info.pax_headers = {f"k{record}": "v" for record in range(records)}
+    spool.write(entries * info.tobuf(tarfile.PAX_FORMAT) + bytes(1024))
+    spool.flush()
+    monkeypatch.setattr(decoders, "Decoder", partial(Decoder, seconds=0.5))
+    found = 0
+    with nullcontext() if whole else pytest.raises(InvalidArchive, match="takes more time or memory to unpack"):
+        for _ in decoders.read_archive(spool, replace(BOUNDS, members=entries), LIMITS):
+            found += 1
+    assert found == entries if whole else 0 < found < entries
 
 
 def test_a_process_that_was_killed_is_started_again(decoder: Decoder) -> None:
