@@ -34,8 +34,9 @@ quality: $(VENV)/.test  ## Measure the quality bars on ../shared/data; writes do
 bench: $(VENV)/.test  ## Measure speed and cost; writes docs/performance.md and bench/out/latest.json
 	$(BIN)/python -m bench.speed --write-page
 
-faults: $(VENV)/.test  ## Strike a real service with every fault (20 minutes); writes docs/reliability.md
+faults: $(VENV)/.test  ## Strike a real service with every fault, and attack it (50 minutes); writes docs/reliability.md
 	$(BIN)/python -m tests.faults
+	$(BIN)/python -m tests.faults.cost
 
 bulk-faults: $(VENV)/.test  ## Kill client and worker of a bulk run of 10,000 pictures (10 minutes); writes docs/bulk.md
 	$(BIN)/python -m bench.bulk_faults

@@ -14,10 +14,11 @@ from rich.console import Console
 
 from bench import figures
 from bench.figures import Figure
+from shared.sandbox.decoders import MEMORY_BYTES
 from shared.settings import REPOSITORY
 from tests.faults.bad_input.bombs import BOMBS
 from tests.faults.bad_input.mutations import mutants
-from tests.faults.bad_input.pool import DOCUMENTED, verdicts
+from tests.faults.bad_input.pool import DOCUMENTED, SECONDS, verdicts
 from tests.faults.bad_input.seeds import seeds
 from tests.faults.checker import Violation, accepted, lost_to_faults, recovery_seconds
 from tests.faults.history import Event, Struck, of_kind
@@ -137,12 +138,19 @@ def bad_input_figures(*, seed: int, quick: bool) -> list[Figure]:
     found = verdicts(files)
     undocumented = sum(not {one.header, one.pixels} <= DOCUMENTED for one in found if not one.died)
     slowest = max(max(one.header_seconds, one.pixels_seconds) for one in found)
-    most = max(one.bytes for one in found) / 2**20
+    most = max(one.bytes for one in found) / 1e6
     many = None if quick else f">= {BAD_PICTURES}"
     return [
         Figure("bad pictures", len(found), target=many, meaning="mutants of real photographs, and costly files"),
         Figure("undocumented answers", undocumented, n=len(found), target="<= 0", meaning="of header check or decoder"),
         Figure("decoders that died", sum(bool(one.died) for one in found), n=len(found), target="<= 0"),
-        Figure("slowest picture", slowest, "s", n=len(found), target="< 2", meaning="in processor time"),
-        Figure("most memory", most, "MiB", n=len(found), target="< 1024", meaning="beyond that of an idle process"),
+        Figure("slowest picture", slowest, "s", n=len(found), target=f"< {SECONDS:g}", meaning="in processor time"),
+        Figure(
+            "most memory",
+            most,
+            "MB",
+            n=len(found),
+            target=f"<= {MEMORY_BYTES / 1e6:g}",
+            meaning="beyond that of an idle process",
+        ),
     ]

@@ -46,6 +46,28 @@ def exif(orientation: int, *more: bytes) -> bytes:
     return b"Exif\0\0II*\0\x08\0\0\0" + struct.pack("<H", len(entries)) + b"".join(entries) + bytes(4)
 
 
+def segment(marker: int, body: bytes) -> bytes:
+    """One of a JPEG, by the second byte of its marker."""
+    return b"\xff" + bytes([marker]) + struct.pack(">H", len(body) + 2) + body
+
+
+def with_segments(jpeg: bytes, *segments: bytes) -> bytes:
+    """A JPEG with segments of our own before all others."""
+    return jpeg[:2] + b"".join(segments) + jpeg[2:]
+
+
+def mpf() -> bytes:
+    """The segment by which telephones say that further pictures follow: an index of two, of which there is one."""
+    entries = b"".join(struct.pack("<IIIHH", 0x030000, 1000, 0, 0, 0) for _ in range(2))
+    fields = [
+        struct.pack("<HHI4s", 0xB000, 7, 4, b"0100"),
+        struct.pack("<HHII", 0xB001, 4, 1, 2),
+        struct.pack("<HHII", 0xB002, 7, len(entries), 50),
+    ]
+    directory = struct.pack("<H", len(fields)) + b"".join(fields) + bytes(4)
+    return segment(0xE2, b"MPF\0II*\0\x08\0\0\0" + directory + entries)
+
+
 def jpeg_of_size(width: int, height: int) -> bytes:
     """A small JPEG whose header claims another size."""
     data = encoded(Image.new("RGB", (16, 16)), "JPEG")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import random
 import struct
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 
-from tests.shared.pictures import PNG_MAGIC, chunks, with_checksums
+from tests.shared.pictures import PNG_MAGIC, chunk, chunks, mpf, segment, with_checksums
 
 Mutation = Callable[[bytes, bytes, random.Random], bytes]
 
@@ -87,6 +88,34 @@ def part_dropped_or_doubled(data: bytes, other: bytes, rng: random.Random) -> by
     return head + b"".join(parts)
 
 
+def metadata_inserted(data: bytes, other: bytes, rng: random.Random) -> bytes:
+    """Profiles, EXIF, XMP, texts and the index of a telephone's pictures, once or often, anywhere in the file."""
+    head, parts = _parts(data)
+    for _ in range(rng.choice((1, 1, 2, 5))):
+        made = _metadata(data, rng) * rng.choice((1, 1, 2, 100))
+        at = rng.randrange(len(parts) + 1)
+        parts[at:at] = [made]
+    return head + b"".join(parts)
+
+
+def _metadata(data: bytes, rng: random.Random) -> bytes:
+    """One part of metadata as this kind of file has them; its content is sound, broken, or packs a megabyte."""
+    body = rng.choice(
+        (rng.randbytes(rng.randrange(200)), zlib.compress(bytes(1 << 20)), b"II*\0\x08\0\0\0" + rng.randbytes(60))
+    )
+    if data.startswith(PNG_MAGIC):
+        names = (b"iCCP", b"zTXt", b"tEXt", b"eXIf")
+        texts = [(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + body), (b"iTXt", b"a\0\1\0\0\0" + body)]
+        return chunk(*rng.choice([*((name, b"a\0\0" + body) for name in names), *texts]))
+    if data.startswith(b"RIFF"):
+        name = rng.choice((b"ICCP", b"EXIF", b"XMP "))
+        return name + struct.pack("<I", len(body)) + body + bytes(len(body) % 2)
+    names = (b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0", b"ICC_PROFILE\0\1\1", b"MPF\0")
+    return rng.choice(
+        (mpf(), *(segment(app, name + body) for app, name in zip((0xE1, 0xE1, 0xE2, 0xE2), names, strict=True)))
+    )
+
+
 def lying_length(data: bytes, other: bytes, rng: random.Random) -> bytes:
     head, parts = _parts(data)
     i = rng.randrange(len(parts))
@@ -144,7 +173,7 @@ MUTATIONS: dict[str, Mutation] = {
     for mutation in (
         *(truncated, bits_flipped, bits_flipped_with_good_checksums, header_bytes_replaced, block_removed),
         *(block_repeated, block_of_one_value, spliced, parts_shuffled, part_dropped_or_doubled, lying_length),
-        *(lying_dimensions, other_depth_or_colour, foreign_in_front, foreign_behind, foreign_magic),
+        *(metadata_inserted, lying_dimensions, other_depth_or_colour, foreign_in_front, foreign_behind, foreign_magic),
         *(noise_behind_magic, untouched),
     )
 }

@@ -13,12 +13,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 
+from shared.sandbox.decoders import MEMORY_BYTES
 from shared.settings import REPOSITORY
 
-SECONDS = 2.0  # of processor time, for the header and for the pixels
-BYTES = 1 << 30
+SECONDS = 2.0  # of processor time, for the header and for the pixels: less than the decoders of the service may take
 PATIENCE_SECONDS = 60.0  # of a clock on the wall that others use too
-ADDRESS_SPACE = 4 << 30
 DOCUMENTED = {"taken", "invalid_image", "image_too_large", "unsupported_image"}
 
 
@@ -39,7 +38,7 @@ class Verdict:
         """What should not be, in words."""
         found = [text for text in (self.header, self.pixels) if text not in DOCUMENTED and not self.died]
         found += [f"{s:.1f} s" for s in (self.header_seconds, self.pixels_seconds) if s > SECONDS]
-        found += [f"{self.bytes / 1e6:.0f} MB"] if self.bytes > BYTES else []
+        found += [f"{self.bytes / 1e6:.0f} MB"] if self.bytes > MEMORY_BYTES else []
         return found + ([self.died] if self.died else [])
 
 
@@ -86,7 +85,7 @@ class Decoder:
             command = [sys.executable, "-m", "tests.faults.bad_input.decoder"]
             pipe = subprocess.PIPE
             self._process = subprocess.Popen(command, cwd=REPOSITORY, stdin=pipe, stdout=pipe)
-            resource.prlimit(self._process.pid, resource.RLIMIT_AS, (ADDRESS_SPACE, ADDRESS_SPACE))
+            resource.prlimit(self._process.pid, resource.RLIMIT_DATA, (MEMORY_BYTES, MEMORY_BYTES))
         return self._process
 
 

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import skimage.data
-from PIL import Image
+from PIL import Image, ImageCms
+from PIL.PngImagePlugin import PngInfo
 
 from tests.conftest import encoded
 from tests.shared.pictures import exif
 
 NAMES = ("chelsea", "coffee", "astronaut", "rocket")
 LONGEST_SIDE = 96
+XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="8"/></x:xmpmeta>'
 LARGE = (2048, 2048)  # a JPEG of so many pixels is read with fewer
 
 
 def seeds() -> list[bytes]:
-    """JPEG, PNG and WebP in every mode that each knows, and every EXIF orientation."""
+    """JPEG, PNG and WebP in every mode that each knows, with every EXIF orientation, and with all else that they may
+    hold beside their pixels."""
     photos = [Image.fromarray(getattr(skimage.data, name)()) for name in NAMES]
     large = photos[0].resize(LARGE)
     found: list[bytes] = []
@@ -31,4 +34,27 @@ def seeds() -> list[bytes]:
         found.append(encoded(photo, "PNG", save_all=True, append_images=[photo.rotate(90)]))
         for orientation in range(1, 9):
             found += [encoded(photo, kind, exif=exif(orientation)) for kind in ("JPEG", "PNG", "WEBP")]
+        found += described(photo)
     return [*found, encoded(large, "JPEG"), encoded(large, "JPEG", progressive=True)]
+
+
+def described(photo: Image.Image) -> list[bytes]:
+    """Files with a colour profile, EXIF, XMP and texts; the first is a telephone's, with a second picture behind it."""
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    known = {"icc_profile": profile, "exif": exif(6)}
+    telephone = encoded(photo, "MPO", save_all=True, append_images=[photo.rotate(90)], **known)
+    return [
+        telephone,
+        encoded(photo, "JPEG", xmp=XMP, comment=b"a comment", **known),
+        encoded(photo, "PNG", pnginfo=_texts(), **known),
+        encoded(photo, "WEBP", xmp=XMP, **known),
+    ]
+
+
+def _texts() -> PngInfo:
+    texts = PngInfo()
+    texts.add_text("Title", "plain")
+    texts.add_text("Comment", "packed " * 100, zip=True)
+    texts.add_itxt("Author", "in any language", lang="en", tkey="Author", zip=True)
+    texts.add_itxt("XML:com.adobe.xmp", XMP.decode())
+    return texts

@@ -1,0 +1,119 @@
+"""Another caller, with a key of its own, who wants little: what it feels, alone and while somebody attacks."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import httpx
+import numpy as np
+from PIL import Image
+
+from tests.conftest import encoded, wait_for
+from tests.faults.cost.attacker import JOBS, TERMINAL
+
+MODEL = "nbdt-cifar10"
+FLOOR_SECONDS = 0.1  # an answer that comes so soon is felt by nobody, and a multiple of a millisecond is noise
+PAUSE_SECONDS = 0.05
+
+
+@dataclass
+class Felt:
+    """Seconds of each request, by its kind; and the requests that were refused, or had no answer."""
+
+    seconds: dict[str, list[float]] = field(default_factory=dict)
+    refused: list[str] = field(default_factory=list)
+
+    def quantile(self, kind: str, share: float) -> float:
+        return float(np.quantile(self.seconds[kind], share))
+
+    @property
+    def kinds(self) -> Sequence[str]:
+        return list(self.seconds)
+
+    def slowdown(self, idle: Felt) -> float:
+        """The p95 as a multiple of the idle one, of the kind where that is most; both count as `FLOOR_SECONDS` at
+        least."""
+        pairs = [(self.quantile(kind, 0.95), idle.quantile(kind, 0.95)) for kind in self.kinds]
+        return max((max(now, FLOOR_SECONDS) / max(then, FLOOR_SECONDS) for now, then in pairs), default=1.0)
+
+
+class Caller:
+    """Repeats four requests: is it up, how is my job, draw its map, and explain a small picture."""
+
+    def __init__(self, address: str, key: str, *, rng: random.Random) -> None:
+        self._random = rng
+        self._client = httpx.Client(base_url=address, headers={"X-API-Key": key}, timeout=60)
+        self._job = self._submit()
+        wait_for(self._has_ended(self._job), seconds=60)
+
+    def felt(self, *, rounds: int) -> Felt:
+        """What it feels alone."""
+        found = Felt()
+        for _ in range(rounds):
+            self._round(found)
+        return found
+
+    @contextmanager
+    def meanwhile(self) -> Iterator[Felt]:
+        """What it feels while the block runs: each kind once at least."""
+        found, ended = Felt(), threading.Event()
+
+        def work() -> None:
+            self._round(found)
+            while not ended.is_set():
+                self._round(found)
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        try:
+            yield found
+        finally:
+            ended.set()
+            thread.join()
+
+    def _round(self, found: Felt) -> None:
+        for kind, ask in self._requests().items():
+            began = time.monotonic()
+            try:
+                ask()
+            except (httpx.HTTPError, AssertionError) as error:
+                found.refused.append(f"{kind}: {error}")
+            found.seconds.setdefault(kind, []).append(time.monotonic() - began)
+            time.sleep(PAUSE_SECONDS)
+
+    def _requests(self) -> Mapping[str, Callable[[], object]]:
+        return {"health": self._health, "job": self._look, "drawing": self._draw, "answer": self._explain}
+
+    def _health(self) -> None:
+        self._client.get("/healthz").raise_for_status()
+
+    def _look(self) -> None:
+        self._client.get(f"{JOBS}/{self._job}").raise_for_status()
+
+    def _draw(self) -> None:
+        alpha = round(self._random.uniform(0.1, 1), 9)  # one that nobody has asked for
+        name = f"{MODEL}.cam.overlay.png"
+        answer = self._client.get(f"{JOBS}/{self._job}/artifacts/{name}", params={"width": 64, "alpha": alpha})
+        answer.raise_for_status()
+
+    def _explain(self) -> None:
+        wait_for(self._has_ended(self._submit()), seconds=60)
+
+    def _submit(self) -> str:
+        picture = encoded(Image.frombytes("RGB", (32, 32), self._random.randbytes(32 * 32 * 3)))
+        answer = self._client.post(JOBS, data={"models": MODEL}, files={"image": ("a.png", picture)})
+        answer.raise_for_status()
+        return str(answer.json()["id"])
+
+    def _has_ended(self, job_id: str) -> Callable[[], bool]:
+        def ended() -> bool:
+            answer = self._client.get(f"{JOBS}/{job_id}")
+            answer.raise_for_status()
+            return answer.json()["status"] in TERMINAL
+
+        return ended

@@ -1,0 +1,246 @@
+"""The rig: one real service with keys, a hostile key for each attack, and another caller beside it."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from shared.errors import PathlightError
+from shared.keys import Scope
+from shared.settings import Settings
+from shared.store import JobStore
+from tests.conftest import wait_for
+from tests.faults.cost import pictures
+from tests.faults.cost.attacker import Answer, Attacker
+from tests.faults.cost.attacks import TOO_MANY, Attack
+from tests.faults.cost.caller import MODEL, Caller, Felt
+from tests.faults.cost.meter import Peak, Tree, Watch, watching
+from tests.faults.cost.peers import drip
+from tests.faults.cost.planted import PLANTED, command
+from tests.flow.conftest import free_port, running
+from tests.shared.servers import serving
+
+SECONDS = 3.0  # of processor time for one request, in the web server, and for one picture in a worker
+STARTING_SECONDS = 1.0  # of that for a decoder that is started anew
+BYTES = 600_000_000  # of a decoder, of a worker's process and of the web server itself, beyond what it had before
+SLOWER = 3.0  # the other caller's p95, as a multiple of the one alone
+MEANWHILE_SECONDS = 8.0  # that an attack goes on beside the other caller
+ALONE_ROUNDS = 20
+ORDINARY_JOBS = 5
+WEBHOOK_SECRET = "whsec_Y29zdCByaWcgY29zdCByaWcgY29zdCByaWcgY29zdA=="
+
+
+@dataclass(frozen=True)
+class Ordinary:
+    """What an ordinary small picture costs, in processor seconds."""
+
+    web: float = 0.0
+    worker: float = 0.0
+
+
+@dataclass(frozen=True)
+class Row:
+    """What an attack came to. `web_seconds` is the most of one request; `worker_seconds` is that of one accepted job.
+    Bytes are the most at one moment: of one decoder in all, of the others beyond what they had. `slower` is None where
+    nobody else was there."""
+
+    attack: Attack
+    answers: Sequence[Answer]
+    worker_seconds: float
+    web_bytes: int
+    decoder_bytes: int
+    worker_bytes: int
+    ordinary: Ordinary = Ordinary()
+    slower: float | None = None
+    refused: Sequence[str] = ()  # of the other caller
+
+    @classmethod
+    def of(
+        cls, attack: Attack, answers: Sequence[Answer], each: float, web: Peak, worker: Peak, usual: Ordinary
+    ) -> Row:
+        """`each` is what an accepted job has cost the workers."""
+        return cls(attack, tuple(answers), each, web.shallow, web.deepest_had, worker.deepest_gained, usual)
+
+    def beside(self, answers: Sequence[Answer], felt: Felt, alone: Felt) -> Row:
+        """The same with what another caller felt, while there were these answers."""
+        statuses = {one.status for one in answers} - self.statuses.keys()
+        more = [Answer(status, 0) for status in statuses]
+        return replace(self, answers=(*self.answers, *more), slower=felt.slowdown(alone), refused=tuple(felt.refused))
+
+    @property
+    def web_seconds(self) -> float:
+        return max((one.web_seconds for one in self.answers), default=0.0)
+
+    @property
+    def sent(self) -> int:
+        return max((one.sent for one in self.answers), default=0)
+
+    @property
+    def statuses(self) -> dict[int, int]:
+        found = sorted({one.status for one in self.answers})
+        return {status: sum(one.status == status for one in self.answers) for status in found}
+
+    @property
+    def faults(self) -> list[str]:
+        """Why the attack goes over the budget, in words."""
+        undocumented = self.statuses.keys() - self.attack.statuses - {TOO_MANY}
+        web = SECONDS + STARTING_SECONDS + self.ordinary.web
+        worker = max(SECONDS, self.attack.computing) + self.ordinary.worker
+        measured = (
+            ("web server", self.web_seconds, web, "s"),
+            ("worker", self.worker_seconds, worker, "s"),
+            ("web server", self.web_bytes / 1e6, BYTES / 1e6, "MB"),
+            ("decoder", self.decoder_bytes / 1e6, BYTES / 1e6, "MB"),
+            ("worker", self.worker_bytes / 1e6, BYTES / 1e6, "MB"),
+            ("another caller", self.slower or 0.0, SLOWER, "times as slow"),
+        )
+        return [
+            *(f"the answer {status}" for status in sorted(undocumented)),
+            *([] if self.answers else ["no request was made"]),
+            *(f"{who}: {value:.1f} {unit}" for who, value, most, unit in measured if value > most),
+            *([f"another caller was refused: {self.refused[0]}"] if self.refused else []),
+        ]
+
+
+class Rig:
+    """A running service. `planted` are faults of `planted.FAULTS`; `beside`: another caller feels each
+    attack."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        seed: int = 0,
+        beside: bool = False,
+        planted: Sequence[str] = (),
+    ) -> None:
+        self._folder = folder
+        self._seed = seed
+        self._with_another = beside
+        self._planted = planted
+        self._settings = Settings(home=folder / "home")
+        self._stack = ExitStack()
+        self._keys = 0
+
+    def __enter__(self) -> Rig:
+        with self._stack:
+            self._start()
+            self._stack = self._stack.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def _start(self) -> None:
+        self._peer = free_port()
+        self._stack.enter_context(serving(drip, port=self._peer))
+        self._service = self._stack.enter_context(
+            running(
+                self._settings.home,
+                self._folder / "log",
+                command=command() if self._planted else None,
+                PATHLIGHT_KEYS="required",
+                PATHLIGHT_CLASSIFIER=MODEL,
+                PATHLIGHT_TREE_MODEL=MODEL,
+                PATHLIGHT_IMAGE_URL="1",
+                PATHLIGHT_WEBHOOK_SECRET=WEBHOOK_SECRET,
+                PATHLIGHT_OUTBOUND_LOOPBACK="1",
+                PATHLIGHT_OUTBOUND_PORTS=str(self._peer),
+                **({PLANTED: ";".join(self._planted)} if self._planted else {}),
+            )
+        )
+        self._store = JobStore.connect(self._settings)
+        self._web = Tree(self._service.pid_of("gunicorn"))
+        self._worker = Tree(self._service.pid_of("worker-"))
+        self.ordinary = self._ordinary()
+        self._caller, self._alone = self._other()
+
+    # -- one attack --------------------------------------------------------------------------------------------------
+
+    def run(self, attack: Attack, *, share: float = 1.0) -> Row:
+        """Attack with a share of what it would send: once alone, which says what it costs; then, where there is another
+        caller, again and again beside that one."""
+        attacker = self._attacker(attack.name, share)
+        try:
+            made = attack.prepare(attacker)
+            self._rest(attacker)
+            row = self._alone_row(attack, attacker, partial(attack.strike, attacker, made))
+            return self._beside(row, attacker, partial(attack.strike, attacker, made)) if self._caller else row
+        finally:
+            self._forget(attacker)
+
+    def _alone_row(self, attack: Attack, attacker: Attacker, strike: Callable[[], None]) -> Row:
+        attacker.answers.clear()
+        accepted = attacker.accepted
+        web, worker = Watch(self._web, shallow=2), Watch(self._worker, shallow=1)
+        with watching([web, worker]):
+            before = self._worker.seconds()
+            strike()
+            self._rest(attacker)
+            spent = self._worker.seconds() - before
+        each = spent / max(1, attacker.accepted - accepted)
+        return Row.of(attack, attacker.answers, each, web.peak, worker.peak, self.ordinary)
+
+    def _beside(self, row: Row, attacker: Attacker, strike: Callable[[], None]) -> Row:
+        assert self._caller is not None and self._alone is not None
+        with self._caller.meanwhile() as felt:
+            until = time.monotonic() + MEANWHILE_SECONDS
+            while time.monotonic() < until:
+                strike()
+        return row.beside(attacker.answers, felt, self._alone)
+
+    # -- before and after --------------------------------------------------------------------------------------------
+
+    def _attacker(self, name: str, share: float = 1.0) -> Attacker:
+        rng = random.Random(f"{self._seed} {name}")
+        return Attacker(self._address, self._key(), self._web, rng=rng, share=share, outbound_port=self._peer)
+
+    @property
+    def _address(self) -> str:
+        return str(self._service.client.base_url)
+
+    def _key(self) -> str:
+        self._keys += 1
+        return self._store.keys.create(f"key-{self._keys}", [Scope.SUBMIT, Scope.READ])[1]
+
+    def _ordinary(self) -> Ordinary:
+        attacker = self._attacker("ordinary")
+        attacker.ended(attacker.submit(pictures.small(attacker.random)))  # the model is loaded
+        web, worker = self._web.seconds(), self._worker.seconds()
+        for _ in range(ORDINARY_JOBS):
+            attacker.ended(attacker.submit(pictures.small(attacker.random)))
+        spent = self._web.seconds() - web, self._worker.seconds() - worker
+        self._forget(attacker)
+        return Ordinary(spent[0] / ORDINARY_JOBS, spent[1] / ORDINARY_JOBS)
+
+    def _other(self) -> tuple[Caller | None, Felt | None]:
+        if not self._with_another:
+            return None, None
+        caller = Caller(self._address, self._key(), rng=random.Random(self._seed))
+        return caller, caller.felt(rounds=ALONE_ROUNDS)
+
+    def _rest(self, attacker: Attacker) -> None:
+        """Let the attacker's jobs end, for as long as that may take."""
+        with suppress(AssertionError):
+            wait_for(self._is_idle, seconds=attacker.patience, pause=0.05)
+
+    def _is_idle(self) -> bool:
+        counts = self._store.counts()
+        return counts.get("queued", 0) == counts.get("running", 0) == 0
+
+    def _forget(self, attacker: Attacker) -> None:
+        """Nothing of an attack is left for the next one to meet."""
+        attacker.client.close()
+        for change, names in ((self._store.batches.cancel, attacker.batches), (self._store.cancel, attacker.jobs)):
+            for name in names:
+                with suppress(PathlightError):  # it has ended
+                    change(name)
+        wait_for(self._is_idle, seconds=120, pause=0.05)
+        for name in (*attacker.batches, *attacker.jobs):
+            with suppress(PathlightError):  # it has been deleted
+                self._store.forget(name)

@@ -1,0 +1,38 @@
+"""The meter counts what the system counts: also of processes that have ended, and at most, not at the end."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.faults.cost.meter import Tree, Watch, watching
+
+BURN = "import time\nuntil = time.process_time() + 0.5\nwhile time.process_time() < until: pass"
+FILL = "import time\nheld = b'x' * 200_000_000\ntime.sleep(0.5)\ndel held\ntime.sleep(0.5)"
+
+
+def run(code: str) -> None:
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_processor_time_of_a_child_that_has_ended_counts() -> None:
+    tree = Tree(os.getpid())
+    before = tree.seconds()
+    run(BURN)
+    assert 0.5 <= tree.seconds() - before < 1.5
+
+
+@pytest.mark.parametrize(
+    ("shallow", "expected"),
+    [pytest.param(1, "deepest_had", id="for itself"), pytest.param(2, "shallow", id="together with its parent")],
+)
+def test_the_most_memory_of_a_child_counts_though_it_has_given_it_back(shallow: int, expected: str) -> None:
+    watch = Watch(Tree(os.getpid()), shallow=shallow)
+    with watching([watch]):
+        run(FILL)
+    found = {name: getattr(watch.peak, name) for name in ("shallow", "deepest_had")}
+    assert 200e6 <= found.pop(expected) < 300e6
+    assert all(value < 100e6 for value in found.values())
