@@ -7,7 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,12 +61,12 @@ def free_port() -> int:
 
 
 @contextmanager
-def running(home: Path, log: Path, *, command: Sequence[str] | None = None, **environment: str) -> Iterator[Service]:
-    """A service that is ready, and that is stopped whatever becomes of the test. `command` starts it in another way."""
+def running(home: Path, log: Path, **environment: str) -> Iterator[Service]:
+    """A service that is ready, and that is stopped whatever becomes of the test."""
     port = free_port()
     with log.open("wb") as output:
         process = subprocess.Popen(
-            command or [sys.executable, "-m", "cli", "run"],
+            [sys.executable, "-m", "cli", "run"],
             cwd=REPOSITORY,
             env={**os.environ, "PORT": str(port), "PATHLIGHT_HOME": str(home), **environment},
             stdout=output,

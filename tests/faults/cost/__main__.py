@@ -20,7 +20,8 @@ from bench.outcome import publish, require_targets
 from bench.page import block, fill
 from shared.settings import REPOSITORY
 from tests.faults.cost.attacks import ATTACKS, Attack
-from tests.faults.cost.run import figures_of, found_faults, run, table
+from tests.faults.cost.planted import FAULTS
+from tests.faults.cost.run import figures_of, run, table
 
 OUT = REPOSITORY / "tests" / "faults" / "out"
 PAGE = REPOSITORY / "docs" / "reliability.md"
@@ -43,13 +44,13 @@ def _attacks(context: click.Context, parameter: click.Parameter, value: str) -> 
 def main(attacks: list[Attack], seed: int, quick: bool, strict: bool, page: Path) -> None:
     console, full = Console(), not quick and len(attacks) == len(ATTACKS)
     with tempfile.TemporaryDirectory() as folder:
-        rows = run(attacks, Path(folder), seed=seed, quick=quick, console=console)
-        planted = found_faults(ATTACKS, Path(folder), seed=seed, console=console) if full else {}
-    found = figures_of(rows, planted)
+        faults = list(FAULTS) if full else []
+        outcome = run(attacks, faults, Path(folder), seed=seed, quick=quick, console=console)
+    found = figures_of(outcome)
     machine = figures.machine(seed=seed)
     publish(found, machine, OUT / "cost.json", title="What attacks cost", console=console)
     if full:
-        fill(page, writer=WRITER, text=block(found, machine, notes=[table(rows)]))
+        fill(page, writer=WRITER, text=block(found, machine, notes=[table(outcome.rows)]))
         console.print(f"written: {page}")
     if strict:
         require_targets(found)

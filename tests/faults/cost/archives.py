@@ -141,7 +141,7 @@ def nested(rng: random.Random, amount: float) -> bytes:
 
 def many_pictures(rng: random.Random, amount: float) -> bytes:
     """As many sound pictures as a batch may have, all of one kind and small."""
-    return _zip(((f"{number}.png", pictures.small(rng)) for number in range(int(2000 * amount))), level=1)
+    return _zip(((f"{number}.png", pictures.small(rng)) for number in range(int(1000 * amount))), level=1)
 
 
 ARCHIVES: dict[str, tuple[Make, set[int]]] = {

@@ -132,7 +132,7 @@ def _fill_redis(attacker: Attacker, data: bytes) -> None:
 def _large_jobs(attacker: Attacker) -> list[str]:
     """Jobs about different pictures of the largest size, which have ended."""
     data = _made(pictures.large("RGBA", "PNG", compress_level=1), attacker)
-    count = attacker.amount(12, least=4)
+    count = attacker.amount(12, least=2)
     jobs = [attacker.submit(pictures.again(data, attacker.random), models=MODEL) for _ in range(count)]
     for job in jobs:
         attacker.ended(job)
@@ -191,7 +191,7 @@ def _slow_bundles(attacker: Attacker, jobs: list[str]) -> None:
 
 
 def _ended_batches(attacker: Attacker) -> list[str]:
-    count = attacker.amount(40, least=4)
+    count = attacker.amount(40, least=2)
     files = [(f"{number}.png", pictures.small(attacker.random)) for number in range(count)]
     batches = [attacker.send_batch(*files, models=MODEL), attacker.send_batch(*files[::-1], models=MODEL)]
     for batch in batches:
@@ -244,7 +244,7 @@ def _changes(attacker: Attacker, batches: list[str]) -> None:
 def _paused_member(attacker: Attacker) -> list[str]:
     """Jobs that do not end: members of a batch that was paused at once."""
     attacker.patience = 1.0
-    files = [(f"{number}.png", pictures.small(attacker.random)) for number in range(40)]
+    files = [(f"{number}.png", pictures.small(attacker.random)) for number in range(8)]
     batch = attacker.send_batch(*files, models=MODEL, methods="rise", trust="full")
     attacker.ask("POST", f"{BATCHES}/{batch}/pause")
     members = attacker.client.get(f"{BATCHES}/{batch}/members", params={"limit": 100}).json()["members"]
@@ -290,8 +290,10 @@ def _many_jobs(attacker: Attacker, nothing: None) -> None:
 
 
 def _costly_jobs(attacker: Attacker, nothing: None) -> None:
-    for _ in range(attacker.amount(6, least=1)):
-        attacker.submit(pictures.small(attacker.random), models=MODEL, methods=[*METHODS][:8], trust="full")
+    """In the short form, without the proof that takes so long."""
+    methods, trust = [*METHODS][: attacker.amount(8)], "full" if attacker.share == 1 else "basic"
+    for _ in range(attacker.amount(6)):
+        attacker.submit(pictures.small(attacker.random), models=MODEL, methods=methods, trust=trust)
 
 
 # -- pages, lists, sign-in ---------------------------------------------------------------------------------------------
@@ -323,7 +325,7 @@ def _lists(attacker: Attacker, jobs: list[str]) -> None:
 
 
 def _small_jobs(attacker: Attacker) -> list[str]:
-    count = attacker.amount(40, least=4)
+    count = attacker.amount(40, least=2)
     jobs = [attacker.submit(pictures.small(attacker.random), models=MODEL) for _ in range(count)]
     for job in jobs:
         attacker.ended(job)
@@ -341,7 +343,9 @@ def _page_forms(attacker: Attacker, jobs: list[str]) -> None:
     """The form of the first page with as many of the largest pictures as fit, and a further question about one."""
     token = attacker.token()
     data = _made(pictures.interlaced, attacker)
-    several = [("image", (f"{number}.png", pictures.again(data, attacker.random))) for number in range(30)]
+    several = [
+        ("image", (f"{number}.png", pictures.again(data, attacker.random))) for number in range(attacker.amount(30))
+    ]
     attacker.send_page_form("/", {"token": token, "models": MODEL}, files=several)
     attacker.send_page_form("/", {"token": "x" * 250_000, "models": MODEL, "sample": "y" * 250_000})
     hottest = {"token": token, "hide": "hottest", "fill": "blur", "target": "z" * 200_000}

@@ -5,39 +5,49 @@ Memory is what a process has written (anonymous pages), not the libraries that i
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import psutil
-
 PAUSE_SECONDS = 0.05  # between two looks at memory
+_TICKS = os.sysconf("SC_CLK_TCK")  # in a second of processor time
+
+
+@dataclass(frozen=True)
+class _Process:
+    """`seconds` are its own, and those of its children that have ended."""
+
+    parent: int
+    seconds: float
 
 
 @dataclass(frozen=True)
 class Tree:
-    """A process with all its descendants. `depth` of one: itself is 0."""
+    """A process with all its descendants."""
 
     root: int
-
-    def members(self) -> dict[int, int]:
-        """The depth of each living process, by its id."""
-        found = {self.root: 0}
-        with suppress(psutil.NoSuchProcess):
-            for child in psutil.Process(self.root).children(recursive=True):
-                with suppress(psutil.NoSuchProcess):
-                    found[child.pid] = found.get(child.ppid(), 0) + 1
-        return found
 
     def seconds(self) -> float:
         """Of processor time since the beginning, with that of processes that have ended."""
         while True:
-            before = self.members()
-            total = sum(map(_seconds, before))
-            if self.members() == before:  # who ends while it is read would count twice, or not at all
-                return total
+            processes = _processes()
+            members = self.members(processes)
+            if self.members(_processes()) == members:  # who ends meanwhile would count twice, or not at all
+                return sum(processes[pid].seconds for pid in members)
+
+    def members(self, processes: Mapping[int, _Process]) -> dict[int, int]:
+        """The depth of each living process, by its id; the root's is 0."""
+        found = {self.root: 0} if self.root in processes else {}
+        before = 0
+        while len(found) > before:
+            before = len(found)
+            for pid, process in processes.items():
+                if pid not in found and process.parent in found:
+                    found[pid] = found[process.parent] + 1
+        return found
 
 
 @dataclass
@@ -52,20 +62,21 @@ class Peak:
 
 @dataclass
 class Watch:
-    """Looks at a tree until it is told to stop. `shallow` is the depth from which a process stands for itself."""
+    """Looks at a tree now and then. `shallow` is the depth from which a process stands for itself."""
 
     tree: Tree
     shallow: int
     peak: Peak = field(default_factory=Peak)
     _before: dict[int, int] = field(default_factory=dict)
 
-    def begin(self) -> None:
-        for pid in self.tree.members():
+    def begin(self, processes: Mapping[int, _Process]) -> None:
+        members = self.tree.members(processes)
+        for pid in members:
             _forget_peak(pid)
-        self._before = {pid: _memory(pid).now for pid in self.tree.members()}
+        self._before = {pid: _memory(pid).now for pid in members}
 
-    def look(self) -> None:
-        members = self.tree.members()
+    def look(self, processes: Mapping[int, _Process]) -> None:
+        members = self.tree.members(processes)
         found = {pid: _memory(pid) for pid in members}
         together = sum(found[pid].now - self._before.get(pid, 0) for pid in members if members[pid] < self.shallow)
         self.peak.shallow = max(self.peak.shallow, together)
@@ -83,7 +94,7 @@ class Watch:
 def watching(watches: Sequence[Watch]) -> Iterator[None]:
     """Look at the trees twenty times a second, and once at the end."""
     for watch in watches:
-        watch.begin()
+        watch.begin(_processes())
     ended = threading.Event()
     thread = threading.Thread(target=_until, args=(ended, watches))
     thread.start()
@@ -98,8 +109,34 @@ def _until(ended: threading.Event, watches: Sequence[Watch]) -> None:
     more = True
     while more:
         more = not ended.wait(PAUSE_SECONDS)
+        processes = _processes()
         for watch in watches:
-            watch.look()
+            watch.look(processes)
+
+
+def _processes() -> dict[int, _Process]:
+    """All of the machine. One that ends meanwhile may be left out."""
+    found = {}
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            with suppress(OSError):
+                found[int(name)] = _parsed(_read(f"/proc/{name}/stat"))
+    return found
+
+
+def _read(path: str) -> bytes:
+    """A small file of the system, read without more ado: there are hundreds, and they are read often."""
+    file = os.open(path, os.O_RDONLY)
+    try:
+        return os.read(file, 1 << 16)
+    finally:
+        os.close(file)
+
+
+def _parsed(line: bytes) -> _Process:
+    """A line of /proc/PID/stat: behind the name, which may hold anything, fields 3 and up."""
+    fields = line.rpartition(b")")[2].split()
+    return _Process(int(fields[1]), sum(map(int, fields[11:15])) / _TICKS)
 
 
 @dataclass(frozen=True)
@@ -119,7 +156,7 @@ def _memory(pid: int) -> _Memory:
 def _status(pid: int) -> Mapping[str, int]:
     """The sizes in /proc/PID/status, in bytes; none where the process has ended."""
     try:
-        lines = Path(f"/proc/{pid}/status").read_text("utf-8", "replace").splitlines()
+        lines = _read(f"/proc/{pid}/status").decode("utf-8", "replace").splitlines()
     except OSError:
         return {}
     pairs = (line.split() for line in lines if line.endswith(" kB"))
@@ -129,11 +166,3 @@ def _status(pid: int) -> Mapping[str, int]:
 def _forget_peak(pid: int) -> None:
     with suppress(OSError):
         Path(f"/proc/{pid}/clear_refs").write_text("5", "ascii")
-
-
-def _seconds(pid: int) -> float:
-    try:
-        times = psutil.Process(pid).cpu_times()
-    except psutil.NoSuchProcess:
-        return 0.0
-    return float(times.user + times.system + times.children_user + times.children_system)

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import random
+import secrets
+import subprocess
 import time
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from copy import copy
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+import httpx
+
 from shared.errors import PathlightError
 from shared.keys import Scope
-from shared.settings import Settings
+from shared.settings import REPOSITORY, Settings
 from shared.store import JobStore
 from tests.conftest import wait_for
 from tests.faults.cost import pictures
@@ -32,6 +38,11 @@ SLOWER = 3.0  # the other caller's p95, as a multiple of the one alone
 MEANWHILE_SECONDS = 8.0  # that an attack goes on beside the other caller
 ALONE_ROUNDS = 20
 ORDINARY_JOBS = 5
+CHANGED = {
+    *("PATHLIGHT_KEYS", "PATHLIGHT_CLASSIFIER", "PATHLIGHT_TREE_MODEL", "PATHLIGHT_IMAGE_URL"),
+    *("PATHLIGHT_WEBHOOK_SECRET", "PATHLIGHT_OUTBOUND_LOOPBACK", "PATHLIGHT_OUTBOUND_PORTS"),
+    "PATHLIGHT_OUTBOUND_SECONDS",
+}
 WEBHOOK_SECRET = "whsec_Y29zdCByaWcgY29zdCByaWcgY29zdCByaWcgY29zdA=="
 
 
@@ -107,25 +118,35 @@ class Row:
         ]
 
 
-class Rig:
-    """A running service. `planted` are faults of `planted.FAULTS`; `beside`: another caller feels each
-    attack."""
+def _settings(home: Path, peer: int) -> Settings:
+    """The usual ones, with keys, with the small model that ships, and with addresses of this machine."""
+    return Settings(
+        home=home,
+        keys="required",
+        classifier=MODEL,
+        tree_model=MODEL,
+        image_url=True,
+        webhook_secret=WEBHOOK_SECRET,
+        outbound_loopback=True,
+        outbound_ports=str(peer),
+        outbound_seconds=3.0,
+    )
 
-    def __init__(
-        self,
-        folder: Path,
-        *,
-        seed: int = 0,
-        beside: bool = False,
-        planted: Sequence[str] = (),
-    ) -> None:
+
+def _answers(address: str) -> bool:
+    with suppress(httpx.TransportError):
+        return httpx.get(f"{address}/healthz").status_code == 200
+    return False
+
+
+class Rig:
+    """A running service. `beside`: another caller feels each attack."""
+
+    def __init__(self, folder: Path, *, seed: int = 0, beside: bool = False) -> None:
         self._folder = folder
         self._seed = seed
         self._with_another = beside
-        self._planted = planted
-        self._settings = Settings(home=folder / "home")
         self._stack = ExitStack()
-        self._keys = 0
 
     def __enter__(self) -> Rig:
         with self._stack:
@@ -139,26 +160,32 @@ class Rig:
     def _start(self) -> None:
         self._peer = free_port()
         self._stack.enter_context(serving(drip, port=self._peer))
-        self._service = self._stack.enter_context(
-            running(
-                self._settings.home,
-                self._folder / "log",
-                command=command() if self._planted else None,
-                PATHLIGHT_KEYS="required",
-                PATHLIGHT_CLASSIFIER=MODEL,
-                PATHLIGHT_TREE_MODEL=MODEL,
-                PATHLIGHT_IMAGE_URL="1",
-                PATHLIGHT_WEBHOOK_SECRET=WEBHOOK_SECRET,
-                PATHLIGHT_OUTBOUND_LOOPBACK="1",
-                PATHLIGHT_OUTBOUND_PORTS=str(self._peer),
-                **({PLANTED: ";".join(self._planted)} if self._planted else {}),
-            )
-        )
-        self._store = JobStore.connect(self._settings)
-        self._web = Tree(self._service.pid_of("gunicorn"))
-        self._worker = Tree(self._service.pid_of("worker-"))
+        settings = self._settings = _settings(self._folder / "home", self._peer)
+        environment = {name: text for name, text in settings.to_environment().items() if name in CHANGED}
+        service = self._stack.enter_context(running(settings.home, self._folder / "log", **environment))
+        self._store = JobStore.connect(settings)
+        self._address = str(service.client.base_url)
+        self._web = Tree(service.pid_of("gunicorn"))
+        self._worker = Tree(service.pid_of("worker-"))
         self.ordinary = self._ordinary()
         self._caller, self._alone = self._other()
+
+    @contextmanager
+    def without_guards(self, faults: Sequence[str]) -> Iterator[Rig]:
+        """The same service by another web server, without the guards that `planted.FAULTS` takes out."""
+        settings = replace(self._settings, port=free_port())
+        environment = {**os.environ, **settings.to_environment(), PLANTED: ";".join(faults)}
+        with (self._folder / "log-without-guards").open("ab") as log:
+            server = subprocess.Popen(command(settings), cwd=REPOSITORY, env=environment, stdout=log, stderr=log)
+        unguarded = copy(self)
+        unguarded._address, unguarded._web = f"http://127.0.0.1:{settings.port}", Tree(server.pid)
+        unguarded._caller = None
+        try:
+            wait_for(partial(_answers, unguarded._address), seconds=60)
+            yield unguarded
+        finally:
+            server.terminate()
+            server.wait(30)
 
     # -- one attack --------------------------------------------------------------------------------------------------
 
@@ -200,13 +227,8 @@ class Rig:
         rng = random.Random(f"{self._seed} {name}")
         return Attacker(self._address, self._key(), self._web, rng=rng, share=share, outbound_port=self._peer)
 
-    @property
-    def _address(self) -> str:
-        return str(self._service.client.base_url)
-
     def _key(self) -> str:
-        self._keys += 1
-        return self._store.keys.create(f"key-{self._keys}", [Scope.SUBMIT, Scope.READ])[1]
+        return self._store.keys.create(secrets.token_hex(8), [Scope.SUBMIT, Scope.READ])[1]
 
     def _ordinary(self) -> Ordinary:
         attacker = self._attacker("ordinary")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 
 from bench.figures import Figure
-from tests.faults.cost.attacks import Attack
+from tests.faults.cost.attacks import ATTACKS, Attack
 from tests.faults.cost.planted import FAULTS, GUARDED
 from tests.faults.cost.rig import BYTES, SECONDS, SLOWER, STARTING_SECONDS, Rig, Row
 
@@ -20,23 +21,29 @@ COLUMNS = (
 )
 
 
-def run(attacks: Sequence[Attack], folder: Path, *, seed: int, quick: bool, console: Console) -> list[Row]:
-    """Every attack on one service."""
+@dataclass(frozen=True)
+class Outcome:
+    """The rows of all attacks; and for each planted fault the attacks that went over the budget without its guard."""
+
+    rows: Sequence[Row]
+    planted: Mapping[str, set[str]]
+
+
+def run(
+    attacks: Sequence[Attack], faults: Sequence[str], folder: Path, *, seed: int, quick: bool, console: Console
+) -> Outcome:
+    """The attacks, and the planted faults, on one service."""
     with Rig(folder, seed=seed, beside=not quick) as rig:
-        return [_attacked(rig, attack, SHORT if quick else 1.0, console) for attack in attacks]
+        rows = [_attacked(rig, attack, SHORT if quick else 1.0, console) for attack in attacks]
+        return Outcome(rows, {name: _found_without(rig, name, console) for name in faults})
 
 
-def found_faults(attacks: Mapping[str, Attack], folder: Path, *, seed: int, console: Console) -> dict[str, set[str]]:
-    """For each planted fault, on a service of its own, the attacks that go over the budget."""
-    found = {}
-    for number, name in enumerate(FAULTS):
-        place = folder / f"planted-{number}"
-        place.mkdir()
-        console.print(f"without a guard: {name}")
-        with Rig(place, seed=seed, planted=[name]) as rig:
-            rows = [_attacked(rig, attacks[attack], share, console) for attack, share in GUARDED.items()]
-        found[name] = {row.attack.name for row in rows if row.faults}
-    return found
+def _found_without(rig: Rig, fault: str, console: Console) -> set[str]:
+    """The attacks that go over the budget, of all against whose guards there are faults."""
+    console.print(f"a planted fault: {fault}")
+    with rig.without_guards([fault]) as unguarded:
+        rows = [_attacked(unguarded, ATTACKS[name], share, console) for name, share in GUARDED.items()]
+    return {row.attack.name for row in rows if row.faults}
 
 
 def _attacked(rig: Rig, attack: Attack, share: float, console: Console) -> Row:
@@ -47,8 +54,9 @@ def _attacked(rig: Rig, attack: Attack, share: float, console: Console) -> Row:
     return row
 
 
-def figures_of(rows: Sequence[Row], planted: Mapping[str, set[str]]) -> list[Figure]:
+def figures_of(outcome: Outcome) -> list[Figure]:
     """What the rows and the planted faults come to."""
+    rows, planted = outcome.rows, outcome.planted
     slower = [row.slower for row in rows if row.slower is not None]
     right = [name for name, found in planted.items() if found == FAULTS[name].found_by.keys()]
     return [

@@ -14,6 +14,8 @@ from tests.faults.cost.planted import FAULTS, GUARDED
 from tests.faults.cost.rig import Rig
 from tests.faults.cost.run import SHORT
 
+SLOW = {"12 pictures drawn at once", "PNG of 9,000 profiles"}  # a minute: the full form takes it
+
 
 @pytest.fixture(scope="module")
 def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
@@ -26,9 +28,12 @@ def test_an_attack_stays_within_the_budget(name: str, rig: Rig) -> None:
     assert rig.run(ATTACKS[name], share=SHORT).faults == []
 
 
-def test_without_its_guards_the_service_goes_over_the_budget_where_they_were(
-    tmp_path_factory: pytest.TempPathFactory,
-) -> None:
-    with Rig(tmp_path_factory.mktemp("planted"), planted=list(FAULTS)) as unguarded:
-        rows = [unguarded.run(ATTACKS[name], share=share) for name, share in GUARDED.items()]
-    assert [row.attack.name for row in rows if not row.faults] == []
+@pytest.fixture(scope="module")
+def unguarded(rig: Rig) -> Iterator[Rig]:
+    with rig.without_guards(list(FAULTS)) as other:
+        yield other
+
+
+@pytest.mark.parametrize("name", [name for name in GUARDED if name not in SLOW])
+def test_without_its_guard_an_attack_goes_over_the_budget(name: str, unguarded: Rig) -> None:
+    assert unguarded.run(ATTACKS[name], share=GUARDED[name]).faults != []

@@ -10,7 +10,7 @@ from tests.faults.cost.attacker import Answer
 from tests.faults.cost.attacks import Attack
 from tests.faults.cost.caller import Felt
 from tests.faults.cost.rig import Ordinary, Row
-from tests.faults.cost.run import figures_of, table
+from tests.faults.cost.run import Outcome, figures_of, table
 
 ATTACK = Attack("an attack", ("api.submit_job",), frozenset({202}), lambda attacker, made: None, lambda attacker: None)
 SOUND = Row(ATTACK, (Answer(202, 1000, 0.5), Answer(429, 10, 3.5)), 3.05, 10, 20, 30, Ordinary(0.02, 0.1), 2.0)
@@ -39,7 +39,7 @@ def test_a_row_within_the_budget_has_no_fault() -> None:
 def test_whatever_goes_over_the_budget_is_a_fault_and_it_alone(changes: dict[str, object], fault: str) -> None:
     row = replace(SOUND, **changes)  # type: ignore[arg-type]
     assert row.faults == [fault]
-    assert {one.name: one.value for one in figures_of([SOUND, row], {})}["attacks over the budget"] == 1
+    assert {one.name: one.value for one in figures_of(Outcome([SOUND, row], {}))}["attacks over the budget"] == 1
 
 
 def test_a_job_that_asks_for_computing_may_compute() -> None:
@@ -61,4 +61,4 @@ def test_what_another_caller_felt_is_the_worst_kind_as_a_multiple_and_little_is_
 def test_a_planted_fault_counts_as_found_where_its_attacks_and_no_others_find_it() -> None:
     right = {"any number of scans": {"JPEG of 2,000 scans, with MPF"}}
     for planted, count in ((right, 1), ({"any number of scans": set[str]()}, 0)):
-        assert {one.name: one.value for one in figures_of([SOUND], planted)}["planted faults found"] == count
+        assert {one.name: one.value for one in figures_of(Outcome([SOUND], planted))}["planted faults found"] == count
