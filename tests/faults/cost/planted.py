@@ -8,24 +8,19 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-from flask_openapi3 import OpenAPI
-
-import shared.archives
-import shared.containers
-import shared.images
-import web.artifacts
-import web.submission
-from cli.run import web_command
 from shared.sandbox import decode, decoders
-from shared.settings import Settings
-from web.app import from_environment
+
+if TYPE_CHECKING:
+    from flask_openapi3 import OpenAPI
 
 PLANTED = "PATHLIGHT_COST_PLANTED"
 MODULE = "tests.faults.cost.planted"
+APPLICATION = f"{MODULE}:application()"
 
 
 class _Everything:
@@ -37,77 +32,68 @@ class _Everything:
 
 @dataclass(frozen=True)
 class Fault:
-    """A guard that is taken out, and the attacks that then go over the budget, with how much of each is enough for
-    that, 0 to 1."""
+    """A guard that is taken out: names of the product with what they stand for instead, and other limits of decoders.
+    `found_by` are the attacks that then go over the budget, with how much of each is enough for that, 0 to 1."""
 
-    remove: Callable[[], None]
     found_by: Mapping[str, float]
-
-
-def _setting(place: Any, name: str, value: object) -> Callable[[], None]:
-    return lambda: setattr(place, name, value)
-
-
-def _decoders_with(**changes: object) -> Callable[[], None]:
-    def remove() -> None:
-        _around_decoders(lambda given: {**given, **changes})
-
-    return remove
+    names: Mapping[str, object] = field(default_factory=dict)
+    decoders: Mapping[str, object] = field(default_factory=dict)
 
 
 FAULTS: dict[str, Fault] = {
-    "any number of scans": Fault(
-        _setting(shared.images, "MOST_SCANNED", 10**18), {"JPEG of 2,000 scans, with MPF": 0.02}
-    ),
+    "any number of scans": Fault({"JPEG of 2,000 scans, with MPF": 0.02}, {"shared.images.MOST_SCANNED": 10**18}),
     "every chunk is kept": Fault(
-        _setting(shared.containers, "_PNG_USED", _Everything()),
         {"PNG of 9,000 profiles": 0.4, "PNG of 9,000 broken texts": 0.05},
+        {"shared.containers._PNG_USED": _Everything()},
     ),
-    "decoders may take long": Fault(_decoders_with(seconds=1000.0), {"tar of header records": 0.6}),
+    "decoders may take long": Fault({"tar of header records": 0.6}, decoders={"seconds": 1000.0}),
     "any number of values": Fault(
-        _setting(web.submission, "MOST_VALUES", 10**18),
         {"JSON of millions of objects": 0.05, "JSON of a million unknown names": 0.05},
+        {"web.submission.MOST_VALUES": 10**18},
     ),
     "archives unpack to anything": Fault(
-        _setting(shared.archives, "UNPACKED_AT_LEAST", 1 << 50), {"zip of zeros": 0.1, "tar.gz of zeros": 0.1}
+        {"zip of zeros": 0.1, "tar.gz of zeros": 0.1}, {"shared.archives.UNPACKED_AT_LEAST": 1 << 50}
     ),
-    "drawings without turns": Fault(
-        _setting(web.artifacts, "usable_cores", lambda: 1000), {"12 pictures drawn at once": 1.0}
-    ),
+    "drawings without turns": Fault({"12 pictures drawn at once": 1.0}, {"web.artifacts.usable_cores": lambda: 1000}),
 }
 
 GUARDED = {name: share for fault in FAULTS.values() for name, share in fault.found_by.items()}
 """The attacks whose guards there are faults for, each with how much of it is enough."""
 
 
-def command(settings: Settings) -> list[str]:
-    """What starts a web server with the faults that the environment names."""
-    return [*web_command(settings)[:-1], f"{MODULE}:application()"]
-
-
 def application() -> OpenAPI:
     """For gunicorn."""
-    _plant()
-    return from_environment()
+    _plant(("shared", "web"))
+    _begin_decoders_here()
+    application: OpenAPI = import_module("web.app").from_environment()
+    return application
 
 
-def _plant() -> None:
-    _around_decoders(lambda given: given)
-    for name in filter(None, os.environ.get(PLANTED, "").split(";")):
-        FAULTS[name].remove()
+def _planted() -> list[Fault]:
+    return [FAULTS[name] for name in os.environ.get(PLANTED, "").split(";") if name]
 
 
-def _around_decoders(change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
-    """Decoders that load this module, begun with other limits."""
+def _plant(packages: tuple[str, ...]) -> None:
+    """Change the names in these packages. A decoder loads no other: what it takes to begin counts."""
+    for fault in _planted():
+        for name, value in fault.names.items():
+            module, _, attribute = name.rpartition(".")
+            if module.startswith(packages):
+                setattr(import_module(module), attribute, value)
+
+
+def _begin_decoders_here() -> None:
+    """Have decoders load this module, and give them the limits of the planted faults."""
     begin = decoders.Decoder.__init__
+    limits = {name: value for fault in _planted() for name, value in fault.decoders.items()}
 
     def begun(decoder: decoders.Decoder, **given: Any) -> None:
-        begin(decoder, **change(given))
+        begin(decoder, **{**given, **limits})
         decoder._command[2] = MODULE
 
     setattr(decoders.Decoder, "__init__", begun)  # noqa: B010 - the type checker takes a method for fixed
 
 
 if __name__ == "__main__":  # a decoder: its seconds and bytes
-    _plant()
+    _plant(("shared",))
     decode.main(float(sys.argv[1]), int(sys.argv[2]))

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import httpx
 
+from cli.run import web_command
 from shared.errors import PathlightError
 from shared.keys import Scope
 from shared.settings import REPOSITORY, Settings
@@ -27,7 +28,7 @@ from tests.faults.cost.attacks import TOO_MANY, Attack
 from tests.faults.cost.caller import MODEL, Caller, Felt
 from tests.faults.cost.meter import Peak, Tree, Watch, watching
 from tests.faults.cost.peers import drip
-from tests.faults.cost.planted import PLANTED, command
+from tests.faults.cost.planted import APPLICATION, PLANTED
 from tests.flow.conftest import free_port, running
 from tests.shared.servers import serving
 
@@ -38,11 +39,6 @@ SLOWER = 3.0  # the other caller's p95, as a multiple of the one alone
 MEANWHILE_SECONDS = 8.0  # that an attack goes on beside the other caller
 ALONE_ROUNDS = 20
 ORDINARY_JOBS = 5
-CHANGED = {
-    *("PATHLIGHT_KEYS", "PATHLIGHT_CLASSIFIER", "PATHLIGHT_TREE_MODEL", "PATHLIGHT_IMAGE_URL"),
-    *("PATHLIGHT_WEBHOOK_SECRET", "PATHLIGHT_OUTBOUND_LOOPBACK", "PATHLIGHT_OUTBOUND_PORTS"),
-    "PATHLIGHT_OUTBOUND_SECONDS",
-}
 WEBHOOK_SECRET = "whsec_Y29zdCByaWcgY29zdCByaWcgY29zdCByaWcgY29zdA=="
 
 
@@ -69,6 +65,7 @@ class Row:
     ordinary: Ordinary = Ordinary()
     slower: float | None = None
     refused: Sequence[str] = ()  # of the other caller
+    broken: str = ""  # why the attack itself did not come to its end
 
     @classmethod
     def of(
@@ -115,6 +112,7 @@ class Row:
             *([] if self.answers else ["no request was made"]),
             *(f"{who}: {value:.1f} {unit}" for who, value, most, unit in measured if value > most),
             *([f"another caller was refused: {self.refused[0]}"] if self.refused else []),
+            *([f"broken off: {self.broken}"] if self.broken else []),
         ]
 
 
@@ -161,7 +159,8 @@ class Rig:
         self._peer = free_port()
         self._stack.enter_context(serving(drip, port=self._peer))
         settings = self._settings = _settings(self._folder / "home", self._peer)
-        environment = {name: text for name, text in settings.to_environment().items() if name in CHANGED}
+        usual = Settings(home=settings.home).to_environment()
+        environment = {name: text for name, text in settings.to_environment().items() if usual.get(name) != text}
         service = self._stack.enter_context(running(settings.home, self._folder / "log", **environment))
         self._store = JobStore.connect(settings)
         self._address = str(service.client.base_url)
@@ -174,9 +173,10 @@ class Rig:
     def without_guards(self, faults: Sequence[str]) -> Iterator[Rig]:
         """The same service by another web server, without the guards that `planted.FAULTS` takes out."""
         settings = replace(self._settings, port=free_port())
+        command = [*web_command(settings)[:-1], APPLICATION]
         environment = {**os.environ, **settings.to_environment(), PLANTED: ";".join(faults)}
         with (self._folder / "log-without-guards").open("ab") as log:
-            server = subprocess.Popen(command(settings), cwd=REPOSITORY, env=environment, stdout=log, stderr=log)
+            server = subprocess.Popen(command, cwd=REPOSITORY, env=environment, stdout=log, stderr=log)
         unguarded = copy(self)
         unguarded._address, unguarded._web = f"http://127.0.0.1:{settings.port}", Tree(server.pid)
         unguarded._caller = None
@@ -198,6 +198,8 @@ class Rig:
             self._rest(attacker)
             row = self._alone_row(attack, attacker, partial(attack.strike, attacker, made))
             return self._beside(row, attacker, partial(attack.strike, attacker, made)) if self._caller else row
+        except AssertionError as error:  # what it waited for did not come
+            return Row(attack, tuple(attacker.answers), 0.0, 0, 0, 0, self.ordinary, broken=str(error))
         finally:
             self._forget(attacker)
 

@@ -33,6 +33,7 @@ def test_a_row_within_the_budget_has_no_fault() -> None:
         pytest.param({"decoder_bytes": 601_000_000}, "decoder: 601.0 MB", id="memory of a decoder"),
         pytest.param({"worker_bytes": 601_000_000}, "worker: 601.0 MB", id="memory of a worker"),
         pytest.param({"slower": 3.1}, "another caller: 3.1 times as slow", id="another caller"),
+        pytest.param({"broken": "not within 120 s"}, "broken off: not within 120 s", id="an attack without an end"),
         pytest.param({"refused": ("job: 503",)}, "another caller was refused: job: 503", id="a refused caller"),
     ],
 )
