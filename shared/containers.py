@@ -10,6 +10,7 @@ Formats: JPEG, ITU-T T.81, annex B; PNG, W3C, chapter 5; WebP, RFC 9649.
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -70,11 +71,13 @@ class _Metadata:
     def orientation(self) -> int:
         """1, upright, where nothing says otherwise: metadata that cannot be read is no reason to refuse the pixels."""
         exif = Image.Exif()
-        try:
-            exif.load(self.exif)
-            value = exif.get(_ORIENTATION)
-        except Exception:
-            value = None
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what a stranger's file makes Pillow say is nothing for a log
+            try:
+                exif.load(self.exif)
+                value = exif.get(_ORIENTATION)
+            except Exception:
+                value = None
         if value is None and (found := _XMP_ORIENTATION.search(self.xmp)):
             value = int(found[1])
         return value if isinstance(value, int) and 1 <= value <= 8 else 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 
 import numpy as np
 import pytest
@@ -87,6 +88,14 @@ def test_the_orientation_is_that_of_exif_or_else_of_xmp(kind: str, orientation: 
 def test_metadata_that_says_nothing_leaves_a_picture_upright(bad: bytes) -> None:
     assert container(png(2, 2, chunk(b"eXIf", bad))).orientation == 1
     assert container(png(2, 2, chunk(b"eXIf", exif(9)[6:]))).orientation == 1
+
+
+def test_broken_exif_says_nothing_in_the_log(picture: Image.Image) -> None:
+    broken = b"Exif\0\0II*\0\x08\0\0\0\5\0\x12\1\3\0"
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        assert container(encoded(picture, "JPEG", exif=broken)).orientation == 1
+    assert said == []
 
 
 def test_only_the_beginning_of_long_metadata_is_searched() -> None:

@@ -47,7 +47,9 @@ class Caller:
 
     def __init__(self, address: str, key: str, *, rng: random.Random) -> None:
         self._random = rng
-        self._client = httpx.Client(base_url=address, headers={"X-API-Key": key}, timeout=60)
+        # No connection is kept: one that the server closes between two requests would look like a refusal.
+        limits = httpx.Limits(max_keepalive_connections=0)
+        self._client = httpx.Client(base_url=address, headers={"X-API-Key": key}, timeout=60, limits=limits)
         self._job = self._submit()
         wait_for(self._has_ended(self._job), seconds=60)
 
