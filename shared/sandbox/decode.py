@@ -118,6 +118,12 @@ def main(desk: int, seconds: float, memory: int) -> None:
         serve(message[0]["requests"], desk, channel, seconds)
 
 
+def arguments(line: Sequence[str]) -> tuple[int, float, int]:
+    """Those of `main`, from the command line."""
+    desk, seconds, memory = line[1:]
+    return int(desk), float(seconds), int(memory)
+
+
 if __name__ == "__main__":
     with suppress(ConnectionError):  # the process that asked has ended
-        main(int(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3]))
+        main(*arguments(sys.argv))

@@ -41,6 +41,7 @@ SECONDS = 3.0  # of processor time for one answer
 MEMORY_BYTES = 600_000_000  # of one decoder
 PROCESSES = min(2, usable_cores())
 PATIENCE_SECONDS = 60.0  # with one that gets no processor, or that was stopped
+PROGRAM = "shared.sandbox.decode"
 DESK_BYTES = 2**21  # of a desk that are kept: to write there again is faster
 
 
@@ -282,7 +283,7 @@ class Running:
         ours, theirs = socket.socketpair()
         with theirs:
             process = subprocess.Popen(
-                [sys.executable, "-m", "shared.sandbox.decode", str(desk.fileno()), *limits],
+                [sys.executable, "-m", PROGRAM, str(desk.fileno()), *limits],
                 stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 pass_fds=[desk.fileno(), *files],

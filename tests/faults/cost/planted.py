@@ -89,11 +89,11 @@ def _begin_decoders_here() -> None:
 
     def begun(decoder: decoders.Decoder, **given: Any) -> None:
         begin(decoder, **{**given, **limits})
-        decoder._command[2] = MODULE
 
+    decoders.PROGRAM = MODULE
     setattr(decoders.Decoder, "__init__", begun)  # noqa: B010 - the type checker takes a method for fixed
 
 
-if __name__ == "__main__":  # a decoder: its seconds and bytes
+if __name__ == "__main__":  # a decoder
     _plant(("shared",))
-    decode.main(float(sys.argv[1]), int(sys.argv[2]))
+    decode.main(*decode.arguments(sys.argv))
