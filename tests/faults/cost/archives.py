@@ -43,7 +43,7 @@ _END = bytes(1024)
 
 def of_zeros(rng: random.Random, amount: float) -> bytes:
     """A thousand times its size: files of ten megabytes, each as large as a picture may be."""
-    return _zip((f"{number}-{rng.random()}.png", bytes(10 << 20)) for number in range(int(200 * amount)))
+    return _zip((f"{number}-{rng.random()}.png", bytes(10 << 20)) for number in range(max(8, int(200 * amount))))
 
 
 def overlapping(rng: random.Random, amount: float) -> bytes:

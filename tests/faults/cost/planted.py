@@ -46,7 +46,7 @@ FAULTS: dict[str, Fault] = {
         {"PNG of 9,000 profiles": 0.4, "PNG of 9,000 broken texts": 0.05},
         {"shared.containers._PNG_USED": _Everything()},
     ),
-    "decoders may take long": Fault({"tar of header records": 0.6}, decoders={"seconds": 1000.0}),
+    "decoders may take long": Fault({"tar of header records": 0.5}, decoders={"seconds": 1000.0}),
     "any number of values": Fault(
         {"JSON of millions of objects": 0.05, "JSON of a million unknown names": 0.05},
         {"web.submission.MOST_VALUES": 10**18},

@@ -14,7 +14,7 @@ from tests.faults.cost.attacks import ATTACKS, Attack
 from tests.faults.cost.planted import FAULTS, GUARDED
 from tests.faults.cost.rig import BYTES, SECONDS, SLOWER, STARTING_SECONDS, Rig, Row
 
-SHORT = 0.05  # of each attack, in the short form
+SHORT = 0.02  # of each attack, in the short form
 COLUMNS = (
     *("attack", "sent, KB", "answers", "web server, s", "worker, s", "web server, MB", "decoder, MB", "worker, MB"),
     *("others' p95", "within the budget"),
