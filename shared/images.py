@@ -6,7 +6,7 @@ import io
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from PIL import Image
@@ -18,6 +18,7 @@ from shared.settings import Settings
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")  # of files that are taken for pictures in a folder
 MOST_SCANNED = 1_000_000_000  # pixels times scans of a JPEG: each scan goes over the whole picture and may be 40 bytes
+_STRIP = 256  # rows that are laid on a ground at a time
 LONGEST_SIDE = 1024  # of a picture that anybody is shown, in pixels
 _TURNS: dict[int, Image.Transpose] = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -59,6 +60,11 @@ class Photo:
     @property
     def divisor(self) -> int:
         return round(self.size[0] / self.pixels.width)
+
+    def shown(self) -> Photo:
+        """The same with no more pixels than anybody is shown: its shorter side keeps `LONGEST_SIDE` of them."""
+        more = min(self.pixels.size) // LONGEST_SIDE
+        return self if more < 2 else replace(self, pixels=self.pixels.reduce(more))
 
     def place(self, box: Sequence[int]) -> Box:
         """Where a box of the file, x0 y0 x1 y1, lies in `pixels`."""
@@ -107,15 +113,18 @@ def decode_reduced(data: bytes, limits: Limits) -> Photo:
 
 def _decoded(data: bytes, limits: Limits, *, ground: str, least: int | None = None) -> Photo:
     file = _taken_apart(data, limits)
-    with _as_invalid(), _opened(file, limits) as image:
-        width, height = image.size
-        if least is not None:
-            image.draft(None, (least, least))
-        image.load()
-        turn = _TURNS.get(file.orientation)
-        picture = _to_rgb(image if turn is None else image.transpose(turn), ground)
+    turn = _TURNS.get(file.orientation)
+    with _as_invalid():
+        with _opened(file, limits) as image:
+            width, height = image.size
+            if least is not None:
+                image.draft(None, (least, least))
+            image.load()
+            picture = _to_rgb(image, ground)
+        del image  # a large one is no longer held while it is turned
         picture.info.clear()  # Pillow would write it again wherever the picture is saved
-        return Photo(picture, (height, width) if turn in _SIDEWAYS else (width, height))
+        upright = picture if turn is None else picture.transpose(turn)
+        return Photo(upright, (height, width) if turn in _SIDEWAYS else (width, height))
 
 
 def _taken_apart(data: bytes, limits: Limits) -> Container:
@@ -164,6 +173,15 @@ def _to_rgb(image: Image.Image, ground: str) -> Image.Image:
     if image.mode == "F":
         return Image.fromarray(np.asarray(image).clip(0, 255).astype(np.uint8)).convert("RGB")
     if image.mode in ("LA", "PA", "RGBA", "RGBa", "La") or "transparency" in image.info:
-        picture = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", picture.size, ground), picture).convert("RGB")
+        return _laid_on(image, ground)
     return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _laid_on(image: Image.Image, ground: str) -> Image.Image:
+    """A picture with transparent parts, on a ground. Strip by strip: each step over all of 25 megapixels would take 100
+    MB more."""
+    whole = Image.new("RGB", image.size)
+    for top in range(0, image.height, _STRIP):
+        strip = image.crop((0, top, image.width, min(top + _STRIP, image.height))).convert("RGBA")
+        whole.paste(Image.alpha_composite(Image.new("RGBA", strip.size, ground), strip), (0, top))
+    return whole

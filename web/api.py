@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 
@@ -45,6 +46,7 @@ from web.schemas import (
     ModelList,
     ModelPath,
 )
+from web.sending import Sending
 from web.turns import Turns
 
 log = logging.getLogger(__name__)
@@ -151,6 +153,7 @@ def blueprint(
     registry: Snapshot,
     jobs: Jobs,
     drawings: Turns,
+    sending: Sending,
     room: Room,
 ) -> APIBlueprint:
     """All routes under /api/v1."""
@@ -307,8 +310,17 @@ def blueprint(
             raise JobConflict(f"the job is {job.status}; only a succeeded one has files to bundle")
         for read in (jobs.picture, jobs.mask):  # they are there: once the archive is on its way, nothing can be said
             read(job)
-        parts = bundle(job, jobs.result(job), jobs.to_json(job), artifacts=artifacts, signing_key=settings.signing_key)
-        response = Response(parts, content_type="application/zip")
+        sharer = access.sharer()
+        pieces = partial(
+            bundle,
+            job,
+            jobs.result(job),
+            jobs.to_json(job),
+            artifacts=artifacts,
+            signing_key=settings.signing_key,
+            sharer=sharer,
+        )
+        response = Response(sending.send(sharer, pieces), content_type="application/zip")
         response.headers["Content-Disposition"] = f'attachment; filename="pathlight-{job.id}.zip"'
         response.headers["Cache-Control"] = "no-store"
         return response

@@ -26,6 +26,7 @@ from web.jobs import Jobs
 from web.models import snapshot_of
 from web.room import Room
 from web.schemas import Problem
+from web.sending import Sending
 
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; img-src 'self' blob:; style-src 'self'; script-src 'self'; connect-src 'self'; "
@@ -82,8 +83,9 @@ def create_app(settings: Settings, *, store: JobStore, blobs: BlobStore, bell: B
     snapshot = snapshot_of(registry)
     parts = {"store": store, "blobs": blobs, "bell": bell, "registry": snapshot, "jobs": jobs}
     drawings = drawing_turns()
-    app.register_api(api.blueprint(settings, **parts, drawings=drawings, room=room))  # type: ignore[arg-type]
-    app.register_api(batches.blueprint(settings, **parts, drawings=drawings, room=room))  # type: ignore[arg-type]
+    sending = Sending()
+    app.register_api(api.blueprint(settings, **parts, drawings=drawings, sending=sending, room=room))  # type: ignore[arg-type]
+    app.register_api(batches.blueprint(settings, **parts, drawings=drawings, sending=sending, room=room))  # type: ignore[arg-type]
     app.register_api(api.health_blueprint(settings, store=store, room=room))
     figures = metrics.Metrics(settings, store=store, blobs=blobs, registry=snapshot, traffic=requests)
     app.register_api(metrics.blueprint(figures))

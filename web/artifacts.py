@@ -16,7 +16,7 @@ from shared.images import LONGEST_SIDE, Limits, Photo
 from shared.jobs import Job
 from shared.masking import explained_picture
 from shared.results import Result, npy_bytes
-from shared.sandbox.decoders import read_explained, read_mask
+from shared.sandbox.decoders import read_mask, read_shown
 from shared.settings import Settings
 from shared.tree_picture import draw_tree
 from web.problems import Busy
@@ -26,17 +26,19 @@ from web.turns import Turns
 PICTURE = "picture.jpg"
 MASK = "mask.png"
 ASKED = (PICTURE, MASK)  # of the question: there before the answer is
-DECODED = 2  # pictures of up to 100 MB each
+DECODED = 2  # pictures, each of a few MB, or of 100 where it is long and narrow
 RAW = "application/octet-stream"
 DRAWN_FOR_ONE = 64  # drawings that a caller may wait for: a page asks for many at once
 PATIENCE_SECONDS = 10.0
 
 
 def drawing_turns() -> Turns:
-    """Of one web process, which draws on as many cores as it has."""
+    """Of one web process, which draws on as many cores as it has. One place is left to other callers."""
+    at_once = max(2, usable_cores())
     return Turns(
         "drawings",
-        at_once=usable_cores(),
+        at_once=at_once,
+        working_of_one=at_once - 1,
         of_one=DRAWN_FOR_ONE,
         busy=lambda: Busy("too many drawings are being made; ask again shortly"),
         patience=PATIENCE_SECONDS,
@@ -62,7 +64,7 @@ class Artifacts:
         self._flights = SingleFlight[bytes]()
         self._limits = Limits.of(settings)
         self._explained = lru_cache(maxsize=DECODED)(
-            partial(explained_picture, blobs, limits=self._limits, read=read_explained)
+            partial(explained_picture, blobs, limits=self._limits, read=read_shown)
         )
 
     def names(self, job: Job, result: Result) -> list[str]:
@@ -74,20 +76,23 @@ class Artifacts:
             found += [name] if (name := _tree_name(explanation)) else []
         return list(dict.fromkeys(found))
 
-    def get(self, job: Job, result: Result | None, name: str, style: Style, *, sharer: str) -> Artifact:
+    def get(
+        self, job: Job, result: Result | None, name: str, style: Style, *, sharer: str, patient: bool = False
+    ) -> Artifact:
         """The file `name` of a job; what it costs counts to the sharer. Raises UnknownJob where it has no such file.
-        `make` raises TooManyRequests and Busy where too much is being drawn for the sharer, or in all."""
+        `make` raises TooManyRequests and Busy where too much is being drawn for the sharer, or in all; a `patient` one
+        waits."""
         found = self._find(job, result, name, style)
         if found.content_type == RAW:
             return found
-        return replace(found, make=lambda: self._in_turn(found, sharer))
+        return replace(found, make=lambda: self._in_turn(found, sharer, patient))
 
-    def _in_turn(self, artifact: Artifact, sharer: str) -> bytes:
+    def _in_turn(self, artifact: Artifact, sharer: str, patient: bool) -> bytes:
         def draw() -> bytes:
-            with self._drawings.taken(sharer):
+            with self._drawings.taken(sharer, patient=patient):
                 return artifact.make()
 
-        return self._flights.get((artifact.etag, sharer), draw)
+        return self._flights.get((artifact.etag, sharer, patient), draw)
 
     def _find(self, job: Job, result: Result | None, name: str, style: Style) -> Artifact:
         if name == PICTURE:

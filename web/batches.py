@@ -36,6 +36,7 @@ from web.problems import RETRY_AFTER_SECONDS, Gone, ReportUnderWay, problem, sta
 from web.reports import Reports
 from web.room import Room
 from web.schemas import BatchOptions, BatchOut, BatchPath, MemberPageOut, MemberQuery, ReportPath
+from web.sending import Sending
 from web.turns import Turns
 
 log = logging.getLogger(__name__)
@@ -52,6 +53,7 @@ def blueprint(
     registry: Snapshot,
     jobs: Jobs,
     drawings: Turns,
+    sending: Sending,
     room: Room,
 ) -> APIBlueprint:
     """The routes of batches under /api/v1."""
@@ -65,7 +67,7 @@ def blueprint(
     )
     batches = store.batches
     unpacking = unpacking_turns()
-    reports = Reports(batches, blobs, registry, settings, drawings=drawings)
+    reports = Reports(batches, blobs, registry, settings, drawings=drawings, sending=sending)
 
     def found(batch_id: str) -> Batch:
         viewer = access.caller().viewer

@@ -20,10 +20,11 @@ _MODE = 0o644 << 16  # of a file, as archives keep it
 
 
 def bundle(
-    job: Job, result: Result, document: dict[str, Any], *, artifacts: Artifacts, signing_key: str
+    job: Job, result: Result, document: dict[str, Any], *, artifacts: Artifacts, signing_key: str, sharer: str
 ) -> Iterator[bytes]:
-    """The archive of a succeeded job in parts; `document` is the job's JSON. No key: no signature."""
-    return archive(_with_manifest(job, _files(job, result, document, artifacts), signing_key))
+    """The archive of a succeeded job in parts; `document` is the job's JSON. No key: no signature. What is drawn counts
+    to the sharer."""
+    return archive(_with_manifest(job, _files(job, result, document, artifacts, sharer), signing_key))
 
 
 def archive(files: Iterable[tuple[str, bytes]]) -> Iterator[bytes]:
@@ -38,10 +39,12 @@ def archive(files: Iterable[tuple[str, bytes]]) -> Iterator[bytes]:
     yield sink.take()
 
 
-def _files(job: Job, result: Result, document: dict[str, Any], artifacts: Artifacts) -> Iterator[tuple[str, bytes]]:
+def _files(
+    job: Job, result: Result, document: dict[str, Any], artifacts: Artifacts, sharer: str
+) -> Iterator[tuple[str, bytes]]:
     yield "job.json", _json(document)
     for name in artifacts.names(job, result):
-        yield f"artifacts/{name}", artifacts.get(job, result, name, Style(), sharer=f"bundle of job {job.id}").make()
+        yield f"artifacts/{name}", artifacts.get(job, result, name, Style(), sharer=sharer, patient=True).make()
 
 
 def _with_manifest(job: Job, files: Iterable[tuple[str, bytes]], key: str) -> Iterator[tuple[str, bytes]]:

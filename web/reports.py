@@ -6,7 +6,7 @@ import tempfile
 import threading
 import time
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -28,15 +28,15 @@ from shared.report.page import Report, render
 from shared.report.rows import Known, Row, known_models, to_row
 from shared.report.tables import csv_lines
 from shared.results import Result
-from shared.sandbox.decoders import read_explained
+from shared.sandbox.decoders import read_shown
 from shared.settings import Settings
 from web import access, language
 from web.models import Snapshot
 from web.problems import Busy, ReportUnderWay
-from web.turns import Turns, share_of
+from web.sending import Sending
+from web.turns import Turns
 
 PATIENCE_SECONDS = 5.0  # that a request waits for a report to be put together
-ARCHIVES_AT_ONCE = 16  # sent by a web process: each holds a thread for as long as its thumbnails are drawn and read
 BUILDS_AT_ONCE = 32  # that wait or are being put together, in all
 BUILDS_OF_ONE = 2  # and for one caller: less than its eighth, for they are put together one by one
 UNREAD_SECONDS = 60.0  # that a finished report is kept for the caller who has asked for it
@@ -67,24 +67,20 @@ class _Build:
         return self.content.cancelled() or (self.content.done() and self.content.exception() is not None)
 
 
-@dataclass(frozen=True)
-class _Archive:
-    """Its pieces, and how its place is given back when it is closed, read to its end or not."""
-
-    pieces: Iterator[bytes]
-    close: Callable[[], None]
-
-    def __iter__(self) -> Iterator[bytes]:
-        return self.pieces
-
-
 class Reports:
     """Reports on batches. An ended batch never changes, so that the newest few are kept at hand. They are put together
     one at a time, in a thread of their own, so that no request is held up for long by thousands of members. None is
     given up for another: each caller may have a few on their way."""
 
     def __init__(
-        self, batches: BatchStore, blobs: BlobStore, registry: Snapshot, settings: Settings, *, drawings: Turns
+        self,
+        batches: BatchStore,
+        blobs: BlobStore,
+        registry: Snapshot,
+        settings: Settings,
+        *,
+        drawings: Turns,
+        sending: Sending,
     ) -> None:
         self._batches = batches
         self._blobs = blobs
@@ -99,12 +95,7 @@ class Reports:
             of_one=BUILDS_OF_ONE,
             busy=lambda: Busy(f"{BUILDS_AT_ONCE} reports are being put together; ask again shortly"),
         )
-        self._archives = Turns(
-            "reports as archives",
-            at_once=ARCHIVES_AT_ONCE,
-            of_one=share_of(ARCHIVES_AT_ONCE),
-            busy=lambda: ReportUnderWay(f"{ARCHIVES_AT_ONCE} reports are being sent as archives; ask again shortly"),
-        )
+        self._sending = sending
         self._builds: dict[tuple[str, int], _Build] = {}  # the one asked for last comes last
 
     def page(self, batch: Batch) -> str:
@@ -123,26 +114,24 @@ class Reports:
 
     def archive(self, batch: Batch) -> Iterable[bytes]:
         """A .zip with page, table, figures and thumbnails, piece by piece, to be closed. Raises as `page`, and
-        TooManyRequests or ReportUnderWay where enough of them are being sent to this caller, or in all."""
+        TooManyRequests or Busy where enough of them are being sent to this caller, or in all."""
         rows, maps, jobs = self._of(batch)
-        sharer = access.sharer()
-        self._archives.take(sharer)
-        models = batch.options.models
+        sharer, models = access.sharer(), batch.options.models
         thumbs = [[f"report/thumbs/{i:06d}-{n}.jpg" for n in range(len(models))] for i in range(len(jobs))]
         report = Report(_title(batch), models, rows, maps, thumbs, language.current())
-        return _Archive(self._pieces(report, jobs, sharer), partial(self._archives.give_back, sharer))
+        return self._sending.send(sharer, partial(self._pieces, report, jobs, sharer))
 
     def _pieces(self, report: Report, jobs: Sequence[Job], sharer: str) -> Iterator[bytes]:
         pipe = _Pipe()
         with zipfile.ZipFile(pipe, "w", zipfile.ZIP_DEFLATED) as archive:  # type: ignore[call-overload]  # enough of one
-            with self._drawings.taken(sharer), tempfile.TemporaryDirectory() as folder:
+            with self._drawings.taken(sharer, patient=True), tempfile.TemporaryDirectory() as folder:
                 archive.writestr("report.html", render(report))
                 archive.writestr("results.csv", "".join(csv_lines(report.rows)))
                 for path in write_figures(report, Path(folder)):
                     archive.write(path, f"figures/{path.name}")
             yield pipe.take()
             for job, names in zip(jobs, report.thumbs, strict=True):
-                for name, data in zip(names, self._thumbs(job), strict=False):
+                for name, data in zip(names, self._thumbs(job, sharer), strict=False):
                     archive.writestr(zipfile.ZipInfo(name), data)
                 yield pipe.take()
         yield pipe.take()
@@ -208,12 +197,12 @@ class Reports:
             return Outcome(path, JobStatus.FAILED, image, JobError(error.code, str(error)), job=job.id)
         return Outcome(path, job.status, image, document=result.document, maps=result.maps, job=job.id)
 
-    def _thumbs(self, job: Job) -> Iterator[bytes]:
+    def _thumbs(self, job: Job, sharer: str) -> Iterator[bytes]:
         outcome = self._outcome(job)
         if not outcome.explanations:
             return
-        with self._drawings.taken(f"report of job {job.id}"):
-            photo = explained_picture(self._blobs, job.image, job.options, limits=self._limits, read=read_explained)
+        with self._drawings.taken(sharer, patient=True):
+            photo = explained_picture(self._blobs, job.image, job.options, limits=self._limits, read=read_shown)
         for explanation in outcome.explanations:
             entry = explanation["maps"][0]
             style = Style(width=THUMB_WIDTH)

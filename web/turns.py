@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from shared.errors import PathlightError, TooManyRequests
 
 SHARES = 8
+_LONG_SECONDS = 300.0
 
 
 def share_of(places: int) -> int:
@@ -24,55 +25,68 @@ def share_of(places: int) -> int:
 
 
 class Turns:
-    """`at_once` may work at a time, `of_one` caller's may work or wait, and none waits longer than `patience` seconds:
-    then it is refused with what `busy` makes. `what` names in a sentence what a caller has too many of."""
+    """`at_once` may work at a time, and of one caller's `working_of_one`, or all where that is not given. `of_one`
+    caller's may work or wait, and none waits longer than `patience` seconds: then it is refused with what `busy` makes.
+    `what` names in a sentence what a caller has too many of."""
 
     def __init__(
-        self, what: str, *, at_once: int, of_one: int, busy: Callable[[], PathlightError], patience: float = 0.0
+        self,
+        what: str,
+        *,
+        at_once: int,
+        of_one: int,
+        busy: Callable[[], PathlightError],
+        working_of_one: int | None = None,
+        patience: float = 0.0,
     ) -> None:
         self._what = what
         self._free = at_once
         self._of_one = of_one
+        self._working_of_one = working_of_one or at_once
         self._busy = busy
         self._patience = patience
         self._held: Counter[str] = Counter()  # how many of a caller's work or wait
+        self._working: Counter[str] = Counter()
         self._waiting: dict[str, deque[object]] = {}  # by caller, whose turn it is first
         self._changed = threading.Condition()
 
     @contextmanager
-    def taken(self, caller: str) -> Iterator[None]:
+    def taken(self, caller: str, *, patient: bool = False) -> Iterator[None]:
         """As `take`, given back at the end."""
-        self.take(caller)
+        self.take(caller, patient=patient)
         try:
             yield
         finally:
             self.give_back(caller)
 
-    def take(self, caller: str) -> None:
+    def take(self, caller: str, *, patient: bool = False) -> None:
         """Wait for the caller's turn, and take a place. Raises TooManyRequests past the caller's share, and what `busy`
-        makes where the wait is too long."""
+        makes where the wait is too long. One that is `patient` waits for minutes: it holds a place elsewhere by which
+        its caller's share is bounded, and cannot be refused any more."""
         with self._changed:
-            if self._held[caller] >= self._of_one:
+            if self._held[caller] >= self._of_one and not patient:
                 raise TooManyRequests(f"{self._of_one} {self._what} are yours already; ask again when one has ended")
             self._held[caller] += 1
             try:
-                self._wait(caller)
+                self._wait(caller, _LONG_SECONDS if patient else self._patience)
             except BaseException:
                 self._forget(caller)
                 raise
             self._free -= 1
+            self._working[caller] += 1
 
     def give_back(self, caller: str) -> None:
         with self._changed:
             self._free += 1
+            self._working[caller] -= 1
             self._forget(caller)
             self._changed.notify_all()
 
-    def _wait(self, caller: str) -> None:
-        ticket, until = object(), time.monotonic() + self._patience
+    def _wait(self, caller: str, patience: float) -> None:
+        ticket, until = object(), time.monotonic() + patience
         self._waiting.setdefault(caller, deque()).append(ticket)
         try:
-            while not (self._free and self._is_next(caller, ticket)):
+            while not (self._free and self._is_next(ticket)):
                 left = until - time.monotonic()
                 if left <= 0:
                     raise self._busy()
@@ -80,8 +94,10 @@ class Turns:
         finally:
             self._leave(caller, ticket)
 
-    def _is_next(self, caller: str, ticket: object) -> bool:
-        return next(iter(self._waiting)) == caller and self._waiting[caller][0] is ticket
+    def _is_next(self, ticket: object) -> bool:
+        may_work = (one for one in self._waiting if self._working[one] < self._working_of_one)
+        first = next(may_work, None)
+        return first is not None and self._waiting[first][0] is ticket
 
     def _leave(self, caller: str, ticket: object) -> None:
         """What else the caller waits for stands behind what all others wait for."""
@@ -95,3 +111,4 @@ class Turns:
         self._held[caller] -= 1
         if not self._held[caller]:
             del self._held[caller]
+            del self._working[caller]

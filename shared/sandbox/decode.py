@@ -38,8 +38,11 @@ Parts = Sequence[bytes]
 
 
 def photo(parts: Parts, limits: Limits, *, fill: str) -> Iterator[Answer]:
-    found = _explained(parts, limits, fill)
-    yield {"size": found.size, "pixels": found.pixels.size}, [found.pixels.tobytes()]
+    yield _whole(_explained(parts, limits, fill))
+
+
+def shown(parts: Parts, limits: Limits, *, fill: str) -> Iterator[Answer]:
+    yield _whole(_explained(parts, limits, fill).shown())
 
 
 def squares(parts: Parts, limits: Limits, *, fill: str, inputs: Sequence[dict[str, Any]]) -> Iterator[Answer]:
@@ -70,10 +73,15 @@ def archive(parts: Parts, limits: Limits, *, path: str, bounds: dict[str, int]) 
 
 OPERATIONS: dict[str, Callable[..., Iterator[Answer]]] = {
     "photo": photo,
+    "shown": shown,
     "squares": squares,
     "mask": mask,
     "archive": archive,
 }
+
+
+def _whole(found: Photo) -> Answer:
+    return {"size": found.size, "pixels": found.pixels.size}, [found.pixels.tobytes()]
 
 
 def _explained(parts: Parts, limits: Limits, fill: str) -> Photo:

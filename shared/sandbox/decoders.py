@@ -82,8 +82,12 @@ class CheckedEntry:
 
 def read_explained(data: bytes, mask: bytes | None, limits: Limits, *, fill: str) -> Photo:
     """As `masking.read_explained`; raises the same, and InvalidImage where that costs too much."""
-    fields, (pixels,) = _ask(Task(_request("photo", limits, fill=fill), _given(data, mask)))
-    return Photo(Image.frombytes("RGB", tuple(fields["pixels"]), pixels), _size(fields))
+    return _photo(_ask(Task(_request("photo", limits, fill=fill), _given(data, mask))))
+
+
+def read_shown(data: bytes, mask: bytes | None, limits: Limits, *, fill: str) -> Photo:
+    """The same with no more pixels than anybody is shown."""
+    return _photo(_ask(Task(_request("shown", limits, fill=fill), _given(data, mask))))
 
 
 def read_mask(data: bytes, limits: Limits) -> Image.Image:
@@ -130,6 +134,11 @@ def _request_of_squares(limits: Limits, fill: str, inputs: Sequence[InputSpec]) 
 
 def _given(data: bytes, mask: bytes | None) -> list[bytes]:
     return [data] if mask is None else [data, mask]
+
+
+def _photo(answer: Message) -> Photo:
+    fields, (pixels,) = answer
+    return Photo(Image.frombytes("RGB", tuple(fields["pixels"]), pixels), _size(fields))
 
 
 def _size(fields: dict[str, Any]) -> tuple[int, int]:

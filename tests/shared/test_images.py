@@ -616,3 +616,21 @@ def test_scans_that_would_take_minutes_are_refused_and_a_progressive_picture_is_
             read(several, LIMITS)
     behind = encoded(chelsea, "JPEG", progressive=True) + large * 50  # what follows the picture is none of it
     assert decode(behind, LIMITS).size == chelsea.size
+
+
+def test_what_is_transparent_is_laid_on_its_ground_in_every_strip() -> None:
+    levels = np.random.default_rng(0).integers(0, 255, (700, 3, 4), np.uint8)
+    picture = Image.fromarray(levels, "RGBA")
+    expected = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
+    assert decode(encoded(picture), LIMITS).tobytes() == expected.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("size", "shown", "divisor"),
+    [((2047, 5000), (2047, 5000), 1), ((2048, 5001), (1024, 2501), 2), ((5000, 4999), (1250, 1250), 4)],
+)
+def test_of_a_picture_no_more_pixels_are_shown_than_anybody_sees(
+    size: tuple[int, int], shown: tuple[int, int], divisor: int
+) -> None:
+    photo = Photo.whole(Image.new("RGB", size)).shown()
+    assert (photo.pixels.size, photo.size, photo.divisor) == (shown, size, divisor)

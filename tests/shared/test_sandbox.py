@@ -11,7 +11,7 @@ import tarfile
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import asdict, replace
 from functools import partial
@@ -33,7 +33,7 @@ from shared.sandbox.frames import Message
 from shared.seeing import Squares, visible_square
 from shared.settings import REPOSITORY, Settings
 from tests.conftest import encoded, wait_for
-from tests.shared.pictures import png
+from tests.shared.pictures import exif, png
 from tests.shared.test_archives import gzipped, tarred, zipped
 
 LIMITS = Limits.of(Settings(home=Path("/nonexistent")))
@@ -223,9 +223,22 @@ def test_a_picture_that_takes_too_much_memory_is_refused_and_the_next_one_is_not
         small.end()
 
 
-def test_the_largest_picture_that_is_taken_fits_into_the_limits(decoder: Decoder) -> None:
-    fields, (pixels,) = ask(decoder, PHOTO, LARGE)
+LARGEST: dict[str, Callable[[], bytes]] = {
+    "RGBA PNG": lambda: LARGE,
+    "RGBA PNG on its side": lambda: encoded(Image.new("RGBA", (5000, 5000), (9, 9, 9, 9)), exif=exif(6)),
+    "16-bit PNG with alpha": lambda: png(5000, 5000, depth=16, colour=6, rows=bytes(5000 * 40001)),
+    "lossless WebP with alpha": lambda: encoded(Image.new("RGBA", (5000, 5000), (9, 9, 9, 9)), "WEBP", lossless=True),
+    "WebP": lambda: encoded(Image.new("RGB", (5000, 5000)), "WEBP", method=0),
+}
+
+
+@pytest.mark.parametrize("name", LARGEST)
+def test_the_largest_pictures_that_are_taken_fit_into_the_limits(name: str, decoder: Decoder) -> None:
+    data = LARGEST[name]()
+    fields, (pixels,) = ask(decoder, PHOTO, data)
     assert fields["size"] == [5000, 5000] and len(pixels) == 3 * 5000 * 5000
+    fields, (pixels,) = ask(decoder, {**PHOTO, "operation": "shown"}, data)
+    assert fields["size"] == [5000, 5000] and len(pixels) == 3 * 1250 * 1250
 
 
 @pytest.mark.parametrize(("records", "entries", "whole"), [(20_000, 100, False), (1, 1000, True)])

@@ -31,6 +31,7 @@ from tests.web.test_api import TREE_MODEL, refused, run_one
 from web import reports
 from web.app import create_app
 from web.problems import Busy
+from web.sending import AT_ONCE
 from web.turns import Turns, share_of
 from worker.answers import answer
 from worker.asked import Asked
@@ -353,14 +354,14 @@ def test_archives_hold_few_threads_at_once_and_give_each_back_read_or_not(
 ) -> None:
     monkeypatch.setattr(reports, "write_figures", lambda report, folder: [])
     address = explained["links"]["zip"]
-    sent = [client.get(address) for _ in range(share_of(reports.ARCHIVES_AT_ONCE))]
-    assert "reports as archives are yours already" in refused(client.get(address), 429, "too_many_requests")
+    sent = [client.get(address) for _ in range(share_of(AT_ONCE))]
+    assert "archives that are being sent are yours already" in refused(client.get(address), 429, "too_many_requests")
     with client.get(address, environ_overrides={"REMOTE_ADDR": "127.0.0.2"}) as anothers:
         assert anothers.status_code == 200
     assert client.get(explained["links"]["csv"]).status_code == 200, "a table is a matter of moments"
     for unread in sent:
         unread.close()
-    for _ in range(reports.ARCHIVES_AT_ONCE + 1):
+    for _ in range(AT_ONCE + 1):
         with client.head(address) as looked:
             assert looked.status_code == 200
         with client.get(address) as read:

@@ -20,6 +20,8 @@ from shared.store import JobStore
 from tests.web.test_api import JOBS, TREE_MODEL, decision_path, refused, run_one
 from tests.web.test_api import send as send  # a fixture
 from web.bundle import archive
+from web.sending import AT_ONCE
+from web.turns import share_of
 
 
 @pytest.fixture
@@ -73,6 +75,18 @@ def test_a_lost_picture_is_told_before_the_archive_is_on_its_way(
 ) -> None:
     blobs.discard(store.get(job_id).image.sha256)
     refused(client.get(f"{JOBS}/{job_id}/bundle.zip"), 503, "storage")
+
+
+def test_a_caller_has_its_share_of_the_bundles_on_their_way_and_others_theirs(client: FlaskClient, job_id: str) -> None:
+    address = f"{JOBS}/{job_id}/bundle.zip"
+    sent = [client.get(address) for _ in range(share_of(AT_ONCE))]
+    assert "archives that are being sent are yours" in refused(client.get(address), 429, "too_many_requests")
+    with client.get(address, environ_overrides={"REMOTE_ADDR": "127.0.0.2"}) as anothers:
+        assert zipfile.is_zipfile(io.BytesIO(anothers.data))
+    sent[0].close()
+    assert zipfile.is_zipfile(io.BytesIO(client.get(address).data))
+    for one in sent:
+        one.close()
 
 
 def test_an_archive_is_made_file_by_file_as_it_is_read() -> None:

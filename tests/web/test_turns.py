@@ -16,8 +16,15 @@ from web.single_flight import SingleFlight
 from web.turns import Turns, share_of
 
 
-def turns(*, at_once: int, of_one: int = 100, patience: float = 0.0) -> Turns:
-    return Turns("things", at_once=at_once, of_one=of_one, patience=patience, busy=lambda: Busy("all are taken"))
+def turns(*, at_once: int, of_one: int = 100, patience: float = 0.0, working_of_one: int | None = None) -> Turns:
+    return Turns(
+        "things",
+        at_once=at_once,
+        of_one=of_one,
+        patience=patience,
+        working_of_one=working_of_one,
+        busy=lambda: Busy("all are taken"),
+    )
 
 
 def test_past_its_share_a_caller_is_refused_and_others_are_not() -> None:
@@ -69,6 +76,39 @@ def test_callers_who_wait_take_turns() -> None:
             wait_for(lambda n=waiting: sum(map(len, some._waiting.values())) == n, seconds=10)  # type: ignore[misc]
         some.give_back("first")
     assert order == ["a", "b", "a", "a", "a"]
+
+
+def test_a_place_is_left_to_others_though_one_caller_has_more_to_do() -> None:
+    some = turns(at_once=2, working_of_one=1)
+    some.take("a")
+    with pytest.raises(Busy):
+        some.take("a")
+    some.take("b")
+    some.give_back("a")
+    some.take("a")
+
+
+def test_who_waits_for_its_own_work_lets_others_pass() -> None:
+    some = turns(at_once=2, working_of_one=1, patience=30)
+    some.take("a")
+    with ThreadPoolExecutor(1) as threads:
+        waiting = threads.submit(some.take, "a")
+        wait_for(lambda: bool(some._waiting), seconds=10)
+        with some.taken("b"):
+            assert not waiting.done()
+        some.give_back("a")
+        waiting.result(10)
+
+
+def test_one_that_is_patient_is_not_refused() -> None:
+    some = turns(at_once=1, of_one=1)
+    some.take("a")
+    with ThreadPoolExecutor(1) as threads:
+        waiting = threads.submit(some.take, "a", patient=True)
+        wait_for(lambda: bool(some._waiting), seconds=10)
+        time.sleep(0.1)
+        some.give_back("a")
+        waiting.result(10)
 
 
 def test_a_place_is_given_back_where_the_work_breaks() -> None:
