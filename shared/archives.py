@@ -76,7 +76,9 @@ def read_archive(file: BinaryIO, bounds: Bounds) -> Iterator[Entry]:
 def shown_name(name: str) -> str:
     """An entry's name as something to show: relative, printable and capped at its end, which says most."""
     parts = [part for part in name.replace("\\", "/").split("/") if part not in ("", ".", "..")]
-    return "".join(c for c in "/".join(parts) if c.isprintable())[-LONGEST_NAME:] or "picture"
+    joined = "/".join(parts)
+    printable = joined if joined.isprintable() else "".join(c for c in joined if c.isprintable())
+    return printable[-LONGEST_NAME:] or "picture"
 
 
 def _bounded(entries: Iterator[Entry], bounds: Bounds) -> Iterator[Entry]:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from shared.allocator import keep_freed_memory
-from shared.archives import Bounds, read_archive
+from shared.archives import Bounds, Entry, read_archive
 from shared.cards import InputSpec
 from shared.errors import BatchTooLarge, InvalidArchive, InvalidImage
 from shared.images import Limits, Photo, read_header
@@ -31,6 +31,7 @@ from shared.seeing import Squares
 # What an archive may take beyond the time of one answer: for each entry, and for each of its bytes.
 ENTRY_SECONDS = 0.002
 BYTE_SECONDS = 1 / 20_000_000
+TOGETHER, TOGETHER_BYTES = 64, 2**18  # entries of an archive in one answer, or bytes of them
 KEPT_BYTES = 2**24  # of freed memory: an ordinary photograph takes less, so that the next one finds it at hand
 
 Answer = tuple[dict[str, Any], Sequence[frames.Part]]
@@ -56,19 +57,33 @@ def mask(parts: Parts, limits: Limits) -> Iterator[Answer]:
 
 
 def archive(parts: Parts, limits: Limits, *, path: str, bounds: dict[str, int]) -> Iterator[Answer]:
-    """Entry by entry; of one that is no picture why, and not its bytes. Then an answer without a name."""
+    """Its entries, some at a time; of each its header and its bytes, or of one that is no picture why. Then an answer
+    without any."""
     most = signal.getitimer(signal.ITIMER_PROF)[0]
+    told: list[dict[str, Any]] = []
+    data: list[bytes] = []
     with Path(path).open("rb") as file:
         for entry in read_archive(file, Bounds(**bounds)):
             left = signal.getitimer(signal.ITIMER_PROF)[0]
             earned = ENTRY_SECONDS + BYTE_SECONDS * len(entry.data)
             signal.setitimer(signal.ITIMER_PROF, min(most, left + earned))
-            found = {"name": entry.name, "sha256": hashlib.sha256(entry.data).hexdigest()}
-            try:
-                yield found | {"header": asdict(read_header(entry.data, limits))}, [entry.data]
-            except InvalidImage as error:
-                yield found | {"fault": entry.fault or str(error)}, []
-    yield {}, []
+            found = _entry(entry, limits)
+            told.append(found)
+            data.append(entry.data if "header" in found else b"")
+            if len(told) == TOGETHER or sum(map(len, data)) > TOGETHER_BYTES:
+                yield {"entries": told}, data
+                told, data = [], []
+    yield {"entries": told}, data
+    if told:
+        yield {"entries": []}, []
+
+
+def _entry(entry: Entry, limits: Limits) -> dict[str, Any]:
+    found = {"name": entry.name, "sha256": hashlib.sha256(entry.data).hexdigest()}
+    try:
+        return found | {"header": asdict(read_header(entry.data, limits))}
+    except InvalidImage as error:
+        return found | {"fault": entry.fault or str(error)}
 
 
 OPERATIONS: dict[str, Callable[..., Iterator[Answer]]] = {

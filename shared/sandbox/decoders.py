@@ -103,13 +103,13 @@ def read_archive(file: BinaryIO, bounds: Bounds, limits: Limits) -> Iterator[Che
     try:
         request = _request("archive", limits, path=f"/dev/fd/{file.fileno()}", bounds=asdict(bounds))
         for fields, parts in decoder.answers([Task(request)]):
-            if not fields:
-                return
             if refusal := _refusal(fields):
                 raise refusal
-            header = Header(**fields["header"]) if "header" in fields else None
-            data, fault = (bytes(parts[0]), "") if header else (b"", fields["fault"])
-            yield CheckedEntry(fields["name"], fields["sha256"], header, data, fault)
+            if not fields["entries"]:
+                return
+            for entry, data in zip(fields["entries"], parts, strict=True):
+                header = Header(**entry["header"]) if "header" in entry else None
+                yield CheckedEntry(entry["name"], entry["sha256"], header, bytes(data), entry.get("fault", ""))
         raise InvalidArchive("the archive takes more time or memory to unpack than an archive may")
     finally:
         decoder.end()

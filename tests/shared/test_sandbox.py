@@ -254,7 +254,7 @@ def test_the_time_of_an_archive_grows_with_what_it_holds_and_no_further(
     with nullcontext() if whole else pytest.raises(InvalidArchive, match="takes more time or memory to unpack"):
         for _ in decoders.read_archive(spool, replace(BOUNDS, members=entries), LIMITS):
             found += 1
-    assert found == entries if whole else 0 < found < entries
+    assert found == entries if whole else found < entries
 
 
 def test_a_process_that_was_killed_is_started_again(decoder: Decoder) -> None:
