@@ -196,28 +196,35 @@ class JobStore:
             ring()
         return str(job_id)
 
-    def claim(self, most: int, *, claim_id: str, woken: bool = False, ring: Ring | None = None) -> list[Claim]:
+    def claim(
+        self, most: int, *, claim_id: str, woken: bool = False, ring: Ring | None = None, crew: str = ""
+    ) -> list[Claim]:
         """Take up to `most` waiting jobs that this worker's pool takes, under a lease. The same `claim_id` returns the
         same jobs. `woken` says that this answers a doorbell, so that the next job may ring again; `ring` is called
-        where more waits than was taken and no doorbell is on its way for it."""
-        return self._claimed(self._call("claim", *self._claiming(most, claim_id, woken=woken, ring=ring)), ring)
+        where more waits than was taken and no doorbell is on its way for it. Of the processes of a `crew` one is left
+        to jobs that are not long."""
+        arguments = self._claiming(most, claim_id, woken=woken, ring=ring, crew=crew)
+        return self._claimed(self._call("claim", *arguments), ring)
 
     def finish_and_claim(
-        self, ends: Sequence[End], most: int, *, claim_id: str, ring: Ring | None = None
+        self, ends: Sequence[End], most: int, *, claim_id: str, ring: Ring | None = None, crew: str = ""
     ) -> tuple[list[bool], list[Claim]]:
         """End jobs and take the next, as `finish` and `claim` do, in one round trip."""
         if not ends:
-            return [], self.claim(most, claim_id=claim_id, ring=ring)
+            return [], self.claim(most, claim_id=claim_id, ring=ring, crew=crew)
         finished, claimed = self._scripts.call_all(
-            ("finish", self._finishing(ends)), ("claim", self._claiming(most, claim_id, woken=False, ring=ring))
+            ("finish", self._finishing(ends)),
+            ("claim", self._claiming(most, claim_id, woken=False, ring=ring, crew=crew)),
         )
         return list(map(bool, finished)), self._claimed(claimed, ring)
 
-    def _claiming(self, most: int, claim_id: str, *, woken: bool, ring: Ring | None) -> list[object]:
+    def _claiming(self, most: int, claim_id: str, *, woken: bool, ring: Ring | None, crew: str) -> list[object]:
         settings = self._settings
         lease, retention = _ms(settings.lease_seconds), _ms(settings.retention_seconds)
         ring_ms = self._ring_ms if ring else 0
-        return [most, claim_id, lease, settings.max_attempts, retention, int(woken), ring_ms, self._pool]
+        most_long = max(1, settings.concurrency - 1) if crew else 0
+        times = (lease, settings.max_attempts, retention, int(woken), ring_ms)
+        return [most, claim_id, *times, self._pool, crew, most_long]
 
     @staticmethod
     def _claimed(answer: Any, ring: Ring | None) -> list[Claim]:

@@ -30,10 +30,12 @@ from shared.blobs import BlobStore
 from shared.broker import DELIVER_QUEUE, DRAIN_QUEUE, FETCH_QUEUE, KEEP_QUEUE, Bell, make_celery
 from shared.cards import Registry
 from shared.jobs import ImageRecord, JobOptions, JobStatus
+from shared.sandbox.decoders import MEMORY_BYTES
 from shared.settings import REPOSITORY, Settings
 from shared.store import JobStore, Role, Submission
 from tests.conftest import wait_for
 from web.app import create_app
+from web.batch_upload import UNPACKED_AT_ONCE
 
 PASSWORD = "0123456789abcdef"
 APPS = ("web", "worker", "keeper", "sender", "fetcher")
@@ -422,11 +424,14 @@ def test_all_but_redis_share_the_volume_where_their_settings_look(services: dict
         assert Path(make_celery(settings).conf.beat_schedule_filename).is_relative_to(target), "the rest is read-only"
 
 
-def test_there_is_room_for_uploads_in_flight_and_for_rewriting_the_append_only_file(services: dict[str, Any]) -> None:
-    size = re.search(r"size=(\w+)", services["web"]["tmpfs"][0])
-    uploads = int(option(services["web"]["command"], "--threads")) * Settings().request_bytes
-    assert size is not None and megabytes(size[1]) * 2**20 >= uploads
-    assert megabytes(services["web"]["mem_limit"]) > 2 * megabytes(size[1])
+def test_there_is_room_for_decoders_at_their_limit_and_for_rewriting_the_append_only_file(
+    services: dict[str, Any],
+) -> None:
+    for name, others, decoders in (("web", 800, 2 + UNPACKED_AT_ONCE), ("worker", 1700, 2)):
+        size = re.search(r"size=(\w+)", services[name].get("tmpfs", ["size=0m"])[0])
+        assert size is not None
+        most = others + decoders * MEMORY_BYTES // 2**20 + megabytes(size[1])
+        assert megabytes(services[name]["mem_limit"]) >= most
     assert megabytes(services["redis"]["mem_limit"]) * 2**20 >= 2 * Settings().redis_memory_bytes
 
 

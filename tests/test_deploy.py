@@ -20,12 +20,14 @@ from shared.blobs import BlobStore
 from shared.broker import Bell, make_celery
 from shared.cards import Registry
 from shared.keys import Scope
+from shared.sandbox.decoders import MEMORY_BYTES
 from shared.settings import REPOSITORY, Settings
 from shared.store import JobStore
 from tests.shared.test_pools import here
 from tests.test_alerts import selectors
 from tests.test_compose import OURS, PASSWORD, PROJECT, compose, final_stage
 from web.app import create_app
+from web.batch_upload import UNPACKED_AT_ONCE
 
 BASE, S3 = REPOSITORY / "deploy" / "base", REPOSITORY / "deploy" / "s3"
 APPS = ("web", "worker", "keeper", "sender", "fetcher")
@@ -273,11 +275,11 @@ def test_a_pod_may_do_no_more_than_it_must(services: dict[str, Any], name: str) 
     assert container(name)["resources"]["limits"].keys() == {"cpu", "memory"}
 
 
-def test_there_is_room_for_uploads_in_flight_and_for_rewriting_the_append_only_file() -> None:
+def test_there_is_room_for_decoders_at_their_limit_and_for_rewriting_the_append_only_file() -> None:
     settings = settings_of("web")
     (tmp,) = (one["emptyDir"] for one in pods()["web"]["spec"]["volumes"] if one["name"] == "tmp")
-    assert bytes_of(tmp["sizeLimit"]) >= settings.web_threads * settings.request_bytes
-    assert bytes_of(container("web")["resources"]["limits"]["memory"]) > 2 * bytes_of(tmp["sizeLimit"])
+    decoders = (2 + UNPACKED_AT_ONCE) * MEMORY_BYTES
+    assert bytes_of(container("web")["resources"]["limits"]["memory"]) > decoders + bytes_of(tmp["sizeLimit"])
     assert bytes_of(container("redis")["resources"]["limits"]["memory"]) >= 2 * settings.redis_memory_bytes
 
 

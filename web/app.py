@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from http import HTTPStatus
 from typing import Any
 
@@ -28,6 +29,7 @@ from web.room import Room
 from web.schemas import Problem
 from web.sending import Sending
 
+SWITCH_SECONDS = 0.001  # after which a thread that computes lets others on: they answer many, and want little
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; img-src 'self' blob:; style-src 'self'; script-src 'self'; connect-src 'self'; "
     "form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
@@ -118,6 +120,7 @@ def create_app(settings: Settings, *, store: JobStore, blobs: BlobStore, bell: B
 
 def from_environment() -> OpenAPI:
     """The application for a WSGI server: `gunicorn 'web.app:from_environment()'`."""
+    sys.setswitchinterval(SWITCH_SECONDS)
     settings = Settings.load()
     logs.configure(settings)
     store = JobStore.connect(settings)

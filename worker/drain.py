@@ -7,12 +7,15 @@ every member back for a run of its own, so that only the job at fault is charged
 from __future__ import annotations
 
 import logging
+import os
 import secrets
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from types import TracebackType
 from typing import TypeVar
 
@@ -74,6 +77,7 @@ class Drain:
         self._ring = ring
         self._decoders = decoders
         self._figures = Figures(store)
+        self._crew = f"{socket.gethostname()}:{os.getppid()}"  # the processes of this worker
 
     def run(self) -> int:
         """Claim and finish batches until nothing waits or it is time to hand over; how many jobs were claimed."""
@@ -86,7 +90,8 @@ class Drain:
         until = time.monotonic() + _turn_seconds(self._settings)
         if not self._has_room():
             return 0
-        claims = self._store.claim(self._settings.batch_size, claim_id=_new_id(), woken=True, ring=self._ring)
+        most = self._settings.batch_size
+        claims = self._store.claim(most, claim_id=_new_id(), woken=True, ring=self._ring, crew=self._crew)
         total = 0
         while claims:
             total += len(claims)
@@ -131,8 +136,9 @@ class Drain:
             if over:
                 self._ring()
             return applied, []
+        finish_and_claim = partial(self._store.finish_and_claim, ring=self._ring, crew=self._crew)
         most, claim_id = self._settings.batch_size, _new_id()
-        return self._persist(lambda: self._store.finish_and_claim(ends, most, claim_id=claim_id, ring=self._ring))
+        return self._persist(lambda: finish_and_claim(ends, most, claim_id=claim_id))
 
     def _answer_all(
         self, claims: list[Claim], open_claims: dict[str, Claim], progress: Progress

@@ -58,7 +58,8 @@ def mask(parts: Parts, limits: Limits) -> Iterator[Answer]:
 
 def archive(parts: Parts, limits: Limits, *, path: str, bounds: dict[str, int]) -> Iterator[Answer]:
     """Its entries, some at a time; of each its header and its bytes, or of one that is no picture why. Then an answer
-    without any."""
+    without any. Nobody waits for an archive as for a picture: whoever is asked for one goes first."""
+    os.nice(10)
     most = signal.getitimer(signal.ITIMER_PROF)[0]
     told: list[dict[str, Any]] = []
     data: list[bytes] = []

@@ -1,6 +1,6 @@
 -- ARGV: most, claim id, lease ms, max attempts, retention ms, whether this answers a doorbell (1: the next job may ring
--- again), for how long a ring is remembered (ms; 0: do not ring), what the worker takes as JSON. Returns whether to ring
--- for one more worker, and the claimed jobs as JSON texts.
+-- again), for how long a ring is remembered (ms; 0: do not ring), what the worker takes as JSON, the crew of processes that
+-- it is of, how many of these may run a long job at a time (0: all). Returns whether to ring for one more worker, and the claimed jobs as JSON texts.
 local most, lease, max_attempts, retention = tonumber(ARGV[1]), tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local receipt = key('claim', ARGV[2])
 local again = redis.call('GET', receipt)
@@ -16,6 +16,7 @@ local passed = tonumber(redis.call('GET', key('passed_over')) or 0)
 local lanes = passed >= BULK_SHARE - 1 and {'bulk', 'interactive'} or {'interactive', 'bulk'}
 local claimed, closed = {}, false
 local pool = pool_of(ARGV[8])
+local crew, most_long = ARGV[9] or '', tonumber(ARGV[10] or 0)
 local latest = {}  -- turn that is taken here, by lane
 
 local function take(id)
@@ -24,7 +25,7 @@ local function take(id)
   local turn, lane = leave_lane(id)
   latest[lane] = math.max(latest[lane] or 0, turn)
   redis.call('ZADD', key('running'), now + lease, id)
-  redis.call('HSET', job(id), 'started', now, 'turn', turn)
+  redis.call('HSET', job(id), 'started', now, 'turn', turn, 'crew', crew)
   move(id, 'queued', 'running')
   local data = redis.call('HMGET', job(id), 'options', 'image', 'created', 'solo', 'batch', 'lane', 'request', 'versions')
   if data[5] then redis.call('HSETNX', batch(data[5]), 'last', now) end
@@ -51,8 +52,21 @@ local function first(lane, count)
   return ids
 end
 
+-- A long job holds a process for long. While as many of a crew run one as may, the others of it take what waits behind:
+-- whoever asks for little is not kept waiting by those who ask for much.
+local function long_ones()
+  local count = 0
+  for _, id in ipairs(redis.call('ZRANGE', key('running'), 0, -1)) do
+    local state = redis.call('HMGET', job(id), 'solo', 'crew')
+    if state[1] == '1' and state[2] == crew then count = count + 1 end
+  end
+  return count
+end
+local takes_long = most_long == 0 or long_ones() < most_long
+local PASSED_OVER = 256  -- long jobs, at most
+
 local function take_from(lane)
-  for _, id in ipairs(first(lane, most * 2)) do
+  for _, id in ipairs(first(lane, takes_long and most * 2 or PASSED_OVER)) do
     local state = redis.call('HMGET', job(id), 'attempts', 'deadline', 'solo')
     if #claimed >= most or closed then break end
     if tonumber(state[2]) < now then
@@ -60,8 +74,8 @@ local function take_from(lane)
     elseif tonumber(state[1]) >= max_attempts then
       conclude(id, 'failed', '', failure('worker_lost', 'Every worker that took this job stopped while running it.'), retention)
     elseif state[3] == '1' then
-      closed = true
-      if #claimed == 0 then take(id) end
+      closed = closed or takes_long
+      if #claimed == 0 and takes_long then take(id) end
     else
       take(id)
     end

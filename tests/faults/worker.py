@@ -126,8 +126,10 @@ def _act(behaviour: Behaviour) -> None:
 class WatchedStore(JobStore):
     """The job store, with each claim and each end written down."""
 
-    def claim(self, most: int, *, claim_id: str, woken: bool = False, ring: Ring | None = None) -> list[Claim]:
-        claims = super().claim(most, claim_id=claim_id, woken=woken, ring=ring)
+    def claim(
+        self, most: int, *, claim_id: str, woken: bool = False, ring: Ring | None = None, crew: str = ""
+    ) -> list[Claim]:
+        claims = super().claim(most, claim_id=claim_id, woken=woken, ring=ring, crew=crew)
         record_claims(claims)
         return claims
 
@@ -139,12 +141,12 @@ class WatchedStore(JobStore):
         return applied
 
     def finish_and_claim(
-        self, ends: Sequence[End], most: int, *, claim_id: str, ring: Ring | None = None
+        self, ends: Sequence[End], most: int, *, claim_id: str, ring: Ring | None = None, crew: str = ""
     ) -> tuple[list[bool], list[Claim]]:
         if not ends:
-            return [], self.claim(most, claim_id=claim_id, ring=ring)
+            return [], self.claim(most, claim_id=claim_id, ring=ring, crew=crew)
         pass_point(Behaviour.DIE_BEFORE_FINISH)
-        applied, claims = super().finish_and_claim(ends, most, claim_id=claim_id, ring=ring)
+        applied, claims = super().finish_and_claim(ends, most, claim_id=claim_id, ring=ring, crew=crew)
         record_ends(ends, applied)
         record_claims(claims)
         pass_point(Behaviour.DIE_AFTER_FINISH)

@@ -10,9 +10,9 @@ import pytest
 import redis
 
 from shared.batches import Member
-from shared.jobs import ImageRecord, JobOptions, Lane
+from shared.jobs import ImageRecord, JobOptions, JobStatus, Lane
 from shared.settings import Settings
-from shared.store import PREFIX, JobStore
+from shared.store import PREFIX, End, JobStore
 from tests.shared.submissions import raw_client, submission
 
 MakeStore = Callable[..., JobStore]
@@ -23,7 +23,7 @@ MEMBER = Member(ImageRecord("a" * 64, 8, 6, "PNG", "cat.png"))
 @pytest.fixture
 def crowd(make_store: MakeStore) -> JobStore:
     """A store with room for everybody."""
-    return make_store(queue_limit=100_000, queue_limit_per_key=100_000)
+    return make_store(queue_limit=100_000, queue_limit_per_key=100_000, concurrency=2)
 
 
 @pytest.fixture
@@ -117,3 +117,31 @@ def test_turns_that_have_passed_are_forgotten(crowd: JobStore, raw: redis.Redis)
     claim(crowd, 20)
     crowd.collect()
     assert raw.hkeys(f"{PREFIX}turns:interactive") == ["b"]
+
+
+def test_of_a_crew_one_process_is_left_to_jobs_that_are_not_long(crowd: JobStore) -> None:
+    def take(crew: str) -> list[str]:
+        return [one.id for one in crowd.claim(BATCH, claim_id=secrets.token_hex(8), crew=crew)]
+
+    long = submit(crowd, "a", 30, solo=True)
+    assert take("here") == long[:1]
+    assert take("here") == []
+    short = submit(crowd, "b", 3)
+    assert take("here") == short, "those of a caller who asks for little are not kept waiting"
+    assert take("elsewhere") == long[1:2], "each crew runs one"
+    assert crowd.claim(BATCH, claim_id="any number") != []
+
+
+def test_the_next_long_job_of_a_crew_begins_when_the_one_before_has_ended(crowd: JobStore) -> None:
+    long = submit(crowd, "a", 2, solo=True)
+    (first,) = crowd.claim(BATCH, claim_id="1", crew="here")
+    assert crowd.claim(BATCH, claim_id="2", crew="here") == []
+    end = End(first, JobStatus.SUCCEEDED, result_ref="b" * 64)
+    applied, (second,) = crowd.finish_and_claim([end], BATCH, claim_id="3", crew="here")
+    assert (applied, [first.id, second.id]) == ([True], long)
+
+
+def test_a_crew_of_one_takes_long_jobs_too(make_store: MakeStore) -> None:
+    alone = make_store(concurrency=1)
+    long = submit(alone, "a", 1, solo=True)
+    assert [one.id for one in alone.claim(BATCH, claim_id="1", crew="here")] == long

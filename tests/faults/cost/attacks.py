@@ -407,7 +407,7 @@ ATTACKS: dict[str, Attack] = {
             _members,
             _ended_batches,
         ),
-        _attack("changes of a large batch", _CHANGES, {200, 204, 409, 410, 503}, _changes, _failed_batch),
+        _attack("changes of a large batch", _CHANGES, {200, 204, 404, 409, 503}, _changes, _failed_batch),
         _attack("80 event streams", ("api.follow_job",), {200, 503}, _streams, _paused_member, computing=60.0),
         _attack("200 jobs at once", (SUBMIT,), {202}, _many_jobs),
         _attack("6 jobs of 8 methods with full proof", (SUBMIT,), {202}, _costly_jobs, computing=60.0),
@@ -420,7 +420,7 @@ ATTACKS: dict[str, Attack] = {
         _attack(
             "lists with odd cursors",
             ("api.list_jobs", "api.get_job", "api.cancel_job", "api.delete_job"),
-            {200, 204, 404, 409, 410, 422},
+            {200, 204, 404, 409, 422},
             _lists,
             _small_jobs,
         ),

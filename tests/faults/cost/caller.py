@@ -38,8 +38,15 @@ class Felt:
     def slowdown(self, idle: Felt) -> float:
         """The p95 as a multiple of the idle one, of the kind where that is most; both count as `FLOOR_SECONDS` at
         least."""
-        pairs = [(self.quantile(kind, 0.95), idle.quantile(kind, 0.95)) for kind in self.kinds]
-        return max((max(now, FLOOR_SECONDS) / max(then, FLOOR_SECONDS) for now, then in pairs), default=1.0)
+        return max((self._slowdown(kind, idle) for kind in self.kinds), default=1.0)
+
+    def slowest(self, idle: Felt) -> str:
+        """That kind."""
+        return max(self.kinds, key=lambda kind: self._slowdown(kind, idle), default="")
+
+    def _slowdown(self, kind: str, idle: Felt) -> float:
+        now, then = self.quantile(kind, 0.95), idle.quantile(kind, 0.95)
+        return max(now, FLOOR_SECONDS) / max(then, FLOOR_SECONDS)
 
 
 class Caller:

@@ -64,6 +64,7 @@ class Row:
     worker_bytes: int
     ordinary: Ordinary = Ordinary()
     slower: float | None = None
+    slowest: str = ""  # the kind of request that was slower
     refused: Sequence[str] = ()  # of the other caller
     broken: str = ""  # why the attack itself did not come to its end
 
@@ -78,7 +79,9 @@ class Row:
         """The same with what another caller felt, while there were these answers."""
         statuses = {one.status for one in answers} - self.statuses.keys()
         more = [Answer(status, 0) for status in statuses]
-        return replace(self, answers=(*self.answers, *more), slower=felt.slowdown(alone), refused=tuple(felt.refused))
+        answers = (*self.answers, *more)
+        slower, slowest = felt.slowdown(alone), felt.slowest(alone)
+        return replace(self, answers=answers, slower=slower, slowest=slowest, refused=tuple(felt.refused))
 
     @property
     def web_seconds(self) -> float:
@@ -105,7 +108,7 @@ class Row:
             ("web server", self.web_bytes / 1e6, BYTES / 1e6, "MB"),
             ("decoder", self.decoder_bytes / 1e6, BYTES / 1e6, "MB"),
             ("worker", self.worker_bytes / 1e6, BYTES / 1e6, "MB"),
-            ("another caller", self.slower or 0.0, SLOWER, "times as slow"),
+            (f"another caller's {self.slowest}".rstrip(), self.slower or 0.0, SLOWER, "times as slow"),
         )
         return [
             *(f"the answer {status}" for status in sorted(undocumented)),

@@ -32,7 +32,7 @@ def test_a_row_within_the_budget_has_no_fault() -> None:
         pytest.param({"web_bytes": 601_000_000}, "web server: 601.0 MB", id="memory of the web server"),
         pytest.param({"decoder_bytes": 601_000_000}, "decoder: 601.0 MB", id="memory of a decoder"),
         pytest.param({"worker_bytes": 601_000_000}, "worker: 601.0 MB", id="memory of a worker"),
-        pytest.param({"slower": 3.1}, "another caller: 3.1 times as slow", id="another caller"),
+        pytest.param({"slower": 3.1}, "another caller's: 3.1 times as slow", id="another caller"),
         pytest.param({"broken": "not within 120 s"}, "broken off: not within 120 s", id="an attack without an end"),
         pytest.param({"refused": ("job: 503",)}, "another caller was refused: job: 503", id="a refused caller"),
     ],
@@ -54,7 +54,7 @@ def test_what_another_caller_felt_is_the_worst_kind_as_a_multiple_and_little_is_
     beside = SOUND.beside([Answer(202, 5), Answer(503, 5)], Felt({"health": [0.4]}, ["job: 503"]), idle)
     assert beside.faults == [
         "the answer 503",
-        "another caller: 4.0 times as slow",
+        "another caller's health: 4.0 times as slow",
         "another caller was refused: job: 503",
     ]
 
