@@ -7,7 +7,6 @@ for each caller. So nobody stands behind all that another has asked for, and one
 from __future__ import annotations
 
 import threading
-import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -47,8 +46,8 @@ class Turns:
         self._patience = patience
         self._held: Counter[str] = Counter()  # how many of a caller's work or wait
         self._working: Counter[str] = Counter()
-        self._waiting: dict[str, deque[object]] = {}  # by caller, whose turn it is first
-        self._changed = threading.Condition()
+        self._waiting: dict[str, deque[threading.Event]] = {}  # by caller, whose turn it is first
+        self._lock = threading.Lock()
 
     @contextmanager
     def taken(self, caller: str, *, patient: bool = False) -> Iterator[None]:
@@ -63,49 +62,53 @@ class Turns:
         """Wait for the caller's turn, and take a place. Raises TooManyRequests past the caller's share, and what `busy`
         makes where the wait is too long. One that is `patient` waits for minutes: it holds a place elsewhere by which
         its caller's share is bounded, and cannot be refused any more."""
-        with self._changed:
+        ticket = threading.Event()
+        with self._lock:
             if self._held[caller] >= self._of_one and not patient:
                 raise TooManyRequests(f"{self._of_one} {self._what} are yours already; ask again when one has ended")
             self._held[caller] += 1
-            try:
-                self._wait(caller, _LONG_SECONDS if patient else self._patience)
-            except BaseException:
-                self._forget(caller)
-                raise
-            self._free -= 1
-            self._working[caller] += 1
+            self._waiting.setdefault(caller, deque()).append(ticket)
+            self._let_on()
+        try:
+            has_come = ticket.wait(_LONG_SECONDS if patient else self._patience)
+        except BaseException:
+            if not self._leave(caller, ticket):
+                self.give_back(caller)
+            raise
+        if not has_come and self._leave(caller, ticket):
+            raise self._busy()
 
     def give_back(self, caller: str) -> None:
-        with self._changed:
+        with self._lock:
             self._free += 1
             self._working[caller] -= 1
             self._forget(caller)
-            self._changed.notify_all()
+            self._let_on()
 
-    def _wait(self, caller: str, patience: float) -> None:
-        ticket, until = object(), time.monotonic() + patience
-        self._waiting.setdefault(caller, deque()).append(ticket)
-        try:
-            while not (self._free and self._is_next(ticket)):
-                left = until - time.monotonic()
-                if left <= 0:
-                    raise self._busy()
-                self._changed.wait(left)
-        finally:
-            self._leave(caller, ticket)
+    def _let_on(self) -> None:
+        """As many as there are places for. What else a caller waits for stands behind what all others wait for."""
+        while self._free and (caller := self._next()) is not None:
+            tickets = self._waiting.pop(caller)
+            ticket = tickets.popleft()
+            if tickets:
+                self._waiting[caller] = tickets
+            self._free -= 1
+            self._working[caller] += 1
+            ticket.set()
 
-    def _is_next(self, ticket: object) -> bool:
-        may_work = (one for one in self._waiting if self._working[one] < self._working_of_one)
-        first = next(may_work, None)
-        return first is not None and self._waiting[first][0] is ticket
+    def _next(self) -> str | None:
+        return next((one for one in self._waiting if self._working[one] < self._working_of_one), None)
 
-    def _leave(self, caller: str, ticket: object) -> None:
-        """What else the caller waits for stands behind what all others wait for."""
-        tickets = self._waiting.pop(caller)
-        tickets.remove(ticket)
-        if tickets:
-            self._waiting[caller] = tickets
-        self._changed.notify_all()
+    def _leave(self, caller: str, ticket: threading.Event) -> bool:
+        """Wait no longer. False where its turn has come just now."""
+        with self._lock:
+            if ticket.is_set():
+                return False
+            self._waiting[caller].remove(ticket)
+            if not self._waiting[caller]:
+                del self._waiting[caller]
+            self._forget(caller)
+            return True
 
     def _forget(self, caller: str) -> None:
         self._held[caller] -= 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import random
 import secrets
 import struct
 import subprocess
@@ -28,6 +29,7 @@ from shared.results import Result
 from shared.settings import Settings
 from shared.store import JobStore
 from tests.conftest import encoded
+from web import submission
 from web.app import create_app
 
 JOBS = "/api/v1/jobs"
@@ -462,3 +464,16 @@ def test_every_answer_carries_the_protective_headers(client: FlaskClient, tmp_pa
         assert headers["Content-Security-Policy"].startswith("default-src 'none'")
         assert headers["Cross-Origin-Opener-Policy"] == headers["Cross-Origin-Resource-Policy"] == "same-origin"
         assert "camera=()" in headers["Permissions-Policy"]
+
+
+@pytest.mark.parametrize("size", [0, 1, 2, 3, 100, 3 * 2**16 - 1, 3 * 2**16, 3 * 2**16 + 1, 10**6])
+def test_base64_in_pieces_is_what_it_is_as_a_whole(size: int) -> None:
+    data = random.Random(size).randbytes(size)
+    assert b"".join(submission._from_base64(base64.b64encode(data).decode())) == data
+
+
+@pytest.mark.parametrize("text", ["QQ==QQ==", "Q", "QQ=", "Q===", "=QQQ", "QQ==\n", "QQ Q", "Ä" * 4, 2**18 * "A" + "="])
+def test_what_is_no_base64_is_refused_wherever_it_is(text: str) -> None:
+    for before in ("", 2**18 * "A"):
+        with pytest.raises(ValueError):
+            list(submission._from_base64(before + text))

@@ -14,7 +14,7 @@ from tests.faults.cost.planted import FAULTS, GUARDED
 from tests.faults.cost.rig import Rig
 from tests.faults.cost.run import SHORT
 
-SLOW = {"12 pictures drawn at once", "PNG of 9,000 profiles"}  # a minute: the full form takes it
+SLOW = {"12 pictures drawn at once", "PNG of 9,000 profiles", "tar of header records"}  # the full form takes them
 
 
 @pytest.fixture(scope="module")
