@@ -80,6 +80,11 @@ class Header:
     width: int
     height: int
 
+    @property
+    def is_large(self) -> bool:
+        """Whether it takes a core a good part of a second to decode. Of a JPEG a fraction of the pixels is enough."""
+        return self.width * self.height > (16_000_000 if self.format == "JPEG" else 4_000_000)
+
 
 def read_header(data: bytes, limits: Limits) -> Header:
     """Check size, kind and dimensions without decoding a pixel.

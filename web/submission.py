@@ -126,7 +126,7 @@ def check(
         idempotency_key=key,
         body_hash=digest(image.sha256, chosen.to_dict(), webhook),
         answer_key=answer_key(image, chosen, registry),
-        solo=job_options.is_long(chosen),
+        solo=job_options.is_long(chosen) or header.is_large,
         webhook=webhook,
         request_id=tracing.current().request_id,
         versions=registry.versions(chosen.models),

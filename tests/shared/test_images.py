@@ -634,3 +634,11 @@ def test_of_a_picture_no_more_pixels_are_shown_than_anybody_sees(
 ) -> None:
     photo = Photo.whole(Image.new("RGB", size)).shown()
     assert (photo.pixels.size, photo.size, photo.divisor) == (shown, size, divisor)
+
+
+@pytest.mark.parametrize(
+    ("kind", "side", "large"),
+    [("PNG", 2000, False), ("PNG", 2001, True), ("WEBP", 2001, True), ("JPEG", 4000, False), ("JPEG", 4001, True)],
+)
+def test_a_picture_is_large_where_it_takes_long_to_decode(kind: str, side: int, large: bool) -> None:
+    assert Header(kind, side, side).is_large == large

@@ -477,3 +477,12 @@ def test_what_is_no_base64_is_refused_wherever_it_is(text: str) -> None:
     for before in ("", 2**18 * "A"):
         with pytest.raises(ValueError):
             list(submission._from_base64(before + text))
+
+
+@pytest.mark.parametrize(("side", "alone"), [(2000, False), (2001, True)])
+def test_a_picture_that_takes_long_to_decode_runs_alone(
+    side: int, alone: bool, send: Callable[..., TestResponse], store: JobStore
+) -> None:
+    assert send(encoded(Image.new("L", (side, side)))).status_code == 202
+    (claim,) = store.claim(1, claim_id="1")
+    assert claim.solo is alone
