@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import logging
@@ -14,6 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
+from io import FileIO
 from itertools import islice
 from pathlib import Path
 from typing import TextIO
@@ -65,6 +67,9 @@ class BlobStore:
         try:
             with closing(stored):
                 yield stored
+        except StoreUnavailable:
+            self._left.extend(stored.created)
+            raise
         except BaseException:
             self._try_to_remove(stored.created, named)
             raise
@@ -286,7 +291,7 @@ class Provisional:
     def __init__(self, blobs: BlobStore) -> None:
         self._blobs = blobs
         self._path = blobs.folder / _WANTED / secrets.token_hex(16)
-        self._list: TextIO | None = None
+        self._list: FileIO | None = None
         self.created: list[str] = []
 
     def put(self, data: bytes) -> str:
@@ -312,8 +317,10 @@ class Provisional:
     def _want(self, ref: str) -> None:
         if self._list is None:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._list = self._path.open("w", encoding="ascii", buffering=1)  # a line is there when it is written
-        self._list.write(f"{ref}\n")
+            self._list = self._path.open("wb", buffering=0)  # a line is there when it is written
+        line = f"{ref}\n".encode()
+        if self._list.write(line) != len(line):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _locked(file: TextIO) -> bool:

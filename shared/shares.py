@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from shared.errors import TooManyRequests
 
-JOB_BYTES = 3400  # of Redis's memory for a job that has ended, but for its texts
+JOB_BYTES = 3500  # of Redis's memory for a job that has ended, but for its texts
 _TEXT_FACTOR = 1.25  # Redis's allocator rounds up by at most a quarter
 
 

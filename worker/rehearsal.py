@@ -6,6 +6,7 @@ or ends by a fault of a reader written in C, nothing has happened to this proces
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import resource
 import signal
@@ -44,6 +45,7 @@ def rehearse(work: Callable[[], object], *, seconds: float, memory_bytes: int) -
 def _work_and_end(work: Callable[[], object], sink: int, seconds: float, memory_bytes: int) -> None:
     code = 1
     try:
+        faulthandler.disable()  # how it ends is told by its status
         torch.set_num_threads(1)  # the threads of this process were not copied
         _limit(seconds, memory_bytes)
         try:

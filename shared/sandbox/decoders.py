@@ -30,7 +30,7 @@ from shared import errors
 from shared.archives import Bounds
 from shared.cards import InputSpec
 from shared.cores import usable_cores
-from shared.errors import InvalidArchive, InvalidImage, PathlightError
+from shared.errors import InvalidArchive, InvalidImage, PathlightError, StorageFailed
 from shared.images import Header, Limits, Photo
 from shared.sandbox import frames
 from shared.sandbox.frames import Message
@@ -303,10 +303,13 @@ class Running:
         return cls(process, ours, desk)
 
     def lay(self, parts: Sequence[bytes]) -> None:
-        """Lay these on the desk, one behind the other."""
-        self.desk.seek(0)
-        for part in parts:
-            self.desk.write(part)
+        """Lay these on the desk, one behind the other. Raises StorageFailed where there is no room for them."""
+        try:
+            self.desk.seek(0)
+            for part in parts:
+                self.desk.write(part)
+        except OSError as error:
+            raise StorageFailed(f"a file could not be given to a decoder: {error.strerror}") from error
 
     def clear(self) -> None:
         """Keep no more memory for the desk than ordinary pictures take."""

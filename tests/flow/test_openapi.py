@@ -23,7 +23,7 @@ def test_no_request_breaks_the_service_or_its_description(
         *(sys.executable, "-m", "schemathesis.cli", "--config-file", str(CONFIG)),
         *("run", f"{shared_service.client.base_url}/api/v1/openapi.json"),
         *("--checks", "all", "--phases", "examples,coverage,fuzzing,stateful", "--mode", "all"),
-        *("--seed", "1", "--max-examples", "10", "--workers", "2", "--continue-on-failure", "--no-shrink"),
+        *("--seed", "1", "--max-examples", "6", "--workers", "2", "--continue-on-failure", "--no-shrink"),
         *("--request-timeout", "60", "--no-color"),  # a batch's report takes its time
     ]
     probe = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=240, check=False)

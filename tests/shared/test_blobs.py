@@ -6,6 +6,8 @@ import hashlib
 import os
 import random
 import re
+import resource
+import signal
 import threading
 import time
 from collections import Counter
@@ -369,6 +371,19 @@ def test_while_redis_does_not_answer_files_wait_for_the_next_request(blobs: Blob
     with blobs.provisional(lambda refs: {ref_of(b"two")} & set(refs)) as stored:
         stored.put(b"three")
     assert blobs_of(blobs) == sorted([ref_of(b"two"), ref_of(b"three")])
+
+
+def test_where_the_disk_takes_no_list_the_file_is_refused_and_nothing_stays(blobs: BlobStore) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10, before[1]))
+        with pytest.raises(StorageFailed), blobs.provisional(nobody) as stored:
+            stored.put(b"one")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert blobs_of(blobs) == [] and not list(blobs.folder.glob(".wanted/*"))
 
 
 def test_while_a_backup_is_at_work_files_wait_for_the_next_removal(blobs: BlobStore) -> None:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-import threading
 from collections.abc import Callable
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import replace
 from typing import Any
 
@@ -14,12 +12,9 @@ from werkzeug.test import TestResponse
 
 from shared.blobs import BlobStore
 from shared.cards import Registry
-from shared.jobs import Job
 from shared.settings import Settings
 from shared.store import JobStore
 from tests.web.test_access import JOBS, House, form_token, make_app, picture
-from tests.web.test_api import refused
-from web import limits
 
 MakeHouse = Callable[..., House]
 
@@ -110,36 +105,3 @@ def test_without_redis_the_answer_is_that_redis_is_away(
     for answer in (read("GET", f"{JOBS}/x"), read("POST", JOBS, **picture()), form.post("/sign-in", data=fields)):
         assert answer.status_code == 503 and answer.headers["Retry-After"]
     assert read("GET", "/healthz").status_code == 200
-
-
-def test_so_many_requests_of_one_key_are_answered_at_a_time_and_others_do_not_wait(
-    make_house: MakeHouse, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(limits, "PATIENCE_SECONDS", 2.0)
-    house = make_house(web_threads=20, event_streams=1)
-    mine, theirs = house.caller(), house.caller()
-    looking, go_on, real = threading.Semaphore(0), threading.Event(), JobStore.get
-
-    def get(store: JobStore, job_id: str, **given: Any) -> Job:
-        if job_id == "slow":
-            looking.release()
-            assert go_on.wait(30)
-        return real(store, job_id, **given)
-
-    monkeypatch.setattr(JobStore, "get", get)
-
-    def look(_: int) -> TestResponse:
-        return mine("GET", f"{JOBS}/slow")
-
-    with ThreadPoolExecutor(20) as threads:
-        slow = [threads.submit(look, number) for number in range(limits.ANSWERED_OF_ONE)]
-        for _ in slow:
-            assert looking.acquire(timeout=10)
-        assert "8 of your requests take their time" in refused(mine("GET", f"{JOBS}/x"), 429, "too_many_requests")
-        assert theirs("GET", f"{JOBS}/x").status_code == 404
-        more = [threads.submit(look, number) for number in range(3)]
-        ((first,), _) = wait(more, return_when=FIRST_COMPLETED)
-        go_on.set()
-        assert "10 requests are yours already" in refused(first.result(), 429, "too_many_requests")
-        assert [one.result().status_code for one in (*slow, *more) if one is not first] == [404] * (len(slow) + 2)
-    assert mine("GET", f"{JOBS}/x").status_code == 404, "every place was given back"

@@ -68,22 +68,26 @@ class Watch:
     shallow: int
     peak: Peak = field(default_factory=Peak)
     _before: dict[int, int] = field(default_factory=dict)
+    _seen: set[int] = field(default_factory=set)
 
     def begin(self, processes: Mapping[int, _Process]) -> None:
         members = self.tree.members(processes)
         for pid in members:
             _forget_peak(pid)
         self._before = {pid: _memory(pid).now for pid in members}
+        self._seen = set(members)
 
     def look(self, processes: Mapping[int, _Process]) -> None:
+        """A process counts from the second look on: for a moment a new one is a copy of its parent."""
         members = self.tree.members(processes)
-        found = {pid: _memory(pid) for pid in members}
-        together = sum(found[pid].now - self._before.get(pid, 0) for pid in members if members[pid] < self.shallow)
+        found = {pid: _memory(pid) for pid in members if pid in self._seen}
+        self._seen = set(members)
+        together = sum(one.now - self._before.get(pid, 0) for pid, one in found.items() if members[pid] < self.shallow)
         self.peak.shallow = max(self.peak.shallow, together)
-        for pid in members:
+        for pid, one in found.items():
             if members[pid] >= self.shallow:
-                self.peak.deepest_had = max(self.peak.deepest_had, found[pid].most)
-                self.peak.deepest_gained = max(self.peak.deepest_gained, found[pid].most - self._known(pid))
+                self.peak.deepest_had = max(self.peak.deepest_had, one.most)
+                self.peak.deepest_gained = max(self.peak.deepest_gained, one.most - self._known(pid))
 
     def _known(self, pid: int) -> int:
         """What a process had before; one that is new had what the others had."""
