@@ -313,7 +313,8 @@ class Running:
 
     def clear(self) -> None:
         """Keep no more memory for the desk than ordinary pictures take."""
-        self.desk.truncate(DESK_BYTES)
+        if os.fstat(self.desk.fileno()).st_size > DESK_BYTES:
+            self.desk.truncate(DESK_BYTES)
 
     def end(self) -> int:
         """How it ended."""
