@@ -13,15 +13,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 PAUSE_SECONDS = 0.05  # between two looks at memory
+_COPIED_LOOKS = 20  # after which a process that is a copy of its parent stays one, like a worker of a pool
+_FORKED_WITHOUT_PROGRAM = 0x40  # PF_FORKNOEXEC, a flag in /proc/PID/stat
 _TICKS = os.sysconf("SC_CLK_TCK")  # in a second of processor time
 
 
 @dataclass(frozen=True)
 class _Process:
-    """`seconds` are its own, and those of its children that have ended."""
+    """`seconds` are its own, and those of its children that have ended. `copied`: it is a copy of its parent, and runs
+    no program of its own (yet)."""
 
     parent: int
     seconds: float
+    copied: bool
 
 
 @dataclass(frozen=True)
@@ -68,20 +72,21 @@ class Watch:
     shallow: int
     peak: Peak = field(default_factory=Peak)
     _before: dict[int, int] = field(default_factory=dict)
-    _seen: set[int] = field(default_factory=set)
+    _looks: dict[int, int] = field(default_factory=dict)
 
     def begin(self, processes: Mapping[int, _Process]) -> None:
         members = self.tree.members(processes)
         for pid in members:
             _forget_peak(pid)
         self._before = {pid: _memory(pid).now for pid in members}
-        self._seen = set(members)
+        self._looks = dict.fromkeys(members, _COPIED_LOOKS)
 
     def look(self, processes: Mapping[int, _Process]) -> None:
-        """A process counts from the second look on: for a moment a new one is a copy of its parent."""
+        """Until it runs a program of its own, a new process has its parent's memory, which is not its own."""
         members = self.tree.members(processes)
-        found = {pid: _memory(pid) for pid in members if pid in self._seen}
-        self._seen = set(members)
+        self._looks = {pid: self._looks.get(pid, 0) + 1 for pid in members}
+        settled = {pid for pid, looks in self._looks.items() if looks > _COPIED_LOOKS or not processes[pid].copied}
+        found = {pid: _memory(pid) for pid in settled}
         together = sum(one.now - self._before.get(pid, 0) for pid, one in found.items() if members[pid] < self.shallow)
         self.peak.shallow = max(self.peak.shallow, together)
         for pid, one in found.items():
@@ -140,7 +145,8 @@ def _read(path: str) -> bytes:
 def _parsed(line: bytes) -> _Process:
     """A line of /proc/PID/stat: behind the name, which may hold anything, fields 3 and up."""
     fields = line.rpartition(b")")[2].split()
-    return _Process(int(fields[1]), sum(map(int, fields[11:15])) / _TICKS)
+    copied = bool(int(fields[6]) & _FORKED_WITHOUT_PROGRAM)
+    return _Process(int(fields[1]), sum(map(int, fields[11:15])) / _TICKS, copied)
 
 
 @dataclass(frozen=True)

@@ -36,3 +36,22 @@ def test_the_most_memory_of_a_child_counts_though_it_has_given_it_back(shallow: 
     found = {name: getattr(watch.peak, name) for name in ("shallow", "deepest_had")}
     assert 200e6 <= found.pop(expected) < 300e6
     assert all(value < 100e6 for value in found.values())
+
+
+COPY = """
+import os, sys, time
+held = b'x' * 200_000_000
+child = os.fork()
+if not child:
+    time.sleep(0.4)
+    os.execv(sys.executable, [sys.executable, '-c', 'import time; time.sleep(0.4)'])
+os.waitpid(child, 0)
+"""
+
+
+def test_a_copy_of_a_process_does_not_count_before_it_runs_its_own_program() -> None:
+    watch = Watch(Tree(os.getpid()), shallow=2)
+    with watching([watch]):
+        run(COPY)
+    assert 200e6 <= watch.peak.shallow < 300e6
+    assert 0 < watch.peak.deepest_had < 100e6
