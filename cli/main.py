@@ -669,7 +669,7 @@ def gc(dry_run: bool, owner: str | None) -> None:
 
     The service does so by itself every hour. A file that was stored or asked for within the last hour stays
     (PATHLIGHT_BLOB_GRACE_SECONDS): its job may be coming. With --owner jobs are forgotten before their retention has
-    passed, also where Redis is full and where the key has been revoked.
+    passed, and their files go at once; also where Redis is full and where the key has been revoked.
     """
     from cli.gc import collect_garbage, forget_owned
     from shared.blobs import Swept

@@ -131,6 +131,7 @@ class BatchStore:
         JobConflict (key known with another body)."""
         texts = (json.dumps(options.to_dict()), owner, request_id, versions_text(versions or {}), sharer)
         memory = [memory_of((*texts, *_texts(member))) for member in members]
+        record = memory_of((*texts, name, idempotency_key), idempotency=idempotency_key)  # about as large as a job's
         outcome, batch_id = self._scripts.call(
             "batch_create",
             new_id(),
@@ -140,10 +141,7 @@ class BatchStore:
             len(members),
             idempotency_key,
             body_hash,
-            sum(memory)
-            + memory_of(
-                (*texts, name, idempotency_key), idempotency=idempotency_key
-            ),  # its own record is about a job's
+            record + sum(memory),
             request_id,
             versions_text(versions or {}),
             sharer,
@@ -156,6 +154,12 @@ class BatchStore:
             raise refusal
         if outcome == "conflict":
             raise JobConflict("this Idempotency-Key was used before with another request body")
+        self._enlist(str(batch_id), members, memory)
+        self._set(batch_id, "open")
+        return str(batch_id)
+
+    def _enlist(self, batch_id: str, members: Sequence[Member], memory: Sequence[int]) -> None:
+        """Store the members, some at a time; `memory` is what each takes of Redis's, in bytes."""
         job_ids = [new_id() for _ in members]
         leaders: dict[str, str] = {}
         for start in range(0, len(members), CHUNK):
@@ -166,8 +170,6 @@ class BatchStore:
                 if member.answer_key:
                     leaders.setdefault(member.answer_key, job_id)
             self._scripts.call("batch_enlist", batch_id, start, *self._times, *parts)
-        self._set(batch_id, "open")
-        return str(batch_id)
 
     def get(self, batch_id: str, *, viewer: str | None = None) -> Batch:
         """The batch as it stands. Raises UnknownJob, also where `viewer` is not its owner; None sees every batch."""

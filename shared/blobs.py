@@ -80,8 +80,8 @@ class BlobStore:
         """Remove at once, of some blobs, what no job names and no request is about to have named. Where Redis does not
         answer, or a backup is at work, that is done with the next call, or by a sweep.
 
-        Exact beside writers and readers. A file is taken aside first. Whoever stores the same later finds it gone and
-        writes it anew. Whoever did before has it on its list, or has had a job name it, and it is put back.
+        Exact beside writers and readers. A file is taken aside first. A request that stores the same later finds it
+        gone and writes it anew. One that did so before has it on its list, or a job names it: then it is put back.
         """
         freed = Swept()
         refs = [*refs, *self._taken_from_left()]
@@ -102,7 +102,7 @@ class BlobStore:
             data = self._read(ref)
         except OSError as error:
             raise StorageFailed(f"a stored file cannot be read: {error.strerror}") from error
-        if hashlib.sha256(data).hexdigest() != ref:
+        if ref_of(data) != ref:
             self.discard(ref)
             raise StorageFailed("a stored file is damaged")
         return data
@@ -161,12 +161,10 @@ class BlobStore:
 
     def _store(self, ref: str, data: bytes) -> bool:
         """Whether the file was not there."""
-        try:
+        with _storing():
             if self.keep(ref):
                 return False
             self._write(self._path(ref), data)
-        except OSError as error:
-            raise StorageFailed(f"a file could not be stored: {error.strerror}") from error
         return True
 
     def _taken_from_left(self) -> Iterator[str]:
@@ -184,15 +182,14 @@ class BlobStore:
         freed, aside = Swept(), [ref for ref in refs if self._take_aside(ref)]
         spared = set(aside)
         try:
-            # Whoever is on no list any more has had a job name its files before.
+            # The lists come first: a request removes its own after a job has named its files.
             spared = self._wanted() | named(aside)
         finally:
             for ref in aside:
                 if ref in spared:
                     self._put_back(self._aside(ref))
                 else:
-                    freed += _sized(self._aside(ref))
-                    self._aside(ref).unlink()
+                    freed += _unlinked(self._aside(ref))
         return freed
 
     def _wanted(self) -> set[str]:
@@ -242,18 +239,14 @@ class BlobStore:
             self._put_back(path)
             return Swept()
         if not _REF.fullmatch(path.name):
-            size = _sized(path)
-            path.unlink(missing_ok=True)
-            return size
+            return _unlinked(path)
         if not self._take_aside(path.name):
             return Swept()
         aside = self._aside(path.name)
         if aside.stat().st_mtime > oldest:
             self._put_back(aside)
             return Swept()
-        size = _sized(aside)
-        aside.unlink()
-        return size
+        return _unlinked(aside)
 
     def _put_back(self, aside: Path) -> None:
         os.utime(aside)  # it may take the place of a file that was just written, and has to count as no older
@@ -297,10 +290,8 @@ class Provisional:
     def put(self, data: bytes) -> str:
         """As `BlobStore.put`."""
         ref = ref_of(data)
-        try:
+        with _storing():
             self._want(ref)
-        except OSError as error:
-            raise StorageFailed(f"a file could not be stored: {error.strerror}") from error
         if self._blobs._store(ref, data):
             self.created.append(ref)
         return ref
@@ -323,6 +314,14 @@ class Provisional:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
+@contextmanager
+def _storing() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StorageFailed(f"a file could not be stored: {error.strerror}") from error
+
+
 def _locked(file: TextIO) -> bool:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -334,6 +333,13 @@ def _locked(file: TextIO) -> bool:
 def ref_of(data: bytes) -> str:
     """What names these bytes."""
     return hashlib.sha256(data).hexdigest()
+
+
+def _unlinked(path: Path) -> Swept:
+    """Remove a file; what that freed."""
+    size = _sized(path)
+    path.unlink(missing_ok=True)
+    return size
 
 
 def _sized(path: Path) -> Swept:

@@ -223,8 +223,8 @@ class JobStore:
         lease, retention = _ms(settings.lease_seconds), _ms(settings.retention_seconds)
         ring_ms = self._ring_ms if ring else 0
         most_long = max(1, settings.concurrency - 1) if crew else 0
-        times = (lease, settings.max_attempts, retention, int(woken), ring_ms)
-        return [most, claim_id, *times, self._pool, crew, most_long]
+        limits = (lease, settings.max_attempts, retention)
+        return [most, claim_id, *limits, int(woken), ring_ms, self._pool, crew, most_long]
 
     @staticmethod
     def _claimed(answer: Any, ring: Ring | None) -> list[Claim]:
@@ -298,12 +298,9 @@ class JobStore:
         retention, lease = _ms(settings.retention_seconds), _ms(settings.lease_seconds)
         return int(self._call("reap", settings.max_attempts, retention, lease))
 
-    def collect(self, most: int = _COLLECTED_AT_ONCE) -> list[str]:
-        """Forget terminal jobs whose retention has passed; their ids."""
-        return next(self.collected(most))[0]
-
     def collected(self, most: int = _COLLECTED_AT_ONCE) -> Iterator[tuple[list[str], list[str]]]:
-        """Forget all of them, so many at a time: their ids, and the references of blobs that no job names any more."""
+        """Forget terminal jobs whose retention has passed, so many at a time: their ids, and the references of blobs
+        that no job names any more."""
         while True:
             gone, unnamed = self._call("collect", most, _ms(self._settings.tombstone_seconds))
             yield gone, unnamed

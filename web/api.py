@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from functools import partial
 from http import HTTPStatus
 from typing import Any
 
@@ -310,16 +309,8 @@ def blueprint(
             raise JobConflict(f"the job is {job.status}; only a succeeded one has files to bundle")
         for read in (jobs.picture, jobs.mask):  # they are there: once the archive is on its way, nothing can be said
             read(job)
-        sharer = access.sharer()
-        pieces = partial(
-            bundle,
-            job,
-            jobs.result(job),
-            jobs.to_json(job),
-            artifacts=artifacts,
-            signing_key=settings.signing_key,
-            sharer=sharer,
-        )
+        sharer, result, document, key = access.sharer(), jobs.result(job), jobs.to_json(job), settings.signing_key
+        pieces = bundle(job, result, document, artifacts=artifacts, signing_key=key, sharer=sharer)
         response = Response(sending.send(sharer, pieces), content_type="application/zip")
         response.headers["Content-Disposition"] = f'attachment; filename="pathlight-{job.id}.zip"'
         response.headers["Cache-Control"] = "no-store"

@@ -9,7 +9,6 @@ import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 from flask import url_for
@@ -119,7 +118,7 @@ class Reports:
         sharer, models = access.sharer(), batch.options.models
         thumbs = [[f"report/thumbs/{i:06d}-{n}.jpg" for n in range(len(models))] for i in range(len(jobs))]
         report = Report(_title(batch), models, rows, maps, thumbs, language.current())
-        return self._sending.send(sharer, partial(self._pieces, report, jobs, sharer))
+        return self._sending.send(sharer, self._pieces(report, jobs, sharer))
 
     def _pieces(self, report: Report, jobs: Sequence[Job], sharer: str) -> Iterator[bytes]:
         pipe = _Pipe()

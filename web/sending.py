@@ -34,12 +34,8 @@ class Sending:
             busy=lambda: Busy(f"{AT_ONCE} archives are being sent; ask again shortly"),
         )
 
-    def send(self, sharer: str, pieces: Callable[[], Iterator[bytes]]) -> Sent:
-        """An archive, to be closed. Raises TooManyRequests or Busy where enough are being sent to this caller, or in
-        all."""
+    def send(self, sharer: str, pieces: Iterator[bytes]) -> Sent:
+        """An archive, to be closed; its pieces are made when they are read. Raises TooManyRequests or Busy where enough
+        are being sent to this caller, or in all."""
         self._turns.take(sharer)
-        try:
-            return Sent(pieces(), partial(self._turns.give_back, sharer))
-        except BaseException:
-            self._turns.give_back(sharer)
-            raise
+        return Sent(pieces, partial(self._turns.give_back, sharer))

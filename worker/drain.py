@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
 from types import TracebackType
 from typing import TypeVar
 
@@ -136,9 +135,12 @@ class Drain:
             if over:
                 self._ring()
             return applied, []
-        finish_and_claim = partial(self._store.finish_and_claim, ring=self._ring, crew=self._crew)
         most, claim_id = self._settings.batch_size, _new_id()
-        return self._persist(lambda: finish_and_claim(ends, most, claim_id=claim_id))
+
+        def end_and_claim() -> tuple[list[bool], list[Claim]]:
+            return self._store.finish_and_claim(ends, most, claim_id=claim_id, ring=self._ring, crew=self._crew)
+
+        return self._persist(end_and_claim)
 
     def _answer_all(
         self, claims: list[Claim], open_claims: dict[str, Claim], progress: Progress

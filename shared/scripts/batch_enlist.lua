@@ -1,5 +1,6 @@
 -- ARGV: batch, place of the first member, deadline ms, retention ms, then of each member: id, image, image_ref,
--- answer key, solo, error, leader, bytes of memory, bytes on the disk. Adds the members from that place on; those already there are left as they are.
+-- answer key, solo, error, leader, bytes of memory, bytes on the disk. Adds the members from that place on; those already
+-- there are left as they are.
 go_on_when_full()
 local id, first = ARGV[1], tonumber(ARGV[2])
 local record = redis.call('HMGET', batch(id), 'status', 'owner', 'options', 'request', 'versions', 'sharer')

@@ -1,6 +1,7 @@
 -- ARGV: most, claim id, lease ms, max attempts, retention ms, whether this answers a doorbell (1: the next job may ring
 -- again), for how long a ring is remembered (ms; 0: do not ring), what the worker takes as JSON, the crew of processes that
--- it is of, how many of these may run a long job at a time (0: all). Returns whether to ring for one more worker, and the claimed jobs as JSON texts.
+-- it is of, how many of these may run a long job at a time (0: all). Returns whether to ring for one more worker, and
+-- the claimed jobs as JSON texts.
 local most, lease, max_attempts, retention = tonumber(ARGV[1]), tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local receipt = key('claim', ARGV[2])
 local again = redis.call('GET', receipt)

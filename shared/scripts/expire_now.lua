@@ -9,8 +9,7 @@ if state[1] then
   redis.call('ZADD', key('expiry'), 'XX', 0, id)
   return 'done'
 end
-local record = redis.call('HMGET', batch(id), 'status', 'finished', 'queued', 'running')
-if not record[1] then return 'unknown' end
-if not record[2] or tonumber(record[3]) + tonumber(record[4]) > 0 then return 'active' end
+if redis.call('EXISTS', batch(id)) == 0 then return 'unknown' end
+if not has_ended(id) then return 'active' end
 redis.call('ZADD', key('batch_expiry'), 'XX', 0, id)
 return 'done'

@@ -7,11 +7,6 @@ local found = redis.call('ZRANGEBYSCORE', key('owned', 'any:' .. ARGV[1]), '(' .
   'LIMIT', 0, most)
 local count, ended = 0, {}
 
-local function has_ended(id)
-  local record = redis.call('HMGET', batch(id), 'finished', 'queued', 'running')
-  return record[1] and tonumber(record[2]) + tonumber(record[3]) == 0
-end
-
 local function expire(list, id) if not dry then redis.call('ZADD', key(list), 'XX', 0, id) end end
 
 for place = 1, #found, 2 do

@@ -204,6 +204,12 @@ local function end_batch(id, retention)
   redis.call('ZADD', key('batch_expiry'), now + retention, id)
 end
 
+-- Whether all members of a batch have ended, so that it is going to be forgotten.
+local function has_ended(id)
+  local record = redis.call('HMGET', batch(id), 'finished', 'queued', 'running')
+  return record[1] and tonumber(record[2]) + tonumber(record[3]) == 0
+end
+
 -- Milliseconds from one end of a member to the next, smoothed over some twenty of them.
 local function measure_pace(id)
   local state = redis.call('HMGET', batch(id), 'last', 'pace')

@@ -28,7 +28,7 @@ from tests.browser.conftest import (
     shoot,
     violations,
 )
-from tests.shared.submissions import raw_client
+from tests.shared.submissions import collect, raw_client
 
 FAILURES = (
     "invalid_image",
@@ -227,7 +227,7 @@ def forget(idle: Front, path: str) -> None:
     job_id = path.rpartition("/")[2]
     with raw_client(idle.settings) as raw:
         raw.zadd(f"{PREFIX}expiry", {job_id: 1})
-    assert idle.store.collect() == [job_id]
+    assert collect(idle.store) == [job_id]
 
 
 def see(page: Page, path: str, name: str) -> str:

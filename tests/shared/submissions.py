@@ -53,6 +53,11 @@ def pass_deadline(client: redis.Redis, job_id: str) -> None:
     client.zadd(f"{PREFIX}deadlines", {job_id: 1}, xx=True)
 
 
+def collect(store: JobStore, most: int = 1000) -> list[str]:
+    """Forget jobs whose retention has passed, up to so many; their ids."""
+    return next(store.collected(most))[0]
+
+
 def assert_shares_add_up(client: redis.Redis) -> None:
     """What each sharer takes is what its jobs say that they take."""
     taken: dict[str, Counter[str]] = {"memory": Counter(), "disk": Counter()}

@@ -15,7 +15,15 @@ from shared.jobs import Claim, ImageRecord, JobError, JobOptions, JobStatus, Lan
 from shared.settings import Settings
 from shared.shares import memory_of
 from shared.store import PREFIX, JobStore
-from tests.shared.submissions import RESULT, assert_counts_add_up, lose_lease, pass_deadline, raw_client, submission
+from tests.shared.submissions import (
+    RESULT,
+    assert_counts_add_up,
+    collect,
+    lose_lease,
+    pass_deadline,
+    raw_client,
+    submission,
+)
 
 OPTIONS = JobOptions(models=("m",))
 BROKEN = JobError("invalid_image", "It is no picture.")
@@ -396,11 +404,11 @@ def test_nothing_of_a_batch_is_forgotten_before_all_of_it_is(
         store.succeed(claim, RESULT, compute_ms=1)
     assert raw.zcard(f"{PREFIX}expiry") == 0
     raw.zadd(f"{PREFIX}batch_expiry", {batch_id: 1})
-    assert len(store.collect(2)) == 2
+    assert len(collect(store, 2)) == 2
     with pytest.raises(UnknownJob):
         batches.get(batch_id)
     assert store.is_collected(batch_id)
-    assert len(store.collect(100)) == 3
+    assert len(collect(store, 100)) == 3
     left = {str(key).removeprefix(PREFIX).partition(":")[0] for key in raw.keys("*")}
     assert left == {"counts", "pace", "passed_over", "sequence", "claim", "tally", "tombstone", "reached", "turns"}
 

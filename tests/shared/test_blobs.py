@@ -220,7 +220,7 @@ def test_a_mark_that_came_too_late_for_the_sweep_is_noticed_by_who_made_it(
 def test_what_a_sweep_that_died_left_aside_comes_back(blobs: BlobStore, monkeypatch: pytest.MonkeyPatch) -> None:
     ref = put_long_ago(blobs, b"one")
 
-    def die(path: Path) -> None:
+    def die(path: Path, missing_ok: bool = False) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):

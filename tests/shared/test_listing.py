@@ -8,7 +8,7 @@ from shared.errors import UnknownJob
 from shared.jobs import JobError, JobStatus
 from shared.settings import Settings
 from shared.store import JobStore
-from tests.shared.submissions import raw_client, submission
+from tests.shared.submissions import collect, raw_client, submission
 
 
 def pages(store: JobStore, *, most: int, viewer: str | None = None, submit_between: bool = False) -> list[list[str]]:
@@ -80,6 +80,6 @@ def test_a_forgotten_job_leaves_no_trace_in_any_list(store: JobStore, settings: 
     store.cancel(gone)
     with raw_client(settings) as raw:
         raw.zadd("pathlight:expiry", {gone: 1})
-        assert store.collect() == [gone]
+        assert collect(store) == [gone]
         listed = {key: raw.zrange(key, 0, -1) for kind in ("jobs", "owned") for key in raw.keys(f"pathlight:{kind}:*")}
     assert len(listed) == 4 and all(ids == [kept] for ids in listed.values())

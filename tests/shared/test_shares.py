@@ -16,7 +16,7 @@ from shared.jobs import ImageRecord, JobError, JobOptions, JobStatus
 from shared.settings import Settings
 from shared.shares import memory_of
 from shared.store import PREFIX, End, JobStore, Submission
-from tests.shared.submissions import assert_shares_add_up, raw_client, submission
+from tests.shared.submissions import assert_shares_add_up, collect, raw_client, submission
 
 MANY = 1100  # where the tables that hold a power of two have just doubled: a job takes most then
 OPTIONS = JobOptions(models=("m",))
@@ -205,5 +205,5 @@ def test_jobs_of_an_earlier_version_take_nothing_and_are_forgotten(
     raw.hdel(f"{PREFIX}job:{old}", "memory", "disk")
     raw.delete(f"{PREFIX}taken:memory")
     end_all(store)
-    assert store.collect() == [old]
+    assert collect(store) == [old]
     assert not raw.keys(f"{PREFIX}taken:*")

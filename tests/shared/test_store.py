@@ -29,6 +29,7 @@ from tests.shared.submissions import (
     RESULT,
     TERMINAL,
     assert_counts_add_up,
+    collect,
     lose_lease,
     pass_deadline,
     raw_client,
@@ -592,18 +593,18 @@ def test_an_answer_lives_as_long_as_a_job_that_names_it(make_store: MakeStore) -
     keeping, forgetting = make_store(), make_store(retention_seconds=0)
     answered(forgetting, "q")
     cached = keeping.submit(submission(answer="q"))
-    forgetting.collect()
+    collect(forgetting)
     assert keeping.get(cached).cached
     last = forgetting.submit(submission(answer="q"))
     assert forgetting.get(last).cached
-    assert forgetting.collect() == [last]
+    assert collect(forgetting) == [last]
     assert keeping.get(keeping.submit(submission(answer="q"))).cached
 
 
 def test_an_answer_is_forgotten_with_the_last_job_that_names_it(make_store: MakeStore) -> None:
     store = make_store(retention_seconds=0)
     answered(store, "q")
-    store.collect()
+    collect(store)
     job = store.get(store.submit(submission(answer="q")))
     assert (job.status, job.cached) == (JobStatus.QUEUED, False)
 
@@ -615,7 +616,7 @@ def test_a_newer_answer_is_not_forgotten_with_an_older_one(make_store: MakeStore
     older, newer = take(keeping, 2)
     forgetting.succeed(older, RESULT, compute_ms=1.0)
     keeping.succeed(newer, "c" * 64, compute_ms=1.0)
-    assert forgetting.collect() == [older.id]
+    assert collect(forgetting) == [older.id]
     assert keeping.get(keeping.submit(submission(answer="q"))).result_ref == "c" * 64
 
 
@@ -629,8 +630,8 @@ def test_an_ended_job_is_forgotten_after_its_retention_and_leaves_a_tombstone(
     store = make_store(retention_seconds=0)
     claim = finished_as(status, store, raw)
     assert not store.is_collected(claim.id)
-    assert store.collect() == [claim.id]
-    assert store.collect() == []
+    assert collect(store) == [claim.id]
+    assert collect(store) == []
     with pytest.raises(UnknownJob):
         store.get(claim.id)
     assert store.is_collected(claim.id)
@@ -647,7 +648,7 @@ def test_nothing_is_forgotten_before_its_retention_or_before_it_ends(store: JobS
     ended = finished_as(JobStatus.SUCCEEDED, store, raw).id
     running, waiting = store.submit(submission()), store.submit(submission())
     take(store)
-    assert store.collect() == []
+    assert collect(store) == []
     assert [store.get(job_id).status.value for job_id in (ended, running, waiting)] == [
         "succeeded",
         "running",
@@ -658,7 +659,7 @@ def test_nothing_is_forgotten_before_its_retention_or_before_it_ends(store: JobS
 def test_a_tombstone_does_not_stand_for_ever(make_store: MakeStore, raw: redis.Redis) -> None:
     store = make_store(retention_seconds=0, tombstone_seconds=0.05)
     claim = finished_as(JobStatus.FAILED, store, raw)
-    store.collect()
+    collect(store)
     wait_for(lambda: not store.is_collected(claim.id), seconds=5)
 
 
@@ -666,7 +667,7 @@ def test_collecting_takes_as_many_as_it_is_told(make_store: MakeStore, raw: redi
     store = make_store(retention_seconds=0)
     for _ in range(5):
         finished_as(JobStatus.FAILED, store, raw)
-    assert [len(store.collect(most=2)) for _ in range(4)] == [2, 2, 1, 0]
+    assert [len(collect(store, most=2)) for _ in range(4)] == [2, 2, 1, 0]
 
 
 def test_a_blob_is_named_until_the_last_job_that_names_it_is_forgotten(make_store: MakeStore) -> None:
@@ -680,12 +681,12 @@ def test_a_blob_is_named_until_the_last_job_that_names_it_is_forgotten(make_stor
     time.sleep(0.002)  # jobs that ended in the same millisecond are forgotten in any order
     forgetting.succeed(third, RESULT, compute_ms=1.0)
     assert keeping.referenced([IMAGE, other, RESULT]) == {IMAGE, other, RESULT}
-    assert forgetting.collect(most=1) == [first.id]
+    assert collect(forgetting, most=1) == [first.id]
     assert keeping.referenced([IMAGE, other, RESULT]) == {IMAGE, other, RESULT}
-    assert forgetting.collect() == [third.id]
+    assert collect(forgetting) == [third.id]
     assert keeping.referenced([IMAGE, other, RESULT]) == {IMAGE}
     forgetting.fail(second, ERROR)
-    forgetting.collect()
+    collect(forgetting)
     assert keeping.referenced([IMAGE, other, RESULT]) == set()
     assert keeping.referenced([]) == set()
 
@@ -695,7 +696,7 @@ def test_an_idempotency_key_is_free_again_when_its_job_is_forgotten(make_store: 
     first = store.submit(submission(key="k", body="one"))
     store.cancel(first)
     assert store.submit(submission(key="k", body="one")) == first
-    store.collect()
+    collect(store)
     assert store.submit(submission(key="k", body="two")) != first
 
 
@@ -724,7 +725,7 @@ def test_the_counts_add_up_at_every_moment_of_a_busy_hour(make_store: MakeStore,
                         for claim in held[:1]:
                             raw.zadd(f"{PREFIX}running", {claim.id: 1}, xx=True)
                         store.reap()
-                        store.collect(most=3)
+                        collect(store, most=3)
             except (JobConflict, UnknownJob, QueueFull):
                 pass
         return steps
@@ -810,7 +811,7 @@ def calls(store: JobStore) -> list[Callable[[], object]]:
         lambda: store.get("x"),
         lambda: store.is_collected("x"),
         store.reap,
-        store.collect,
+        lambda: collect(store),
         lambda: store.referenced([IMAGE]),
         lambda: store.waiting(Lane.BULK),
         store.counts,
@@ -909,7 +910,7 @@ def test_a_full_server_takes_nothing_new_but_what_it_has_runs_ends_and_makes_roo
     assert store.reap() == 1
     for job_id in (lost.id, released.id, *jobs[4:]):
         store.cancel(job_id)
-    assert set(store.collect()) == set(jobs)
+    assert set(collect(store)) == set(jobs)
     raw.delete("ballast")
     store.submit(submission())
 

@@ -33,6 +33,7 @@ from tests.shared.submissions import (
     RESULT,
     TERMINAL,
     assert_shares_add_up,
+    collect,
     lose_lease,
     pass_deadline,
     raw_client,
@@ -321,10 +322,10 @@ class StoreMachine(RuleBasedStateMachine):
     def let_the_retention_pass_and_collect(self, job_id: str) -> None:
         job = self.model.jobs.get(job_id)
         if job is None or not job.status.is_terminal:
-            assert self.store.collect() == []
+            assert collect(self.store) == []
             return
         self.raw.zadd(f"{PREFIX}expiry", {job_id: 1})
-        assert self.store.collect() == [job_id]
+        assert collect(self.store) == [job_id]
         assert self.store.is_collected(job_id)
         del self.model.jobs[job_id]
         self.model.collected += 1

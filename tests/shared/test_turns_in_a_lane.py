@@ -13,7 +13,7 @@ from shared.batches import Member
 from shared.jobs import ImageRecord, JobOptions, JobStatus, Lane
 from shared.settings import Settings
 from shared.store import PREFIX, End, JobStore
-from tests.shared.submissions import raw_client, submission
+from tests.shared.submissions import collect, raw_client, submission
 
 MakeStore = Callable[..., JobStore]
 BATCH = 8
@@ -115,7 +115,7 @@ def test_turns_that_have_passed_are_forgotten(crowd: JobStore, raw: redis.Redis)
     submit(crowd, "a", 2)
     submit(crowd, "b", 40)
     claim(crowd, 20)
-    crowd.collect()
+    collect(crowd)
     assert raw.hkeys(f"{PREFIX}turns:interactive") == ["b"]
 
 

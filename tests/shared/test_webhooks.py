@@ -17,7 +17,7 @@ from shared.settings import Settings
 from shared.store import PREFIX, JobStore
 from shared.webhooks import Delivery
 from tests.conftest import wait_for
-from tests.shared.submissions import RESULT, TERMINAL, pass_deadline, raw_client, submission
+from tests.shared.submissions import RESULT, TERMINAL, collect, pass_deadline, raw_client, submission
 
 ADDRESS = "https://example.org/hook?token=t0ps3cret"
 MakeStore = Callable[..., JobStore]
@@ -137,7 +137,7 @@ def test_a_forgotten_job_is_told_to_nobody(make_store: MakeStore, raw: redis.Red
     store = make_store(retention_seconds=0)
     job_id = ended(store)
     (delivery,) = due(store)
-    wait_for(lambda: store.collect() == [job_id], seconds=5)
+    wait_for(lambda: collect(store) == [job_id], seconds=5)
     store.webhooks.again(delivery, seconds=0)
     assert raw.zcard(f"{PREFIX}webhooks") == 0
 

@@ -25,7 +25,7 @@ from shared.keys import Scope
 from shared.settings import Settings
 from shared.store import PREFIX, JobStore
 from tests.conftest import encoded
-from tests.shared.submissions import raw_client
+from tests.shared.submissions import collect, raw_client
 from tests.web.test_api import run_one
 from web import access
 from web.app import create_app
@@ -283,7 +283,7 @@ def test_what_is_no_longer_kept_is_gone_for_its_owner_and_unknown_to_others(hous
     job_id = mine("POST", JOBS, **picture()).get_json()["id"]
     house.store.fail(house.store.claim(1, claim_id="c")[0], JobError("internal", "x"))
     raw_client(house.settings).zadd(f"{PREFIX}expiry", {job_id: 1})
-    assert house.store.collect() == [job_id]
+    assert collect(house.store) == [job_id]
     assert mine("GET", f"{JOBS}/{job_id}").status_code == 410
     assert admin("GET", f"{JOBS}/{job_id}").status_code == 410
     assert answer(theirs("GET", f"{JOBS}/{job_id}")) == answer(theirs("GET", f"{JOBS}/{'x' * len(job_id)}"))

@@ -28,6 +28,7 @@ from shared.results import Result
 from shared.scales import FloatMap, Scale
 from shared.settings import Settings
 from shared.store import JobStore, Submission
+from tests.shared.submissions import collect
 from web import csrf, pages, reproduce, stage
 from web.app import create_app
 from web.samples import SAMPLES
@@ -447,7 +448,7 @@ def test_a_forgotten_job_has_a_page_that_says_so(
     job_id = house.submit()
     house.store.cancel(job_id)
     time.sleep(0.01)
-    house.store.collect()
+    collect(house.store)
     page = house.client.get(f"/jobs/{job_id}")
     assert page.status_code == 410
     assert words(page).startswith("This explanation is no longer kept")

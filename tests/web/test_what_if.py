@@ -18,7 +18,7 @@ from shared.blobs import BlobStore
 from shared.settings import Settings
 from shared.store import JobStore
 from tests.conftest import encoded
-from tests.shared.submissions import raw_client
+from tests.shared.submissions import collect, raw_client
 from tests.web.test_api import JOBS, TREE_MODEL, refused, run_one
 
 SIZE = (80, 60)
@@ -148,7 +148,7 @@ def test_an_unfit_parent_or_fill_is_refused(
     )
     with raw_client(settings) as raw:
         raw.zadd("pathlight:expiry", {parent: 1})
-    store.collect()
+    collect(store)
     assert "parent: there is no job" in refused(ask(parent=parent), 422, "invalid_option")
 
 
@@ -188,7 +188,7 @@ def test_the_mask_is_kept_as_long_as_a_job_names_it(
     store.cancel(job["id"])
     with raw_client(settings) as raw:
         raw.zadd("pathlight:expiry", {job["id"]: 1})
-    assert store.collect() == [job["id"]]
+    assert collect(store) == [job["id"]]
     assert store.referenced([mask]) == set()
 
 
