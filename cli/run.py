@@ -145,17 +145,9 @@ def web_command(settings: Settings) -> list[str]:
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     return [
         *(sys.executable, "-m", "gunicorn", "--bind", f"{host}:{settings.port}", "--forwarded-allow-ips="),
-        *("--worker-class", "gthread", "--workers", "1", "--threads", str(settings.web_threads), "--timeout", "30"),
-        *(
-            "--graceful-timeout",
-            "3",
-            "--log-level",
-            "warning",
-            "--logger-class",
-            "web.server_log.ServerLog",
-            "--no-control-socket",
-            "web.app:from_environment()",
-        ),
+        *("--worker-class", "web.server.Server", "--workers", "1", "--threads", str(settings.web_threads)),
+        *("--timeout", "30", "--graceful-timeout", "3", "--log-level", "warning"),
+        *("--logger-class", "web.server_log.ServerLog", "--no-control-socket", "web.app:from_environment()"),
     ]
 
 

@@ -1,0 +1,17 @@
+"""A small application for the tests of the server, in which a head has little time to arrive."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from web import server
+
+server.HEAD_SECONDS = 1.0
+
+
+def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+    """Answers with the body that it gets."""
+    body = environ["wsgi.input"].read()
+    start_response("200 OK", [("Content-Length", str(len(body)))])
+    return [body]

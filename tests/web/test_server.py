@@ -1,0 +1,145 @@
+"""Connections on which nothing comes, or little, keep nobody out."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+from functools import partial
+
+import pytest
+
+from shared.settings import REPOSITORY
+from tests.conftest import wait_for
+from tests.flow.conftest import free_port
+
+THREADS, CONNECTIONS = 2, 16
+ASK = b"POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 3\r\n\r\n"
+
+
+def answers(port: int) -> bool:
+    """Not by httpx, which takes a while to begin."""
+    asked = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
+    try:
+        asked.request("GET", "/")
+        return asked.getresponse().status == 200
+    except OSError:
+        return False
+    finally:
+        asked.close()
+
+
+@pytest.fixture(scope="module")
+def port() -> Iterator[int]:
+    found = free_port()
+    command = [
+        *(sys.executable, "-m", "gunicorn", "--bind", f"127.0.0.1:{found}", "--worker-class", "web.server.Server"),
+        *("--threads", str(THREADS), "--worker-connections", str(CONNECTIONS), "--no-control-socket"),
+        *("--log-level", "warning", "tests.web.served:application"),
+    ]
+    server = subprocess.Popen(command, cwd=REPOSITORY)
+    try:
+        wait_for(partial(answers, found), seconds=30)
+        yield found
+    finally:
+        server.terminate()
+        server.wait(30)
+
+
+def connected(port: int) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", port), timeout=10)
+
+
+def read_until(one: socket.socket, end: bytes) -> bytes:
+    found = b""
+    while not found.endswith(end):
+        found += one.recv(1 << 16)
+    return found
+
+
+def read_to_the_end(one: socket.socket) -> bytes:
+    found = b""
+    with suppress(ConnectionResetError):  # what it had sent was not read
+        while more := one.recv(1 << 16):
+            found += more
+    return found
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET / HT", ASK[:-2]], ids=["nothing", "half a line", "all but the end"])
+@pytest.mark.parametrize("count", [CONNECTIONS - 4, 4 * CONNECTIONS], ids=["few", "more than there may be"])
+def test_connections_without_a_whole_head_keep_nobody_out(port: int, sent: bytes, count: int) -> None:
+    with ExitStack() as held:
+        for _ in range(count):
+            held.enter_context(connected(port)).sendall(sent)
+        began = time.monotonic()
+        assert all(answers(port) for _ in range(5))
+        assert time.monotonic() - began < 0.9  # before the first of them is closed
+
+
+def test_clients_that_do_not_close_after_their_answer_keep_nobody_out(port: int) -> None:
+    with ExitStack() as held:
+        for _ in range(4 * CONNECTIONS):
+            one = held.enter_context(connected(port))
+            one.sendall(b"GET / HTTP/1.0\r\n\r\n")
+            assert one.recv(1 << 16).startswith(b"HTTP/1.0 200 ")
+        began = time.monotonic()
+        assert answers(port)
+        assert time.monotonic() - began < 0.9
+
+
+def test_an_answer_to_what_is_not_read_arrives_whole(port: int) -> None:
+    with connected(port) as one:
+        one.sendall(b"GET / HTTP/1.0\r\nContent-Length: 60000\r\n\r\n" + b"x" * 70_000)
+        found = read_to_the_end(one)
+    assert found.startswith(b"HTTP/1.0 200 ") and found.endswith(b"x" * 60_000)
+
+
+def test_a_head_that_arrives_in_pieces_is_answered(port: int) -> None:
+    with connected(port) as one:
+        for start in range(0, len(ASK), 20):
+            one.sendall(ASK[start : start + 20])
+            time.sleep(0.02)
+        one.sendall(b"abc")
+        assert read_until(one, b"abc").startswith(b"HTTP/1.1 200 ")
+
+
+def test_a_connection_whose_head_does_not_come_is_closed(port: int) -> None:
+    with connected(port) as one:
+        one.sendall(ASK[:10])
+        began = time.monotonic()
+        assert read_to_the_end(one) == b""
+    assert 0.9 < time.monotonic() - began < 4
+
+
+def test_a_connection_is_kept_for_the_next_request(port: int) -> None:
+    with connected(port) as one:
+        for body in (b"abc", b"def"):
+            one.sendall(ASK)
+            time.sleep(0.1)
+            one.sendall(body)
+            assert read_until(one, body).startswith(b"HTTP/1.1 200 ")
+
+
+def test_requests_sent_together_are_answered_in_order(port: int) -> None:
+    with connected(port) as one:
+        one.sendall(ASK + b"abc" + ASK + b"def")
+        found = read_until(one, b"def")
+        assert found.index(b"abc") < found.index(b"def")
+
+
+def test_a_part_of_the_next_head_holds_no_thread(port: int) -> None:
+    with ExitStack() as held:
+        for _ in range(2 * THREADS):
+            held.enter_context(connected(port)).sendall(ASK + b"abc" + ASK[:-2])
+        time.sleep(0.2)
+        assert answers(port)
+
+
+def test_a_head_without_end_is_refused(port: int) -> None:
+    with connected(port) as one:
+        one.sendall(b"GET / HTTP/1.1\r\nX: " + b"x" * (1 << 16))
+        assert read_to_the_end(one).startswith(b"HTTP/1.1 431 ")
