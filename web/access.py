@@ -71,9 +71,10 @@ def caller() -> Caller:
 
 
 def sharer() -> str:
-    """Whose share the current request's work counts to: the key's, or where none is needed, the host's, which is kept
-    as a digest."""
-    return caller().owner or f"address:{hashlib.sha256(host_of(request.remote_addr).encode()).hexdigest()[:16]}"
+    """Whose share the current request's work counts to: the key's, or where there is none, the host's, which is kept as
+    a digest."""
+    host = host_of(request.remote_addr).encode()
+    return g.get("caller", Caller()).owner or f"address:{hashlib.sha256(host).hexdigest()[:16]}"
 
 
 def host_of(address: str | None) -> str:

@@ -20,7 +20,7 @@ from shared.bucket import blob_store
 from shared.registry import LiveRegistry, Models
 from shared.settings import Settings
 from shared.store import JobStore
-from web import access, api, batches, guide, limits, metrics, pages, problems, sign_in, tracing, traffic
+from web import access, api, batches, guide, limits, metrics, pages, places, problems, sign_in, tracing, traffic
 from web.artifacts import drawing_turns
 from web.forms import form_request
 from web.jobs import Jobs
@@ -81,6 +81,7 @@ def create_app(settings: Settings, *, store: JobStore, blobs: BlobStore, bell: B
     requests = traffic.register(app, store)
     access.register(app, settings, store.keys)
     limits.register(app, settings, store.rates)
+    places.register(app, settings)
     jobs = Jobs(store, blobs)
     snapshot = snapshot_of(registry)
     parts = {"store": store, "blobs": blobs, "bell": bell, "registry": snapshot, "jobs": jobs}

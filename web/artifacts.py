@@ -19,6 +19,7 @@ from shared.results import Result, npy_bytes
 from shared.sandbox.decoders import read_mask, read_shown
 from shared.settings import Settings
 from shared.tree_picture import draw_tree
+from web import places
 from web.problems import Busy
 from web.single_flight import SingleFlight
 from web.turns import Turns
@@ -92,7 +93,8 @@ class Artifacts:
             with self._drawings.taken(sharer, patient=patient):
                 return artifact.make()
 
-        return self._flights.get((artifact.etag, sharer, patient), draw)
+        with places.left():
+            return self._flights.get((artifact.etag, sharer, patient), draw)
 
     def _find(self, job: Job, result: Result | None, name: str, style: Style) -> Artifact:
         if name == PICTURE:

@@ -19,7 +19,7 @@ from shared.images import Limits, read_header
 from shared.jobs import ImageRecord, JobError
 from shared.sandbox.decoders import PROCESSES, CheckedEntry, read_archive
 from shared.settings import Settings
-from web import access
+from web import access, places
 from web.forms import CHUNK, Part, read_parts
 from web.problems import BadRequest, Busy
 from web.room import Room
@@ -123,7 +123,7 @@ class Reader:
                 with self._room.taken(len(chunk)):
                     file.write(chunk)
             file.flush()
-            with self._unpacking.taken(access.sharer()):
+            with places.left(), self._unpacking.taken(access.sharer()):
                 for entry in read_archive(file, bounds, self._limits):
                     self._add(entry)
         self._upload.name = shown_name(filename)

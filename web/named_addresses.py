@@ -11,7 +11,7 @@ from shared.addresses import Rules
 from shared.errors import AnswerTooLarge, FetchFailed, ForbiddenAddress, ImageTooLarge, InvalidOption, QueueFull
 from shared.outbound import Outbound
 from shared.settings import Settings
-from web import access
+from web import access, places
 from web.turns import Turns, share_of
 
 
@@ -39,7 +39,7 @@ class NamedAddresses:
                 "PATHLIGHT_IMAGE_URL=1"
             )
         try:
-            with self._turns.taken(access.sharer()):
+            with places.left(), self._turns.taken(access.sharer()):
                 answer = self._outbound.get(
                     address, most_bytes=self._settings.image_bytes, seconds=self._settings.outbound_seconds
                 )
@@ -61,7 +61,7 @@ class NamedAddresses:
                 "PATHLIGHT_WEBHOOK_SECRET"
             )
         try:
-            with self._turns.taken(access.sharer()):
+            with places.left(), self._turns.taken(access.sharer()):
                 self._rules.vet(address, seconds=self._settings.outbound_seconds)
         except ForbiddenAddress as error:
             raise InvalidOption(f"webhook: {error}") from error

@@ -136,11 +136,10 @@ class Dripping:
         self._pause = pause
         self._piece = piece
 
-    def readinto(self, buffer: bytearray) -> int:
-        data = self._data.read(min(self._piece, len(buffer)))
-        buffer[: len(data)] = data
+    def read(self, size: int) -> bytes:
+        data = self._data.read(min(self._piece, size))
         self._pause()
-        return len(data)
+        return data
 
 
 def body_of(*files: bytes) -> bytes:

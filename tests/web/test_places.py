@@ -1,0 +1,127 @@
+"""However many requests one caller sends, and however slowly, others are answered."""
+
+from __future__ import annotations
+
+import io
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from werkzeug.test import TestResponse
+
+from shared.jobs import Job
+from shared.store import JobStore
+from tests.conftest import wait_for
+from tests.web.test_access import JOBS, House, picture
+from tests.web.test_limits import MakeHouse, make_house, too_many
+from web import places
+
+__all__ = ["make_house"]
+THREADS = 16
+HELD = 14  # all but an eighth of them
+
+Ask = Callable[..., TestResponse]
+
+
+class Slow(io.BytesIO):
+    """The body of a request, of which nothing comes before somebody says so."""
+
+    def __init__(self, come: threading.Event, begun: threading.Semaphore) -> None:
+        super().__init__(b"x" * 10)
+        self._come = come
+        self._begun = begun
+
+    def read(self, size: int | None = -1) -> bytes:
+        self._begun.release()
+        assert self._come.wait(30)
+        return super().read(size)
+
+
+@contextmanager
+def sending(
+    ask: Ask, count: int, *, path: str = JOBS, form: str = "application/json"
+) -> Iterator[list[Future[TestResponse]]]:
+    """So many requests of a caller, whose bodies come when the block ends."""
+    come, begun = threading.Event(), threading.Semaphore(0)
+
+    def send() -> TestResponse:
+        headers = {"Content-Length": "10", "Content-Type": form}
+        return ask("POST", path, input_stream=Slow(come, begun), headers=headers)
+
+    with ThreadPoolExecutor(count) as pool:
+        try:
+            answers = [pool.submit(send) for _ in range(count)]
+            for _ in answers:
+                assert begun.acquire(timeout=30)
+            yield answers
+        finally:
+            come.set()
+
+
+@pytest.fixture
+def house(make_house: MakeHouse) -> House:
+    return make_house(web_threads=THREADS, event_streams=4)
+
+
+def test_slow_senders_hold_few_threads_and_nobody_else_up(house: House) -> None:
+    mine, theirs = house.caller(), house.caller()
+    with sending(mine, HELD - 1) as answers:
+        assert mine("GET", f"{JOBS}/x").status_code == 404  # those that wait for their bytes are not in its way
+    assert [answer.result().status_code for answer in answers] == [400] * len(answers)
+    with sending(mine, HELD) as answers:
+        assert too_many(mine("GET", f"{JOBS}/x")) > 0
+        assert theirs("POST", JOBS, **picture()).status_code == 202
+        assert house.app.test_client().get("/healthz").status_code == 200
+    assert [answer.result().status_code for answer in answers] == [400] * len(answers)
+    assert mine("POST", JOBS, **picture()).status_code == 202
+
+
+def test_a_few_requests_of_a_caller_are_worked_on_at_a_time(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    mine, theirs = house.caller(), house.caller()
+    job = mine("POST", JOBS, **picture()).get_json()["id"]
+    inside, go_on = threading.Semaphore(0), threading.Event()
+    get, count, most = JobStore.get, [0], [0]
+
+    def slow(store: JobStore, job_id: str, **named: Any) -> Job:
+        count[0] += 1
+        most[0] = max(most[0], count[0])
+        inside.release()
+        assert go_on.wait(30)
+        count[0] -= 1
+        return get(store, job_id, **named)
+
+    with ThreadPoolExecutor(THREADS) as pool, monkeypatch.context() as patch:
+        patch.setattr(JobStore, "get", slow)
+        answers = [pool.submit(mine, "GET", f"{JOBS}/{job}") for _ in range(12)]
+        for _ in range(places.WORKED_ON):
+            assert inside.acquire(timeout=30)
+        assert theirs("GET", "/api/v1/models").status_code == 200
+        assert not inside.acquire(timeout=0.3)
+        go_on.set()
+        assert [answer.result().status_code for answer in answers] == [200] * 12
+    assert most[0] == places.WORKED_ON
+
+
+def test_large_answers_hold_their_thread_until_they_are_read(house: House) -> None:
+    mine, theirs = house.caller(), house.caller()
+    answers = [mine("GET", "/api/v1/openapi.json", buffered=False) for _ in range(HELD)]
+    assert int(answers[0].headers["Content-Length"]) > places.BUFFERED_BYTES
+    assert too_many(mine("GET", "/api/v1/models")) > 0
+    assert theirs("GET", "/api/v1/models").status_code == 200
+    answers[0].close()
+    wait_for(lambda: mine("GET", "/api/v1/models").status_code == 200, seconds=5)
+
+
+def test_who_signs_in_slowly_from_one_address_leaves_others_room(make_house: MakeHouse) -> None:
+    house = make_house(web_threads=THREADS, event_streams=4, sign_ins_per_minute=1000)
+    client = house.app.test_client()
+
+    def ask(method: str, path: str, **given: Any) -> TestResponse:
+        return client.open(path, method=method, **given)
+
+    with sending(ask, HELD, path="/sign-in", form="application/x-www-form-urlencoded"):
+        assert client.post("/sign-in", data={}).status_code == 429
+        assert client.post("/sign-in", data={}, environ_overrides={"REMOTE_ADDR": "192.0.2.9"}).status_code != 429
