@@ -53,11 +53,12 @@ class Attacker:
         self._web = web
         self._several = False
         self._lock = threading.Lock()
-        # Connections are not kept: one that the server closes between two requests would look like no answer.
-        limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
+        # Connections are not kept: one that the server closes between two requests would look like no answer. That is
+        # said to the server; where only the client's pool knew, it would close some that are about to be used.
+        limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
         self.client = httpx.Client(
             base_url=address,
-            headers={"X-API-Key": key},
+            headers={"X-API-Key": key, "Connection": "close"},
             timeout=PATIENCE_SECONDS,
             limits=limits,
             verify=False,  # all is in clear text, and certificates take a while to load

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import random
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
 
 import httpx
 import numpy as np
@@ -50,42 +51,66 @@ class Felt:
 
 
 class Caller:
-    """Repeats four requests: is it up, how is my job, draw its map, and explain a small picture."""
+    """Asks from a process of its own: what the attacker does in this one is none of what it feels."""
 
-    def __init__(self, address: str, key: str, *, rng: random.Random) -> None:
-        self._random = rng
-        # No connection is kept: one that the server closes between two requests would look like a refusal.
-        limits = httpx.Limits(max_keepalive_connections=0)
-        self._client = httpx.Client(base_url=address, headers={"X-API-Key": key}, timeout=60, limits=limits)
-        self._job = self._submit()
-        wait_for(self._has_ended(self._job), seconds=60)
+    def __init__(self, address: str, key: str, *, seed: int) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._ours, theirs = context.Pipe()
+        self._process = context.Process(target=_call, args=(address, key, seed, theirs), daemon=True)
+        self._process.start()
+        theirs.close()
+
+    def close(self) -> None:
+        self._ours.close()
+        self._process.join()
 
     def felt(self, *, rounds: int) -> Felt:
         """What it feels alone."""
-        found = Felt()
-        for _ in range(rounds):
-            self._round(found)
+        self._ours.send(rounds)
+        found: Felt = self._ours.recv()
         return found
 
     @contextmanager
     def meanwhile(self) -> Iterator[Felt]:
         """What it feels while the block runs: each kind once at least."""
-        found, ended = Felt(), threading.Event()
-
-        def work() -> None:
-            self._round(found)
-            while not ended.is_set():
-                self._round(found)
-
-        thread = threading.Thread(target=work)
-        thread.start()
+        found = Felt()
+        self._ours.send(None)
         try:
             yield found
         finally:
-            ended.set()
-            thread.join()
+            self._ours.send(None)
+            felt: Felt = self._ours.recv()
+            found.seconds, found.refused = felt.seconds, felt.refused
 
-    def _round(self, found: Felt) -> None:
+
+def _call(address: str, key: str, seed: int, pipe: Connection) -> None:
+    """Make as many rounds as the pipe says, or, for None, until it says so again; and tell what they felt like."""
+    asking = Asking(address, key, rng=random.Random(seed))
+    with suppress(EOFError):
+        while True:
+            rounds = pipe.recv()
+            found = Felt()
+            asking.round(found)
+            while len(found.seconds["health"]) < rounds if rounds else not pipe.poll():
+                asking.round(found)
+            if rounds is None:
+                pipe.recv()
+            pipe.send(found)
+
+
+class Asking:
+    """Repeats four requests: is it up, how is my job, draw its map, and explain a small picture."""
+
+    def __init__(self, address: str, key: str, *, rng: random.Random) -> None:
+        self._random = rng
+        # No connection is kept: one that the server closes between two requests would look like a refusal.
+        headers = {"X-API-Key": key, "Connection": "close"}
+        self._client = httpx.Client(base_url=address, headers=headers, timeout=60)
+        self._job = self._submit()
+        wait_for(self._has_ended(self._job), seconds=60)
+
+    def round(self, found: Felt) -> None:
+        """Each of them once."""
         for kind, ask in self._requests().items():
             began = time.monotonic()
             try:

@@ -8,14 +8,28 @@ import sys
 
 import pytest
 
-from tests.faults.cost.meter import Tree, Watch, watching
+from tests.faults.cost.meter import Peak, Tree, Watch, watching
 
 BURN = "import time\nuntil = time.process_time() + 0.5\nwhile time.process_time() < until: pass"
 FILL = "import time\nheld = b'x' * 200_000_000\ntime.sleep(0.5)\ndel held\ntime.sleep(0.5)"
 
 
+STARTER = "import subprocess, sys\ninput()\nsubprocess.run([sys.executable, '-c', sys.argv[1]], check=True)"
+
+
 def run(code: str) -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def peak_of(code: str, *, shallow: int) -> Peak:
+    """Of a process with one child, which runs the code."""
+    command = [sys.executable, "-c", STARTER, code]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, text=True) as starter:
+        watch = Watch(Tree(starter.pid), shallow=shallow)
+        with watching([watch]):
+            starter.communicate("\n")
+    assert starter.returncode == 0
+    return watch.peak
 
 
 def test_processor_time_of_a_child_that_has_ended_counts() -> None:
@@ -30,10 +44,8 @@ def test_processor_time_of_a_child_that_has_ended_counts() -> None:
     [pytest.param(1, "deepest_had", id="for itself"), pytest.param(2, "shallow", id="together with its parent")],
 )
 def test_the_most_memory_of_a_child_counts_though_it_has_given_it_back(shallow: int, expected: str) -> None:
-    watch = Watch(Tree(os.getpid()), shallow=shallow)
-    with watching([watch]):
-        run(FILL)
-    found = {name: getattr(watch.peak, name) for name in ("shallow", "deepest_had")}
+    peak = peak_of(FILL, shallow=shallow)
+    found = {name: getattr(peak, name) for name in ("shallow", "deepest_had")}
     assert 200e6 <= found.pop(expected) < 300e6
     assert all(value < 100e6 for value in found.values())
 
@@ -50,8 +62,6 @@ os.waitpid(child, 0)
 
 
 def test_a_copy_of_a_process_does_not_count_before_it_runs_its_own_program() -> None:
-    watch = Watch(Tree(os.getpid()), shallow=2)
-    with watching([watch]):
-        run(COPY)
-    assert 200e6 <= watch.peak.shallow < 300e6
-    assert 0 < watch.peak.deepest_had < 100e6
+    peak = peak_of(COPY, shallow=2)
+    assert 200e6 <= peak.shallow < 300e6
+    assert 0 < peak.deepest_had < 100e6
