@@ -66,9 +66,18 @@ end
 local takes_long = most_long == 0 or long_ones() < most_long
 local PASSED_OVER = 256  -- long jobs, at most
 
+-- What a claim brings to be decoded is bounded, so that nobody waits long for its end. Of a JPEG a fraction of the pixels
+-- is enough.
+local MOST_PIXELS = 32e6
+local function pixels_of(image)
+  local record = cjson.decode(image)
+  return record.width * record.height / (record.format == 'JPEG' and 4 or 1)
+end
+
 local function take_from(lane)
+  local pixels = 0
   for _, id in ipairs(first(lane, takes_long and most * 2 or PASSED_OVER)) do
-    local state = redis.call('HMGET', job(id), 'attempts', 'deadline', 'solo')
+    local state = redis.call('HMGET', job(id), 'attempts', 'deadline', 'solo', 'image')
     if #claimed >= most or closed then break end
     if tonumber(state[2]) < now then
       conclude(id, 'expired', '', '', retention)
@@ -78,7 +87,8 @@ local function take_from(lane)
       closed = closed or takes_long
       if #claimed == 0 and takes_long then take(id) end
     else
-      take(id)
+      pixels = pixels + pixels_of(state[4])
+      if #claimed > 0 and pixels > MOST_PIXELS then closed = true else take(id) end
     end
   end
 end

@@ -145,3 +145,13 @@ def test_a_crew_of_one_takes_long_jobs_too(make_store: MakeStore) -> None:
     alone = make_store(concurrency=1)
     long = submit(alone, "a", 1, solo=True)
     assert [one.id for one in alone.claim(BATCH, claim_id="1", crew="here")] == long
+
+
+@pytest.mark.parametrize(
+    ("form", "side", "claimed"),
+    [("PNG", 5000, 1), ("PNG", 4000, 2), ("JPEG", 5000, 5), ("JPEG", 4000, BATCH), ("PNG", 2000, BATCH)],
+)
+def test_a_claim_brings_so_many_pixels_at_most(crowd: JobStore, form: str, side: int, claimed: int) -> None:
+    member = replace(MEMBER, image=replace(MEMBER.image, width=side, height=side, format=form))
+    crowd.batches.submit([member] * 20, JobOptions(("m",)), owner="a", sharer="a")
+    assert len(claim(crowd)) == len(claim(crowd)) == claimed
