@@ -20,8 +20,7 @@ from gunicorn.workers.gthread import TConn, ThreadWorker
 
 HEAD_SECONDS = 10.0  # that the head of a request may take to arrive
 LINGER_SECONDS = 2.0  # for which a connection is read on after the last answer: closed at once, it may cut that off
-LINGER_BYTES = 1 << 16
-PAUSE_SECONDS = 0.05  # between two looks at a head that has arrived in part
+LINGER_BYTES = 1 << 20
 LONGEST_HEAD = 1 << 15  # bytes
 _END = b"\r\n\r\n"
 _TOO_LONG = b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
@@ -29,11 +28,12 @@ MOST_FILES = 8192  # that are open at a time: of each connection its socket, wha
 
 
 class Connection(TConn):  # type: ignore[misc]
-    """gunicorn's, of which the server itself makes an end."""
+    """gunicorn's, of which the server itself makes an end. `head` is what has arrived of the next request."""
 
     def __init__(self, *given: Any, linger: Callable[[Connection], None]) -> None:
         super().__init__(*given)
         self._linger = linger
+        self.head = bytearray()
         self.drained = 0
 
     def close(self, graceful: bool = False) -> None:
@@ -42,17 +42,21 @@ class Connection(TConn):  # type: ignore[misc]
         else:
             super().close()
 
+    def hand_over(self) -> None:
+        """Give what has arrived to the parser, which reads on from there."""
+        self.init()
+        self.parser.unreader.buf.write(self.head)
+        self.head.clear()
+
 
 class Server(ThreadWorker):  # type: ignore[misc]
     """`_waiting` are the connections whose head is not there, oldest first, with the time at which each is closed.
-    `_partial` are those among them of which something has arrived: they are looked at now and then, for the system
-    would say at once, and again and again, that there is something to read. `_lingering` have been answered and are to
-    be closed, oldest first, with the time at which each is. All runs in the main thread."""
+    `_lingering` have been answered and are to be closed, oldest first, with the time at which each is. All runs in the
+    main thread."""
 
     def __init__(self, *given: Any, **named: Any) -> None:
         super().__init__(*given, **named)
         self._waiting: dict[Connection, float] = {}
-        self._partial: set[Connection] = set()
         self._lingering: dict[Connection, float] = {}
 
     def init_process(self) -> None:
@@ -65,7 +69,9 @@ class Server(ThreadWorker):  # type: ignore[misc]
         """Take a connection. Where there are as many as there may be, the one goes that has waited longest."""
         try:
             connected, address = listener.accept()
-        except OSError:  # it has gone, or no file can be opened
+        except (BlockingIOError, ConnectionAbortedError):  # it has gone
+            return
+        except OSError:  # no further file can be opened
             self._close_oldest()
             return
         self.nr_conns += 1
@@ -80,41 +86,41 @@ class Server(ThreadWorker):  # type: ignore[misc]
         self._await_head(conn)
 
     def _await_head(self, conn: Connection) -> None:
+        if self.cfg.is_ssl:  # what arrives is for the thread to decipher
+            self.enqueue_req(conn)
+            return
         self._waiting[conn] = time.monotonic() + HEAD_SECONDS
+        conn.sock.setblocking(False)
         self.poller.register(conn.sock, selectors.EVENT_READ, partial(self._look, conn))
         self._look(conn)
 
     def _look(self, conn: Connection, _: object = None) -> None:
-        """Hand a connection to a thread if its head is there, or if its end is: a thread closes it."""
+        """Hand a connection to a thread if its head is there, or if no more comes."""
+        if conn not in self._waiting:  # it was closed when another was accepted, after the system had named it
+            return
         try:
-            found = conn.sock.recv(LONGEST_HEAD, socket.MSG_PEEK)
+            found = conn.sock.recv(LONGEST_HEAD)
         except BlockingIOError:
             return
         except OSError:
             found = b""
-        if found and not self.cfg.is_ssl and _END not in found:
-            self._go_on_waiting(conn, len(found))
-            return
-        self._leave(conn)
-        conn.data_ready = True
-        self.enqueue_req(conn)
-
-    def _go_on_waiting(self, conn: Connection, arrived: int) -> None:
-        if arrived == LONGEST_HEAD:
+        seen = max(0, len(conn.head) - len(_END))
+        conn.head += found
+        if conn.head.find(_END, seen) >= 0 or (conn.head and not found):
+            self._leave(conn)
+            conn.hand_over()
+            self.enqueue_req(conn)
+        elif not found:
+            self._close(conn)
+        elif len(conn.head) > LONGEST_HEAD:
             with suppress(OSError):
                 conn.sock.send(_TOO_LONG)
-            self._close(conn)
-        elif conn not in self._partial:
-            self._partial.add(conn)
-            self.poller.unregister(conn.sock)
+            self._close(conn, graceful=True)
 
     def _leave(self, conn: Connection) -> None:
         """It waits no longer."""
         del self._waiting[conn]
-        if conn in self._partial:
-            self._partial.discard(conn)
-        else:
-            self.poller.unregister(conn.sock)
+        self.poller.unregister(conn.sock)
 
     def _keepalive_after(self, conn: Connection, keepalive: bool) -> bool:
         """Whether a connection is kept. It is not where a part of the next head was read with the last request."""
@@ -126,10 +132,10 @@ class Server(ThreadWorker):  # type: ignore[misc]
         for conn in list(self._waiting)[:1]:
             self._close(conn)
 
-    def _close(self, conn: Connection) -> None:
+    def _close(self, conn: Connection, *, graceful: bool = False) -> None:
         self._leave(conn)
         self.nr_conns -= 1
-        conn.close()
+        conn.close(graceful=graceful)
 
     def _linger(self, conn: Connection) -> None:
         conn.sock.setblocking(False)
@@ -144,8 +150,10 @@ class Server(ThreadWorker):  # type: ignore[misc]
             self._end(next(iter(self._lingering)))
 
     def _drain(self, conn: Connection, _: object) -> None:
+        if conn not in self._lingering:  # as above
+            return
         try:
-            found = conn.sock.recv(LINGER_BYTES)
+            found = conn.sock.recv(1 << 16)
         except BlockingIOError:
             return
         except OSError:
@@ -158,11 +166,6 @@ class Server(ThreadWorker):  # type: ignore[misc]
         del self._lingering[conn]
         self.poller.unregister(conn.sock)
         conn.close()
-
-    def wait_for_and_dispatch_events(self, timeout: float) -> None:
-        super().wait_for_and_dispatch_events(PAUSE_SECONDS if self._partial else timeout)
-        for conn in list(self._partial):
-            self._look(conn)
 
     def murder_pending(self) -> None:
         """Close what has waited or lingered for too long."""

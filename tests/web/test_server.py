@@ -139,7 +139,17 @@ def test_a_part_of_the_next_head_holds_no_thread(port: int) -> None:
         assert answers(port)
 
 
-def test_a_head_without_end_is_refused(port: int) -> None:
+def test_a_head_that_ends_too_early_is_refused_at_once(port: int) -> None:
     with connected(port) as one:
-        one.sendall(b"GET / HTTP/1.1\r\nX: " + b"x" * (1 << 16))
+        one.sendall(b"\x16\x03\x01\x02\x00\x01")  # as TLS begins
+        one.shutdown(socket.SHUT_WR)
+        began = time.monotonic()
+        read_to_the_end(one)
+    assert time.monotonic() - began < 0.9
+
+
+@pytest.mark.parametrize("size", [1 << 16, 1 << 19])
+def test_a_head_without_end_is_refused(port: int, size: int) -> None:
+    with connected(port) as one:
+        one.sendall(b"GET / HTTP/1.1\r\nX: " + b"x" * size)
         assert read_to_the_end(one).startswith(b"HTTP/1.1 431 ")
