@@ -3,17 +3,20 @@
 In one process, Python computes for one request at a time. While it works on a hundred of one caller, it would come to
 another's once in a hundred turns. So it works on a few of each caller's, and the others wait. While a request waits
 itself, for the bytes of its sender, for a turn elsewhere or for another host, it gives its place to the caller's next.
-What is held in all is bounded too, for it holds a thread: an eighth of the threads is left to other callers.
+What is held in all is bounded too, for it holds a thread until its answer has been taken: an eighth of the threads is
+left to other callers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+import weakref
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from functools import partial
-from typing import IO, cast
+from typing import IO, Any, cast
 
-from flask import Flask, Response, g, request
+from flask import Flask, g, request
+from werkzeug.exceptions import RequestTimeout
 
 from shared.settings import Settings
 from web import access
@@ -21,8 +24,13 @@ from web.problems import Busy
 from web.turns import Turns
 
 WORKED_ON = 4  # requests of one caller at a time
-LONG = {"api.follow_job", "api.get_bundle", "batches.get_report"}  # they have places of their own
-BUFFERED_BYTES = 16 * 1024  # of an answer, which the system takes at once, however slowly it is read
+FREE = {"health.healthz", "health.readyz"}  # who operates the service asks for these, however full it is
+FOLLOWED = "api.follow_job"  # works only when there is something to tell
+PATIENCE_SECONDS = 30.0  # in all that a body may keep us waiting,
+BYTES_A_SECOND = 4096  # and one more for so many bytes
+_HELD = "pathlight.held"  # in a request's environment: what gives its thread back to the caller's share
+
+Wsgi = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
 
 class Place:
@@ -46,23 +54,50 @@ class Place:
     @contextmanager
     def left(self) -> Iterator[None]:
         """Without it meanwhile."""
+        was_held = self._is_held
         self.give_back()
         try:
             yield
         finally:
-            self.take()
+            if was_held:
+                self.take()
 
 
 class Arriving:
-    """The body of a request: what reads it may have to wait for its sender."""
+    """The body of a request: what reads it may have to wait for its sender, but not for ever."""
 
     def __init__(self, stream: IO[bytes], place: Place) -> None:
         self._stream = stream
         self._place = place
+        self._left = PATIENCE_SECONDS
 
     def read(self, size: int = -1) -> bytes:
+        """Raises RequestTimeout where the sender takes too long."""
+        if self._left < 0:
+            raise RequestTimeout("the request arrives too slowly")
         with self._place.left():
-            return self._stream.read(size)
+            began = time.monotonic()
+            data = self._stream.read(size)
+            self._left += len(data) / BYTES_A_SECOND - (time.monotonic() - began)
+        return data
+
+
+class Answer:
+    """What a request is answered with, which gives its thread back when it is closed, read to its end or not."""
+
+    def __init__(self, pieces: Iterable[bytes], give_back: Callable[[], object]) -> None:
+        self._pieces = pieces
+        self._give_back = weakref.finalize(self, give_back)  # once, and also where nobody closes it
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._pieces)
+
+    def close(self) -> None:
+        try:
+            if (close := getattr(self._pieces, "close", None)) is not None:
+                close()
+        finally:
+            self._give_back()
 
 
 @contextmanager
@@ -81,31 +116,40 @@ def register(app: Flask, settings: Settings) -> None:
     threads = settings.web_threads
     held = Turns("requests", at_once=threads, of_one=threads - max(1, threads // 8), busy=_busy)
     worked_on = Turns("requests", at_once=threads, of_one=threads, working_of_one=WORKED_ON, busy=_busy)
+    app.wsgi_app = cast("Any", _counted(app.wsgi_app))  # type: ignore[method-assign]
 
     @app.before_request
     def take_a_place() -> None:
-        if request.endpoint in LONG or ("caller" not in g and request.method in access.SAFE):
+        if request.endpoint in FREE:
             return
         sharer = access.sharer()
         held.take(sharer)
-        g.let_go = partial(held.give_back, sharer)
+        request.environ[_HELD] = lambda: held.give_back(sharer)
         g.place = Place(worked_on, sharer)
-        g.place.take()
+        if request.endpoint != FOLLOWED:
+            g.place.take()
         request.environ["wsgi.input"] = Arriving(cast("IO[bytes]", request.environ["wsgi.input"]), g.place)
-
-    @app.after_request
-    def hold_while_it_is_read(response: Response) -> Response:
-        is_long = response.is_streamed or (response.content_length or 0) > BUFFERED_BYTES
-        if is_long and (let_go := g.pop("let_go", None)) is not None:
-            response.call_on_close(let_go)
-        return response
 
     @app.teardown_request
     def give_it_back(_: BaseException | None) -> None:
         if (place := g.pop("place", None)) is not None:
             place.give_back()
-        if (let_go := g.pop("let_go", None)) is not None:
-            let_go()
+
+
+def _counted(app: Wsgi) -> Wsgi:
+    """The application, whose answers count to their callers until they are closed."""
+
+    def answer(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        try:
+            pieces = app(environ, start_response)
+        except BaseException:
+            if give_back := environ.pop(_HELD, None):
+                give_back()
+            raise
+        give_back = environ.pop(_HELD, None)
+        return pieces if give_back is None else Answer(pieces, give_back)
+
+    return answer
 
 
 def _busy() -> Busy:

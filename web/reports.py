@@ -29,7 +29,7 @@ from shared.report.tables import csv_lines
 from shared.results import Result
 from shared.sandbox.decoders import read_shown
 from shared.settings import Settings
-from web import access, language
+from web import access, language, places
 from web.models import Snapshot
 from web.problems import Busy, ReportUnderWay
 from web.sending import Sending
@@ -140,7 +140,8 @@ class Reports:
             raise JobConflict(f"the batch has not ended: {batch.ended} of {batch.total} members have; ask again then")
         build = self._build(batch, batch.finished_ms)
         try:
-            content = build.content.result(PATIENCE_SECONDS)
+            with places.left():
+                content = build.content.result(PATIENCE_SECONDS)
             build.read = True
             return content
         except TimeoutError:

@@ -1,30 +1,40 @@
 """The web server: gunicorn's with threads, in which a connection holds a thread only while a request is answered.
 
-As gunicorn has it, a connection holds one of the threads as soon as it is opened, so that a few hundred on which
-nothing comes, or a byte now and then, would keep everybody out. And when the server closes a connection, its main
-thread waits up to two seconds for the other end to do the same: a single client that does not would keep everybody out.
+As gunicorn has it, a connection holds one of the threads as soon as it is opened, while it sends what is not read, and
+while it does not read what is sent; a few hundred such connections would keep everybody out. And when the server closes
+a connection, its main thread waits up to two seconds for the other end to do the same: a single client that does not
+would keep everybody out. Here the main thread reads the heads of requests, and waits for nobody.
 """
 
 from __future__ import annotations
 
+import fcntl
 import resource
 import selectors
 import socket
+import struct
+import termios
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from typing import Any
 
+from gunicorn.errors import ConfigError
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
 HEAD_SECONDS = 10.0  # that the head of a request may take to arrive
+STALLED_SECONDS = 30.0  # in which a body must bring another byte, and an answer be read on
+DRAIN_SECONDS = 0.05  # for what a request brought and nobody read, before its connection is closed instead of kept
 LINGER_SECONDS = 2.0  # for which a connection is read on after the last answer: closed at once, it may cut that off
 LINGER_BYTES = 1 << 20
 LONGEST_HEAD = 1 << 15  # bytes
-_END = b"\r\n\r\n"
-_TOO_LONG = b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 MOST_FILES = 8192  # that are open at a time: of each connection its socket, what it uploads, and one to Redis
+_END = b"\r\n\r\n"
+_BARE_END = b"\n\n"  # which is none
+_REFUSAL = b"HTTP/1.1 %b\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+_TOO_LONG = _REFUSAL % b"431 Request Header Fields Too Large"
+_NO_HTTP = _REFUSAL % b"400 Bad Request"
 
 
 class Connection(TConn):  # type: ignore[misc]
@@ -35,6 +45,9 @@ class Connection(TConn):  # type: ignore[misc]
         self._linger = linger
         self.head = bytearray()
         self.drained = 0
+        patience = struct.pack("ll", int(STALLED_SECONDS), 0)
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, patience)
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, patience)
 
     def close(self, graceful: bool = False) -> None:
         if graceful:
@@ -48,16 +61,39 @@ class Connection(TConn):  # type: ignore[misc]
         self.parser.unreader.buf.write(self.head)
         self.head.clear()
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether the other end has not taken the last answer: the next would wait for it, and hold its thread."""
+        with suppress(OSError):  # the system does not say
+            return struct.unpack("i", fcntl.ioctl(self.sock, termios.TIOCOUTQ, bytes(4))) != (0,)
+        return False
+
+    def refusal(self) -> bytes:
+        """What to answer to a head that is none; nothing while it may become one, or is one."""
+        begins_well = self.head[:1].isalpha() or self.head[:1] in b"\r\n"
+        if self.head.find(_END, 0, LONGEST_HEAD) >= 0:
+            return b"" if begins_well else _NO_HTTP
+        if not begins_well or _BARE_END in self.head:
+            return _NO_HTTP
+        return _TOO_LONG if len(self.head) >= LONGEST_HEAD else b""
+
 
 class Server(ThreadWorker):  # type: ignore[misc]
     """`_waiting` are the connections whose head is not there, oldest first, with the time at which each is closed.
-    `_lingering` have been answered and are to be closed, oldest first, with the time at which each is. All runs in the
-    main thread."""
+    `_lingering` have been answered and are to be closed, oldest first, with the time at which each is. Both are the
+    main thread's."""
 
     def __init__(self, *given: Any, **named: Any) -> None:
         super().__init__(*given, **named)
         self._waiting: dict[Connection, float] = {}
         self._lingering: dict[Connection, float] = {}
+
+    @classmethod
+    def check_config(cls, cfg: Any, log: Any) -> None:
+        """Raises ConfigError for what stands before the head of a request, and is not read here."""
+        super().check_config(cfg, log)
+        if cfg.is_ssl or cfg.proxy_protocol != "off":
+            raise ConfigError("this server speaks plain HTTP; put a proxy in front of it for TLS")
 
     def init_process(self) -> None:
         hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
@@ -65,19 +101,21 @@ class Server(ThreadWorker):  # type: ignore[misc]
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
         super().init_process()
 
+    # -- the heads of requests ---------------------------------------------------------------------------------------
+
     def accept(self, listener: socket.socket) -> None:
-        """Take a connection. Where there are as many as there may be, the one goes that has waited longest."""
+        """Take a connection."""
         try:
             connected, address = listener.accept()
         except (BlockingIOError, ConnectionAbortedError):  # it has gone
             return
         except OSError:  # no further file can be opened
-            self._close_oldest()
+            self._make_room()
             return
         self.nr_conns += 1
-        self._await_head(Connection(self.cfg, connected, address, listener.getsockname(), linger=self._linger))
         if self.nr_conns >= self.worker_connections:
-            self._close_oldest()
+            self._make_room()
+        self._await_head(Connection(self.cfg, connected, address, listener.getsockname(), linger=self._linger))
 
     def on_client_socket_readable(self, conn: Connection, client: socket.socket) -> None:
         """A connection that was kept gets its next request."""
@@ -86,11 +124,7 @@ class Server(ThreadWorker):  # type: ignore[misc]
         self._await_head(conn)
 
     def _await_head(self, conn: Connection) -> None:
-        if self.cfg.is_ssl:  # what arrives is for the thread to decipher
-            self.enqueue_req(conn)
-            return
         self._waiting[conn] = time.monotonic() + HEAD_SECONDS
-        conn.sock.setblocking(False)
         self.poller.register(conn.sock, selectors.EVENT_READ, partial(self._look, conn))
         self._look(conn)
 
@@ -104,44 +138,53 @@ class Server(ThreadWorker):  # type: ignore[misc]
             return
         except OSError:
             found = b""
-        seen = max(0, len(conn.head) - len(_END))
         conn.head += found
-        if conn.head.find(_END, seen) >= 0 or (conn.head and not found):
+        if not conn.head or conn.is_behind:
+            self._close(conn)
+        elif refusal := conn.refusal():
+            with suppress(OSError):
+                conn.sock.send(refusal)
+            self._close(conn, graceful=True)
+        elif not found or _END in conn.head:
             self._leave(conn)
             conn.hand_over()
             self.enqueue_req(conn)
-        elif not found:
-            self._close(conn)
-        elif len(conn.head) > LONGEST_HEAD:
-            with suppress(OSError):
-                conn.sock.send(_TOO_LONG)
-            self._close(conn, graceful=True)
 
     def _leave(self, conn: Connection) -> None:
         """It waits no longer."""
         del self._waiting[conn]
         self.poller.unregister(conn.sock)
 
-    def _keepalive_after(self, conn: Connection, keepalive: bool) -> bool:
-        """Whether a connection is kept. It is not where a part of the next head was read with the last request."""
-        is_kept = super()._keepalive_after(conn, keepalive)
-        ahead = conn.parser.unreader.buf.getvalue()
-        return is_kept and (not ahead or _END in ahead)
-
-    def _close_oldest(self) -> None:
-        for conn in list(self._waiting)[:1]:
-            self._close(conn)
-
     def _close(self, conn: Connection, *, graceful: bool = False) -> None:
         self._leave(conn)
         self.nr_conns -= 1
         conn.close(graceful=graceful)
 
+    def _make_room(self) -> None:
+        """Close the connection that has waited longest for its next request."""
+        if self._waiting:
+            self._close(next(iter(self._waiting)))
+        elif self.keepalived_conns:
+            conn = self.keepalived_conns.popleft()
+            self.poller.unregister(conn.sock)
+            self.nr_conns -= 1
+            conn.close()
+        elif self._lingering:
+            self._end(next(iter(self._lingering)))
+
+    # -- the ends of connections -------------------------------------------------------------------------------------
+
+    def _keepalive_after(self, conn: Connection, keepalive: bool) -> bool:
+        """Whether a connection is kept. It is not where the request brought what nobody read, or more than a request:
+        clients send the next one when they have the answer."""
+        drained = keepalive and conn.parser.finish_body(deadline=time.monotonic() + DRAIN_SECONDS)
+        return bool(drained) and not conn.parser.unreader.buf.getvalue()
+
     def _linger(self, conn: Connection) -> None:
-        conn.sock.setblocking(False)
         try:
+            conn.sock.setblocking(False)
             conn.sock.shutdown(socket.SHUT_WR)
-        except OSError:  # the other end has gone
+        except OSError:  # the other end has gone, or the thread has closed it
             conn.close()
             return
         self._lingering[conn] = time.monotonic() + LINGER_SECONDS
@@ -167,11 +210,20 @@ class Server(ThreadWorker):  # type: ignore[misc]
         self.poller.unregister(conn.sock)
         conn.close()
 
+    # -- time --------------------------------------------------------------------------------------------------------
+
     def murder_pending(self) -> None:
         """Close what has waited or lingered for too long."""
         super().murder_pending()
         now = time.monotonic()
-        for conn in [conn for conn, until in self._waiting.items() if until < now or not self.alive]:
-            self._close(conn)
-        for conn in [conn for conn, until in self._lingering.items() if until < now]:
-            self._end(conn)
+        while self._waiting and next(iter(self._waiting.values())) < now:
+            self._close(next(iter(self._waiting)))
+        while self._lingering and next(iter(self._lingering.values())) < now:
+            self._end(next(iter(self._lingering)))
+        if self.alive and self.nr_conns >= self.worker_connections:
+            self._make_room()
+
+    def _cap_keepalive(self, deadline: float) -> None:
+        """When the server stops, heads that are on their way have as long as a connection that is kept."""
+        super()._cap_keepalive(deadline)
+        self._waiting = {conn: min(until, deadline) for conn, until in self._waiting.items()}

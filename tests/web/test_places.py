@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import io
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from flask import g
 from werkzeug.test import TestResponse
 
 from shared.jobs import Job
 from shared.store import JobStore
-from tests.conftest import wait_for
-from tests.web.test_access import JOBS, House, picture
+from tests.web.test_access import JOBS, House, form_token, picture
 from tests.web.test_limits import MakeHouse, make_house, too_many
 from web import places
 
@@ -41,15 +42,14 @@ class Slow(io.BytesIO):
 
 
 @contextmanager
-def sending(
-    ask: Ask, count: int, *, path: str = JOBS, form: str = "application/json"
-) -> Iterator[list[Future[TestResponse]]]:
+def sending(ask: Ask, count: int, *, path: str = JOBS, form: str = "application/json") -> Iterator[list[Future[int]]]:
     """So many requests of a caller, whose bodies come when the block ends."""
     come, begun = threading.Event(), threading.Semaphore(0)
 
-    def send() -> TestResponse:
+    def send() -> int:
         headers = {"Content-Length": "10", "Content-Type": form}
-        return ask("POST", path, input_stream=Slow(come, begun), headers=headers)
+        with ask("POST", path, input_stream=Slow(come, begun), headers=headers) as answer:
+            return answer.status_code
 
     with ThreadPoolExecutor(count) as pool:
         try:
@@ -63,19 +63,19 @@ def sending(
 
 @pytest.fixture
 def house(make_house: MakeHouse) -> House:
-    return make_house(web_threads=THREADS, event_streams=4)
+    return make_house(web_threads=THREADS, event_streams=4, sign_ins_per_minute=1000)
 
 
 def test_slow_senders_hold_few_threads_and_nobody_else_up(house: House) -> None:
     mine, theirs = house.caller(), house.caller()
     with sending(mine, HELD - 1) as answers:
         assert mine("GET", f"{JOBS}/x").status_code == 404  # those that wait for their bytes are not in its way
-    assert [answer.result().status_code for answer in answers] == [400] * len(answers)
+    assert [answer.result() for answer in answers] == [400] * len(answers)
     with sending(mine, HELD) as answers:
         assert too_many(mine("GET", f"{JOBS}/x")) > 0
         assert theirs("POST", JOBS, **picture()).status_code == 202
         assert house.app.test_client().get("/healthz").status_code == 200
-    assert [answer.result().status_code for answer in answers] == [400] * len(answers)
+    assert [answer.result() for answer in answers] == [400] * len(answers)
     assert mine("POST", JOBS, **picture()).status_code == 202
 
 
@@ -105,18 +105,59 @@ def test_a_few_requests_of_a_caller_are_worked_on_at_a_time(house: House, monkey
     assert most[0] == places.WORKED_ON
 
 
-def test_large_answers_hold_their_thread_until_they_are_read(house: House) -> None:
+def test_an_answer_counts_until_it_is_read(house: House) -> None:
     mine, theirs = house.caller(), house.caller()
-    answers = [mine("GET", "/api/v1/openapi.json", buffered=False) for _ in range(HELD)]
-    assert int(answers[0].headers["Content-Length"]) > places.BUFFERED_BYTES
+    answers = [mine("GET", "/api/v1/models") for _ in range(HELD)]
     assert too_many(mine("GET", "/api/v1/models")) > 0
     assert theirs("GET", "/api/v1/models").status_code == 200
-    answers[0].close()
-    wait_for(lambda: mine("GET", "/api/v1/models").status_code == 200, seconds=5)
+    answers.pop().close()
+    assert mine("GET", "/api/v1/models").status_code == 200
 
 
-def test_who_signs_in_slowly_from_one_address_leaves_others_room(make_house: MakeHouse) -> None:
-    house = make_house(web_threads=THREADS, event_streams=4, sign_ins_per_minute=1000)
+def test_each_answer_counts_once_whatever_it_is(house: House) -> None:
+    mine = house.caller()
+    token = form_token(house.app.test_client().get("/sign-in"))
+    for method, path in (
+        ("GET", "/api/v1/openapi.json"),
+        ("GET", "/api/v1/swagger/"),
+        ("HEAD", "/api/v1/models"),
+        ("GET", f"{JOBS}/x"),
+        ("PUT", JOBS),
+        ("GET", "/nothing"),
+    ):
+        for _ in range(2 * THREADS):
+            with mine(method, path) as answer:
+                assert answer.status_code != 429, path
+    for _ in range(2 * THREADS):
+        with house.app.test_client().post("/sign-in", data={"token": token, "key": "x"}) as answer:
+            assert answer.status_code in (401, 403)
+
+
+def test_a_body_that_comes_too_slowly_is_given_up(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(places, "PATIENCE_SECONDS", 0.2)
+    mine = house.caller()
+
+    class Trickling(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            time.sleep(0.05)
+            return super().read(1)
+
+    headers = {"Content-Length": "1000", "Content-Type": "application/json"}
+    began = time.monotonic()
+    answer = mine("POST", JOBS, input_stream=Trickling(b"x" * 1000), headers=headers)
+    assert answer.status_code == 408 and answer.get_json()["status"] == 408
+    assert time.monotonic() - began < 2
+
+
+def test_a_wait_within_a_wait_takes_one_place(house: House) -> None:
+    with house.app.test_request_context("/api/v1/models", headers={"X-API-Key": house.key()}):
+        house.app.preprocess_request()
+        with places.left(), places.left():
+            assert not g.place._is_held
+        assert g.place._is_held
+
+
+def test_who_signs_in_slowly_from_one_address_leaves_others_room(house: House) -> None:
     client = house.app.test_client()
 
     def ask(method: str, path: str, **given: Any) -> TestResponse:

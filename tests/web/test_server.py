@@ -115,6 +115,14 @@ def test_a_connection_whose_head_does_not_come_is_closed(port: int) -> None:
     assert 0.9 < time.monotonic() - began < 4
 
 
+def test_a_body_that_does_not_come_is_given_up(port: int) -> None:
+    with connected(port) as one:
+        one.sendall(ASK)
+        began = time.monotonic()
+        read_to_the_end(one)
+    assert 0.9 < time.monotonic() - began < 4
+
+
 def test_a_connection_is_kept_for_the_next_request(port: int) -> None:
     with connected(port) as one:
         for body in (b"abc", b"def"):
@@ -124,19 +132,60 @@ def test_a_connection_is_kept_for_the_next_request(port: int) -> None:
             assert read_until(one, body).startswith(b"HTTP/1.1 200 ")
 
 
-def test_requests_sent_together_are_answered_in_order(port: int) -> None:
+def test_of_requests_sent_together_the_first_is_answered_and_the_connection_closed(port: int) -> None:
     with connected(port) as one:
         one.sendall(ASK + b"abc" + ASK + b"def")
-        found = read_until(one, b"def")
-        assert found.index(b"abc") < found.index(b"def")
+        assert read_to_the_end(one).endswith(b"\r\n\r\nabc")
 
 
-def test_a_part_of_the_next_head_holds_no_thread(port: int) -> None:
+UNREAD = b"GET /?10000 HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        pytest.param(ASK + b"abc" + ASK[:-2], id="a part of the next head"),
+        pytest.param(UNREAD + b"Content-Length: 9\r\n\r\n", id="a body that does not come and is not read"),
+        pytest.param((UNREAD + b"\r\n") * 600, id="requests whose answers are not read"),
+    ],
+)
+def test_what_comes_with_a_request_holds_no_thread(port: int, sent: bytes) -> None:
     with ExitStack() as held:
         for _ in range(2 * THREADS):
-            held.enter_context(connected(port)).sendall(ASK + b"abc" + ASK[:-2])
+            one = held.enter_context(connected(port))
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            one.sendall(sent)
         time.sleep(0.2)
+        began = time.monotonic()
         assert answers(port)
+        assert time.monotonic() - began < 0.9
+
+
+def test_the_next_request_on_a_connection_whose_answers_are_not_read_is_not_answered(port: int) -> None:
+    with ExitStack() as held:
+        stuck = []
+        for _ in range(2 * THREADS):
+            one = socket.socket()
+            held.enter_context(one).setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            one.connect(("127.0.0.1", port))
+            stuck.append(one)
+        for _ in range(40):
+            for one in stuck:
+                with suppress(OSError):  # the server has closed it
+                    one.sendall(UNREAD + b"\r\n")
+            time.sleep(0.02)
+        assert answers(port)
+
+
+@pytest.mark.parametrize(
+    "sent", [b"GET / HTTP/1.0\n\n", b"\x16\x03\x01\x02\x00\x01"], ids=["bare ends of lines", "TLS"]
+)
+def test_what_is_no_head_is_refused_at_once(port: int, sent: bytes) -> None:
+    with connected(port) as one:
+        one.sendall(sent)
+        began = time.monotonic()
+        assert read_to_the_end(one).startswith(b"HTTP/1.1 400 ")
+    assert time.monotonic() - began < 0.9
 
 
 def test_a_head_that_ends_too_early_is_refused_at_once(port: int) -> None:
