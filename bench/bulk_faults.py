@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,12 +85,14 @@ class Place:
 @dataclass(frozen=True)
 class Verdict:
     """What a trial found. `rows` are those of the table, `known` its different pictures; `strikes` are the kills that
-    really met work in the middle; `seconds` are those of the whole way, with every restart."""
+    really met work in the middle, of those that were `wanted`; `seconds` are those of the whole way, with every
+    restart."""
 
     pictures: int
     rows: int
     known: int
     strikes: int
+    wanted: int
     differences: list[str]
     seconds: float
     local_seconds: float
@@ -102,7 +104,7 @@ class Verdict:
                 "bulk: kills in the middle of the work",
                 self.strikes,
                 n=n,
-                target=f">= {2 * len(STRIKES)}",
+                target=f">= {self.wanted}",
                 meaning="SIGKILL to the client, and to the worker with all its processes, at the same moment.",
             ),
             Figure("bulk: pictures without a row", n - self.known, n=n, target="<= 0", meaning="In results.parquet."),
@@ -146,20 +148,22 @@ def write_pictures(folder: Path, count: int) -> None:
         place.write_bytes(images[offsets[i] : offsets[i + 1]].tobytes())
 
 
-def trial(count: int, folder: Path, *, watch: Watch = lambda stage, done: None) -> Verdict:
+def trial(
+    count: int, folder: Path, *, strikes: Sequence[float] = STRIKES, watch: Watch = lambda stage, done: None
+) -> Verdict:
     """One whole trial with `count` pictures in an empty folder. So few that they are done between two looks have no
     middle in which to strike."""
     write_pictures(folder / "pictures", count)
     place = Place(folder, free_port())
     with _service(place) as service:
-        began, strikes = time.monotonic(), 0
-        for share in STRIKES:
+        began, met_work = time.monotonic(), 0
+        for share in strikes:
             client = place.bulk("out")
             met = _follow(client, folder / "out", watch, until=share * count)
             _kill_worker(service)
             client.send_signal(signal.SIGKILL)
             client.wait()
-            strikes += 2 * (met and _rows_done(folder / "out") < count)
+            met_work += 2 * (met and _rows_done(folder / "out") < count)
         _follow(place.bulk("out"), folder / "out", watch)
         seconds = time.monotonic() - began
     began = time.monotonic()
@@ -167,7 +171,9 @@ def trial(count: int, folder: Path, *, watch: Watch = lambda stage, done: None) 
     local_seconds = time.monotonic() - began
     mine, reference = (_table(folder / name) for name in ("out", "local"))
     known = len({row["path"] for row in mine})
-    return Verdict(count, len(mine), known, strikes, differences(mine, reference), seconds, local_seconds)
+    return Verdict(
+        count, len(mine), known, met_work, 2 * len(strikes), differences(mine, reference), seconds, local_seconds
+    )
 
 
 def differences(mine: list[dict[str, Any]], reference: list[dict[str, Any]]) -> list[str]:

@@ -1,8 +1,9 @@
 """nbdt 0.0.4's own rules, run in a process of their own: importing nbdt has side effects that nothing should share.
 
-    python -m bench.quality.nbdt_oracle DATASET HIERARCHY LOGITS.npy OUT.npz
+    python -m bench.quality.nbdt_oracle FOLDER DATASET...
 
-The cost of its hard walk grows with the square of the batch, so that more than BATCH rows go in parts.
+reads DATASET.npy, logits, and writes DATASET.npz. The cost of its hard walk grows with the square of the batch, so that
+more than BATCH rows go in parts.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import time
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -47,20 +49,29 @@ def tree(dataset: str) -> Hierarchy:
 
 def ask(dataset: str, logits: Tensor) -> Answer:
     """Run nbdt's hard and soft rules on N x K logits."""
+    return ask_all({dataset: logits})[dataset]
+
+
+def ask_all(logits: Mapping[str, Tensor]) -> dict[str, Answer]:
+    """The same for several data sets, in one process: importing nbdt takes longer than its rules."""
     with TemporaryDirectory() as name:
-        given, answered = Path(name) / "logits.npy", Path(name) / "out.npz"
-        np.save(given, logits.numpy())
+        for dataset, rows in logits.items():
+            np.save(Path(name) / f"{dataset}.npy", rows.numpy())
         subprocess.run(
-            [sys.executable, "-m", "bench.quality.nbdt_oracle", dataset, TREES[dataset], str(given), str(answered)],
+            [sys.executable, "-m", "bench.quality.nbdt_oracle", name, *logits],
             cwd=REPOSITORY,
             check=True,
             capture_output=True,
         )
-        with np.load(answered) as out:
-            return Answer(torch.from_numpy(out["hard"]), torch.from_numpy(out["soft"]), float(out["walk_seconds"]))
+        return {dataset: _read(Path(name) / f"{dataset}.npz") for dataset in logits}
 
 
-def main(dataset: str, hierarchy: str, logits_path: str, out_path: str) -> None:
+def _read(path: Path) -> Answer:
+    with np.load(path) as out:
+        return Answer(torch.from_numpy(out["hard"]), torch.from_numpy(out["soft"]), float(out["walk_seconds"]))
+
+
+def main(folder: str, *datasets: str) -> None:
     import worker.vision  # noqa: F401 - nbdt imports torchvision, which must find its operators
 
     warnings.simplefilter("ignore")
@@ -68,19 +79,21 @@ def main(dataset: str, hierarchy: str, logits_path: str, out_path: str) -> None:
     from nbdt.data.custom import dataset_to_dummy_classes
     from nbdt.utils import dataset_to_default_path_wnids, hierarchy_to_path_graph
 
-    arguments = (
-        dataset,
-        hierarchy_to_path_graph(dataset, hierarchy),
-        dataset_to_default_path_wnids(dataset),
-        dataset_to_dummy_classes(dataset),
-    )
-    logits = torch.from_numpy(np.load(logits_path))
-    rules = HardEmbeddedDecisionRules(*arguments)
-    started = time.perf_counter()
-    hard = torch.cat([rules.forward(part) for part in logits.split(BATCH)])
-    walk_seconds = time.perf_counter() - started
-    soft = SoftEmbeddedDecisionRules(*arguments).forward(logits)
-    np.savez(out_path, hard=hard.argmax(1).numpy(), soft=soft.detach().numpy(), walk_seconds=walk_seconds)
+    for dataset in datasets:
+        arguments = (
+            dataset,
+            hierarchy_to_path_graph(dataset, TREES[dataset]),
+            dataset_to_default_path_wnids(dataset),
+            dataset_to_dummy_classes(dataset),
+        )
+        logits = torch.from_numpy(np.load(Path(folder) / f"{dataset}.npy"))
+        rules = HardEmbeddedDecisionRules(*arguments)
+        started = time.perf_counter()
+        hard = torch.cat([rules.forward(part) for part in logits.split(BATCH)])
+        walk_seconds = time.perf_counter() - started
+        soft = SoftEmbeddedDecisionRules(*arguments).forward(logits)
+        answer = {"hard": hard.argmax(1).numpy(), "soft": soft.detach().numpy(), "walk_seconds": walk_seconds}
+        np.savez(Path(folder) / f"{dataset}.npz", **answer)
 
 
 if __name__ == "__main__":

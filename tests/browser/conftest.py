@@ -31,6 +31,7 @@ from tests.flow.conftest import Service, running
 from web.app import create_app
 
 OUT = Path(__file__).parent / "out"  # screenshots, for a person to look at
+PICTURES = "PICTURES"  # the variable that asks for them: they take longer than all else on a page
 THEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 LANGUAGES = ("en", "ja")
 PATIENCE_MS = 60_000  # of a job, which may be the first of its worker
@@ -214,7 +215,9 @@ def overflow(page: Page) -> int:
 
 
 def shoot(page: Page, name: str) -> None:
-    """A picture of the whole page in OUT, pictures further down included."""
+    """A picture of the whole page in OUT, pictures further down included; only where somebody asks for them."""
+    if not os.environ.get(PICTURES):
+        return
     page.evaluate("for (const image of document.images) image.loading = 'eager'")
     page.evaluate("Promise.allSettled([...document.images].map((image) => image.decode()))")
     OUT.mkdir(exist_ok=True)
