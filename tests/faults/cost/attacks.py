@@ -24,7 +24,7 @@ TOO_MANY = 429  # that may be the answer to any request of who has asked for muc
 class Attack:
     """`strike` sends the requests, given what `prepare` made; each must be answered with one of `statuses`. `routes`
     are the endpoints that it is aimed at. `computing` is how many seconds a job of it may take a worker: it asks for so
-    much, and is counted for it."""
+    much, and is counted for it. Where the attacker does not read the answer, its status is 0."""
 
     name: str
     routes: tuple[str, ...]
@@ -256,6 +256,35 @@ def _streams(attacker: Attacker, jobs: list[str]) -> None:
     peers.hold_streams(attacker, f"{JOBS}/{jobs[-1]}/events", count=attacker.amount(80, least=12), seconds=seconds)
 
 
+# -- connections -------------------------------------------------------------------------------------------------------
+
+
+def _held(head: bytes, *, more: bytes = b"", full: int = 300) -> Callable[[Attacker, None], None]:
+    """Connections that stay: more than the server has threads. The first line is sent as it is, then who asks."""
+
+    def strike(attacker: Attacker, nothing: None) -> None:
+        sent = head.replace(b"KEY", attacker.key.encode())
+        seconds = attacker.amount(6, least=1)
+        peers.hold_connections(attacker, sent, more=more, count=attacker.amount(full, least=12), seconds=seconds)
+
+    return strike
+
+
+_WHO = b"Host: 127.0.0.1\r\nX-API-Key: KEY\r\n"
+_UPLOAD = b"POST /api/v1/jobs HTTP/1.1\r\n" + _WHO + b"Content-Type: application/json\r\nContent-Length: 100000\r\n\r\n"
+_LOOK = b"GET /api/v1/openapi.json HTTP/1.1\r\n" + _WHO + b"\r\n"
+CONNECTIONS = {
+    "300 connections that say nothing": _held(b""),
+    "2,000 connections that say nothing": _held(b"", full=2000),
+    "300 heads, a byte at a time": _held(b"GET /", more=b"x"),
+    "300 uploads, a byte at a time": _held(_UPLOAD, more=b"x"),
+    "300 uploads that do not come and are not read": _held(_UPLOAD.replace(b"POST /api/v1/jobs", b"GET /healthz")),
+    "300 connections with many requests, unread": _held(
+        (b"GET /api/v1/openapi.json HTTP/1.1\r\n" + _WHO + b"\r\n") * 100
+    ),
+}
+
+
 # -- addresses of others -----------------------------------------------------------------------------------------------
 
 
@@ -409,6 +438,7 @@ ATTACKS: dict[str, Attack] = {
         ),
         _attack("changes of a large batch", _CHANGES, {200, 204, 404, 409, 503}, _changes, _failed_batch),
         _attack("80 event streams", ("api.follow_job",), {200, 503}, _streams, _paused_member, computing=60.0),
+        *(_attack(name, (SUBMIT, "health.healthz"), {0}, strike) for name, strike in CONNECTIONS.items()),
         _attack("200 jobs at once", (SUBMIT,), {202}, _many_jobs),
         _attack("6 jobs of 8 methods with full proof", (SUBMIT,), {202}, _costly_jobs, computing=60.0),
         _attack("16 slow picture servers", (SUBMIT,), {422, 503}, _slow_pictures),
@@ -437,7 +467,6 @@ ATTACKS: dict[str, Attack] = {
 }
 
 UNATTACKED = {
-    "health.healthz": "takes nothing from the request; the other caller asks for it during every attack",
     "health.readyz": "takes nothing from the request; four commands of Redis",
     "metrics.read": "for an operator's key; takes nothing from the request",
     "api.list_models": "takes nothing from the request; lists the cards that the operator has",

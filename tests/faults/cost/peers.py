@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import http.server
+import socket
 import time
 from contextlib import ExitStack, suppress
 
 import httpx
 
-from tests.faults.cost.attacker import Attacker
+from tests.faults.cost.attacker import NO_ANSWER, Attacker
 from tests.shared.servers import Heard
 
 DRIP_SECONDS = 0.5
@@ -38,3 +39,25 @@ def hold_streams(attacker: Attacker, path: str, *, count: int, seconds: float) -
                 status = held.enter_context(attacker.client.stream("GET", path)).status_code
             attacker.remember(status, 0, began)
         time.sleep(seconds)
+
+
+def hold_connections(attacker: Attacker, sent: bytes, *, count: int, seconds: float, more: bytes = b"") -> None:
+    """Open connections, send the same on each, and keep them, without reading; `more` follows every half second."""
+    began = attacker.web_seconds()
+    with ExitStack() as held:
+        opened = [held.enter_context(socket.socket()) for _ in range(count)]
+        for one in opened:
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            one.connect(("127.0.0.1", attacker.client.base_url.port or 80))
+            _send(one, sent)
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            time.sleep(DRIP_SECONDS)
+            for one in opened:
+                _send(one, more)
+    attacker.remember(NO_ANSWER, count * len(sent), began)
+
+
+def _send(one: socket.socket, data: bytes) -> None:
+    with suppress(OSError):  # the server has closed it
+        one.sendall(data)
