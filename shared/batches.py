@@ -20,7 +20,7 @@ from shared.settings import Settings
 from shared.shares import memory_of, over_share
 
 _NAMES = ("batch_create", "batch_enlist", "batch_get", "batch_members", "batch_retry", "batch_set")
-CHUNK = 250  # members that one call stores
+CHUNK = 50  # members that one call stores: a call holds up all others, and an answer needs a dozen of them
 
 
 class BatchStatus(StrEnum):
