@@ -32,7 +32,7 @@ class _Everything:
 
 @dataclass(frozen=True)
 class Fault:
-    """A guard that is taken out: names of the product with what they stand for instead, and other limits of decoders.
+    """Guards that are taken out: names of the product with what they stand for instead, and other limits of decoders.
     `found_by` are the attacks that then go over the budget, with how much of each is enough for that, 0 to 1."""
 
     found_by: Mapping[str, float]
@@ -54,7 +54,10 @@ FAULTS: dict[str, Fault] = {
     "archives unpack to anything": Fault(
         {"zip of zeros": 0.1, "tar.gz of zeros": 0.1}, {"shared.archives.UNPACKED_AT_LEAST": 1 << 50}
     ),
-    "drawings without turns": Fault({"12 pictures drawn at once": 1.0}, {"web.artifacts.usable_cores": lambda: 1000}),
+    "drawings of all pixels, without turns": Fault(
+        {"12 pictures drawn at once": 1.0},
+        {"web.artifacts.usable_cores": lambda: 1000, "web.artifacts.read_shown": decoders.read_explained},
+    ),
 }
 
 GUARDED = {name: share for fault in FAULTS.values() for name, share in fault.found_by.items()}
