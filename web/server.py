@@ -55,6 +55,15 @@ class Connection(TConn):  # type: ignore[misc]
         else:
             super().close()
 
+    def received(self, most: int) -> bytes | None:
+        """What has arrived; nothing where the other end sends no more, None where it has not sent more yet."""
+        try:
+            return bytes(self.sock.recv(most))
+        except BlockingIOError:
+            return None
+        except OSError:
+            return b""
+
     def hand_over(self) -> None:
         """Give what has arrived to the parser, which reads on from there."""
         self.init()
@@ -132,12 +141,9 @@ class Server(ThreadWorker):  # type: ignore[misc]
         """Hand a connection to a thread if its head is there, or if no more comes."""
         if conn not in self._waiting:  # it was closed when another was accepted, after the system had named it
             return
-        try:
-            found = conn.sock.recv(LONGEST_HEAD)
-        except BlockingIOError:
+        found = conn.received(LONGEST_HEAD)
+        if found is None:
             return
-        except OSError:
-            found = b""
         conn.head += found
         if not conn.head or conn.is_behind:
             self._close(conn)
@@ -195,12 +201,9 @@ class Server(ThreadWorker):  # type: ignore[misc]
     def _drain(self, conn: Connection, _: object) -> None:
         if conn not in self._lingering:  # as above
             return
-        try:
-            found = conn.sock.recv(1 << 16)
-        except BlockingIOError:
+        found = conn.received(1 << 16)
+        if found is None:
             return
-        except OSError:
-            found = b""
         conn.drained += len(found)
         if not found or conn.drained > LINGER_BYTES:
             self._end(conn)

@@ -45,7 +45,7 @@ def rehearse(work: Callable[[], object], *, seconds: float, memory_bytes: int) -
 def _work_and_end(work: Callable[[], object], sink: int, seconds: float, memory_bytes: int) -> None:
     code = 1
     try:
-        faulthandler.disable()  # how it ends is told by its status
+        faulthandler.disable()  # its exit status says how it ended
         torch.set_num_threads(1)  # the threads of this process were not copied
         _limit(seconds, memory_bytes)
         try:

@@ -260,7 +260,7 @@ def _streams(attacker: Attacker, jobs: list[str]) -> None:
 
 
 def _held(head: bytes, *, more: bytes = b"", full: int = 300) -> Callable[[Attacker, None], None]:
-    """Connections that stay: more than the server has threads. The first line is sent as it is, then who asks."""
+    """Connections that stay, more than the server has threads. KEY in a head stands for the attacker's."""
 
     def strike(attacker: Attacker, nothing: None) -> None:
         sent = head.replace(b"KEY", attacker.key.encode())
@@ -279,9 +279,7 @@ CONNECTIONS = {
     "300 heads, a byte at a time": _held(b"GET /", more=b"x"),
     "300 uploads, a byte at a time": _held(_UPLOAD, more=b"x"),
     "300 uploads that do not come and are not read": _held(_UPLOAD.replace(b"POST /api/v1/jobs", b"GET /healthz")),
-    "300 connections with many requests, unread": _held(
-        (b"GET /api/v1/openapi.json HTTP/1.1\r\n" + _WHO + b"\r\n") * 100
-    ),
+    "300 connections with many requests, unread": _held(_LOOK * 100),
 }
 
 
