@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import subprocess
@@ -55,7 +56,10 @@ def run_explain(command: str, photo: Image.Image, folder: Path) -> str:
     done = subprocess.run(
         [sys.executable, "-m", "cli", *shlex.split(command)[1:]],
         cwd=folder,
-        env={"PYTHONPATH": str(REPOSITORY), "PATH": "/usr/bin:/bin", "PATHLIGHT_HOME": str(folder / "home")},
+        env={
+            **{name: value for name, value in os.environ.items() if name.startswith("OMP_")},
+            **{"PYTHONPATH": str(REPOSITORY), "PATH": "/usr/bin:/bin", "PATHLIGHT_HOME": str(folder / "home")},
+        },
         capture_output=True,
         text=True,
         check=False,

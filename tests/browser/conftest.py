@@ -27,7 +27,7 @@ from shared.cards import Registry
 from shared.settings import Settings
 from shared.store import JobStore
 from tests.conftest import encoded, wait_for
-from tests.flow.conftest import Service, running
+from tests.flow.conftest import SPARING, Service, running
 from web.app import create_app
 
 OUT = Path(__file__).parent / "out"  # screenshots, for a person to look at
@@ -88,7 +88,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def service(chromium: str, home: Path) -> Iterator[Service]:
     """One service for all tests of a browser; their jobs stay, and do not disturb each other. Other files of tests may
     come between theirs."""
-    with running(home, home / "log") as started:
+    with running(home, home / "log", **SPARING) as started:
         yield started
 
 

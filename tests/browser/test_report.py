@@ -80,6 +80,7 @@ def page(browser: Browser) -> Iterator[Page]:
     assert faults == []
 
 
+@pytest.mark.alone
 def test_ten_thousand_pictures_show_their_first_screen_within_two_seconds(page: Page, report: Path) -> None:
     page.goto("about:blank")
     began = time.monotonic()

@@ -19,6 +19,7 @@ from shared.settings import REPOSITORY
 from tests.conftest import wait_for
 
 START_SECONDS = 180.0
+SPARING = {"PATHLIGHT_CONCURRENCY": "1"}  # loading the networks takes a process longer than most tests ask of it
 
 
 @dataclass
@@ -96,5 +97,5 @@ def service(tmp_path: Path) -> Iterator[Service]:
 def shared_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """One service for tests that leave it as they found it."""
     folder = tmp_path_factory.mktemp("service")
-    with running(folder / "home", folder / "log") as started:
+    with running(folder / "home", folder / "log", **SPARING) as started:
         yield started

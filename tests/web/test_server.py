@@ -17,6 +17,8 @@ from shared.settings import REPOSITORY
 from tests.conftest import wait_for
 from tests.flow.conftest import free_port
 
+pytestmark = pytest.mark.alone
+
 THREADS, CONNECTIONS = 2, 16
 ASK = b"POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 3\r\n\r\n"
 
