@@ -132,11 +132,17 @@ def _is_loopback(address: str | None) -> bool:
         return False
 
 
+def credential() -> str | None:
+    """What the request shows to be let in: a key, or the cookie of a session."""
+    token = request.headers.get(HEADER)
+    return request.cookies.get(csrf.cookie(csrf.SESSION, request)) if token is None else token
+
+
 def _identify(keys: KeyRing) -> Caller:
-    if (token := request.headers.get(HEADER)) is not None:
-        return Caller(keys.find(token))
-    session = request.cookies.get(csrf.cookie(csrf.SESSION, request))
-    return Caller(keys.of_session(session), signed_in=True) if session else Caller()
+    shown = credential()
+    if HEADER in request.headers:
+        return Caller(keys.find(shown or ""))
+    return Caller(keys.of_session(shown), signed_in=True) if shown else Caller()
 
 
 def _check_scope(key: ApiKey) -> None:

@@ -79,9 +79,9 @@ def create_app(settings: Settings, *, store: JobStore, blobs: BlobStore, bell: B
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops)  # type: ignore[method-assign]
     tracing.register(app)
     requests = traffic.register(app, store)
+    places.register(app, settings)
     access.register(app, settings, store.keys)
     limits.register(app, settings, store.rates)
-    places.register(app, settings)
     jobs = Jobs(store, blobs)
     snapshot = snapshot_of(registry)
     parts = {"store": store, "blobs": blobs, "bell": bell, "registry": snapshot, "jobs": jobs}

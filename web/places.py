@@ -9,13 +9,14 @@ left to other callers.
 
 from __future__ import annotations
 
+import hashlib
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import IO, Any, cast
 
-from flask import Flask, g, request
+from flask import Flask, Response, g, request
 from werkzeug.exceptions import RequestTimeout
 
 from shared.settings import Settings
@@ -23,6 +24,7 @@ from web import access
 from web.problems import Busy
 from web.turns import Turns
 
+MOST_ACQUAINTED = 10_000  # callers, of each some hundred bytes
 WORKED_ON = 4  # requests of one caller at a time
 FREE = {"health.healthz", "health.readyz"}  # who operates the service asks for these, however full it is
 FOLLOWED = "api.follow_job"  # works only when there is something to tell
@@ -111,24 +113,55 @@ def left() -> Iterator[None]:
         yield
 
 
+class Acquainted:
+    """Who has been let in lately, by what it showed: its place is chosen before that is looked at again, since a
+    hundred requests that are looked at together keep everybody waiting. Whoever is not known counts to its address."""
+
+    def __init__(self) -> None:
+        self._sharers: dict[bytes, str] = {}
+
+    def sharer(self) -> str:
+        """Whose share the request counts to."""
+        return self._sharers.get(self._digest(), "") or access.sharer()
+
+    def meet(self) -> None:
+        """Remember a caller that was let in."""
+        if not g.get("caller", access.Caller()).owner:
+            return
+        if len(self._sharers) >= MOST_ACQUAINTED:
+            self._sharers.clear()
+        self._sharers[self._digest()] = access.sharer()
+
+    @staticmethod
+    def _digest() -> bytes:
+        return hashlib.sha256((access.credential() or "").encode()).digest()
+
+
 def register(app: Flask, settings: Settings) -> None:
-    """To be called after what tells who the caller is. A caller with too many requests is answered with 429."""
-    threads = settings.web_threads
+    """To be called before what finds out who the caller is. A caller with too many requests is answered with 429."""
+    threads, acquainted = settings.web_threads, Acquainted()
     held = Turns("requests", at_once=threads, of_one=threads - max(1, threads // 8), busy=_busy)
-    worked_on = Turns("requests", at_once=threads, of_one=threads, working_of_one=WORKED_ON, busy=_busy)
+    worked_on = Turns(
+        "requests", at_once=threads, of_one=threads, working_of_one=WORKED_ON, beside_others=1, busy=_busy
+    )
     app.wsgi_app = cast("Any", _counted(app.wsgi_app))  # type: ignore[method-assign]
 
     @app.before_request
     def take_a_place() -> None:
         if request.endpoint in FREE:
             return
-        sharer = access.sharer()
+        sharer = acquainted.sharer()
         held.take(sharer)
         request.environ[_HELD] = lambda: held.give_back(sharer)
         g.place = Place(worked_on, sharer)
         if request.endpoint != FOLLOWED:
             g.place.take()
         request.environ["wsgi.input"] = Arriving(cast("IO[bytes]", request.environ["wsgi.input"]), g.place)
+
+    @app.after_request
+    def meet(response: Response) -> Response:
+        acquainted.meet()
+        return response
 
     @app.teardown_request
     def give_it_back(_: BaseException | None) -> None:

@@ -7,6 +7,7 @@ for each caller. So nobody stands behind all that another has asked for, and one
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from contextlib import contextmanager
 from shared.errors import PathlightError, TooManyRequests
 
 SHARES = 8
+COMPANY_SECONDS = 1.0
 _LONG_SECONDS = 300.0
 
 
@@ -24,8 +26,9 @@ def share_of(places: int) -> int:
 
 
 class Turns:
-    """`at_once` may work at a time, and of one caller's `working_of_one`, or all where that is not given. `of_one`
-    caller's may work or wait, and none waits longer than `patience` seconds: then it is refused with what `busy` makes.
+    """`at_once` may work at a time, and of one caller's `working_of_one`, or all where that is not given; while others
+    come too, within `COMPANY_SECONDS`, `beside_others` of one caller's, where that is given. `of_one` caller's may work
+    or wait, and none waits longer than `patience` seconds: then it is refused with what `busy` makes.
     `what` names in a sentence what a caller has too many of."""
 
     def __init__(
@@ -36,12 +39,16 @@ class Turns:
         of_one: int,
         busy: Callable[[], PathlightError],
         working_of_one: int | None = None,
+        beside_others: int | None = None,
         patience: float = 0.0,
     ) -> None:
         self._what = what
         self._free = at_once
         self._of_one = of_one
         self._working_of_one = working_of_one or at_once
+        self._beside_others = beside_others or self._working_of_one
+        self._latest = ("", 0.0)  # who came last, and when
+        self._company_until = 0.0  # callers come by turns until then, and as long as they go on to do so
         self._busy = busy
         self._patience = patience
         self._held: Counter[str] = Counter()  # how many of a caller's work or wait
@@ -67,6 +74,7 @@ class Turns:
             if self._held[caller] >= self._of_one and not patient:
                 raise TooManyRequests(f"{self._of_one} {self._what} are yours already; ask again when one has ended")
             self._held[caller] += 1
+            self._see(caller)
             self._waiting.setdefault(caller, deque()).append(ticket)
             self._let_on()
         try:
@@ -97,7 +105,16 @@ class Turns:
             ticket.set()
 
     def _next(self) -> str | None:
-        return next((one for one in self._waiting if self._working[one] < self._working_of_one), None)
+        most = self._beside_others if time.monotonic() < self._company_until else self._working_of_one
+        return next((one for one in self._waiting if self._working[one] < most), None)
+
+    def _see(self, caller: str) -> None:
+        """Note that a caller has come, and whether another was the last."""
+        latest, at = self._latest
+        now = time.monotonic()
+        self._latest = (caller, now)
+        if caller != latest and now - at < COMPANY_SECONDS:
+            self._company_until = now + COMPANY_SECONDS
 
     def _leave(self, caller: str, ticket: threading.Event) -> bool:
         """Wait no longer. False where its turn has come just now."""

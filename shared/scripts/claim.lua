@@ -20,11 +20,25 @@ local pool = pool_of(ARGV[8])
 local crew, most_long = ARGV[9] or '', tonumber(ARGV[10] or 0)
 local latest = {}  -- turn that is taken here, by lane
 
-local function take(id)
+-- Whoever asked for little does not wait for the end of a batch that others fill: once somebody's last job is in the
+-- claim, it takes no second one of anybody. Where all have more waiting, or one job each, claims are as large as ever.
+-- Nothing is known of the sharers of jobs of an earlier version.
+local sharers, holds_a_last_one = {}, false
+local function fits(sharer) return not (holds_a_last_one and sharer and sharers[sharer]) end
+
+local function note(sharer, lane, next_turn_of_it)
+  local turns = sharer and redis.call('HGET', key('turns', lane), sharer)
+  if not turns then return end
+  sharers[sharer] = true
+  if next_turn_of_it >= tonumber(turns) then holds_a_last_one = true end
+end
+
+local function take(id, sharer)
   local attempt = redis.call('HINCRBY', job(id), 'attempts', 1)
   local fence = redis.call('HINCRBY', job(id), 'fence', 1)
   local turn, lane = leave_lane(id)
   latest[lane] = math.max(latest[lane] or 0, turn)
+  note(sharer, lane, turn + turns_of(id))
   redis.call('ZADD', key('running'), now + lease, id)
   redis.call('HSET', job(id), 'started', now, 'turn', turn, 'crew', crew)
   move(id, 'queued', 'running')
@@ -77,7 +91,8 @@ end
 local function take_from(lane)
   local pixels = 0
   for _, id in ipairs(first(lane, takes_long and most * 2 or PASSED_OVER)) do
-    local state = redis.call('HMGET', job(id), 'attempts', 'deadline', 'solo', 'image')
+    local state = redis.call('HMGET', job(id), 'attempts', 'deadline', 'solo', 'image', 'sharer')
+    local sharer = state[5]
     if #claimed >= most or closed then break end
     if tonumber(state[2]) < now then
       conclude(id, 'expired', '', '', retention)
@@ -85,10 +100,10 @@ local function take_from(lane)
       conclude(id, 'failed', '', failure('worker_lost', 'Every worker that took this job stopped while running it.'), retention)
     elseif state[3] == '1' then
       closed = closed or takes_long
-      if #claimed == 0 and takes_long then take(id) end
+      if #claimed == 0 and takes_long then take(id, sharer) end
     else
       pixels = pixels + pixels_of(state[4])
-      if #claimed > 0 and pixels > MOST_PIXELS then closed = true else take(id) end
+      if #claimed > 0 and (pixels > MOST_PIXELS or not fits(sharer)) then closed = true else take(id, sharer) end
     end
   end
 end

@@ -51,6 +51,25 @@ def test_one_job_of_another_starts_within_two_batches_of_five_thousand(crowd: Jo
     assert crowd.get(one).position is None
 
 
+def test_who_asked_for_little_does_not_wait_for_a_batch_that_others_fill(crowd: JobStore) -> None:
+    many = submit(crowd, "a", 20)
+    (one,) = submit(crowd, "b")
+    assert set(claim(crowd)) == {many[0], one}
+    assert claim(crowd) == many[1 : 1 + BATCH]
+
+
+def test_of_those_who_have_many_waiting_batches_are_whole(crowd: JobStore) -> None:
+    for sharer in ("a", "b"):
+        submit(crowd, sharer, 20)
+    assert len(claim(crowd)) == BATCH
+
+
+def test_of_many_who_asked_for_one_each_batches_are_whole(crowd: JobStore) -> None:
+    for number in range(20):
+        submit(crowd, f"caller {number}")
+    assert len(claim(crowd)) == len(claim(crowd)) == BATCH
+
+
 def test_an_expensive_job_of_one_takes_as_many_turns_as_a_batch_of_anothers(crowd: JobStore) -> None:
     long = submit(crowd, "a", 3, solo=True)
     short = submit(crowd, "b", 3 * BATCH)
@@ -114,6 +133,7 @@ def test_jobs_of_an_earlier_version_come_first(crowd: JobStore, raw: redis.Redis
 def test_turns_that_have_passed_are_forgotten(crowd: JobStore, raw: redis.Redis) -> None:
     submit(crowd, "a", 2)
     submit(crowd, "b", 40)
+    claim(crowd, 20)
     claim(crowd, 20)
     collect(crowd)
     assert raw.hkeys(f"{PREFIX}turns:interactive") == ["b"]

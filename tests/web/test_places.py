@@ -15,10 +15,11 @@ from flask import g
 from werkzeug.test import TestResponse
 
 from shared.jobs import Job
+from shared.keys import ApiKey, KeyRing
 from shared.store import JobStore
 from tests.web.test_access import JOBS, House, form_token, picture
 from tests.web.test_limits import MakeHouse, make_house, too_many
-from web import places
+from web import access, places, turns
 
 __all__ = ["make_house"]
 THREADS = 16
@@ -80,6 +81,7 @@ def test_slow_senders_hold_few_threads_and_nobody_else_up(house: House) -> None:
 
 
 def test_a_few_requests_of_a_caller_are_worked_on_at_a_time(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turns, "COMPANY_SECONDS", 0.0)
     mine, theirs = house.caller(), house.caller()
     job = mine("POST", JOBS, **picture()).get_json()["id"]
     inside, go_on = threading.Semaphore(0), threading.Event()
@@ -105,8 +107,50 @@ def test_a_few_requests_of_a_caller_are_worked_on_at_a_time(house: House, monkey
     assert most[0] == places.WORKED_ON
 
 
+def test_the_requests_of_a_known_caller_wait_before_their_key_is_looked_at(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A hundred at once would otherwise be looked at together, and keep everybody else waiting."""
+    monkeypatch.setattr(turns, "COMPANY_SECONDS", 0.0)
+    mine, theirs = house.caller(), house.caller()
+    for ask in (mine, theirs):
+        ask("GET", "/api/v1/models").close()
+    find, inside, go_on = KeyRing.find, threading.Semaphore(0), threading.Event()
+
+    def slow(keys: KeyRing, token: str) -> ApiKey | None:
+        inside.release()
+        assert go_on.wait(30)
+        return find(keys, token)
+
+    with ThreadPoolExecutor(THREADS) as pool, monkeypatch.context() as patch:
+        patch.setattr(KeyRing, "find", slow)
+        answers = [pool.submit(mine, "GET", "/api/v1/models") for _ in range(12)]
+        for _ in range(places.WORKED_ON):
+            assert inside.acquire(timeout=30)
+        assert not inside.acquire(timeout=0.3)
+        answers.append(pool.submit(theirs, "GET", "/api/v1/models"))
+        assert inside.acquire(timeout=30)
+        go_on.set()
+        assert {answer.result().status_code for answer in answers} == {200}
+
+
+def test_a_key_that_nobody_has_counts_to_its_address(house: House) -> None:
+    known = places.Acquainted()
+    with house.app.test_request_context("/", headers={"X-API-Key": "pl_made_up"}):
+        assert known.sharer() == access.sharer() and known.sharer().startswith("address:")
+        known.meet()  # it was not let in
+        assert known.sharer().startswith("address:")
+    key = house.key()
+    with house.app.test_request_context("/api/v1/models", headers={"X-API-Key": key}):
+        assert known.sharer().startswith("address:")
+        house.app.preprocess_request()
+        known.meet()
+        assert known.sharer() == access.sharer() == g.caller.owner
+
+
 def test_an_answer_counts_until_it_is_read(house: House) -> None:
     mine, theirs = house.caller(), house.caller()
+    mine("GET", "/api/v1/models").close()  # until it is known it counts to its address
     answers = [mine("GET", "/api/v1/models") for _ in range(HELD)]
     assert too_many(mine("GET", "/api/v1/models")) > 0
     assert theirs("GET", "/api/v1/models").status_code == 200

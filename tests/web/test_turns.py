@@ -16,13 +16,21 @@ from web.single_flight import SingleFlight
 from web.turns import Turns, share_of
 
 
-def turns(*, at_once: int, of_one: int = 100, patience: float = 0.0, working_of_one: int | None = None) -> Turns:
+def turns(
+    *,
+    at_once: int,
+    of_one: int = 100,
+    patience: float = 0.0,
+    working_of_one: int | None = None,
+    beside_others: int | None = None,
+) -> Turns:
     return Turns(
         "things",
         at_once=at_once,
         of_one=of_one,
         patience=patience,
         working_of_one=working_of_one,
+        beside_others=beside_others,
         busy=lambda: Busy("all are taken"),
     )
 
@@ -47,6 +55,21 @@ def test_where_all_places_are_taken_nobody_waits_longer_than_its_patience() -> N
     assert 0.15 < time.monotonic() - began < 5
     some.give_back("a")
     some.take("b")
+
+
+def test_while_others_come_too_fewer_of_one_callers_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    some = turns(at_once=10, working_of_one=3, beside_others=1, patience=0.05)
+    for _ in range(3):
+        some.take("a")
+    with pytest.raises(Busy):
+        some.take("a")
+    some.take("b")
+    some.give_back("a")
+    with pytest.raises(Busy):  # two of its work
+        some.take("a")
+    monkeypatch.setattr("web.turns.COMPANY_SECONDS", 0.01)
+    time.sleep(1.1)  # since the other came
+    some.take("a")
 
 
 def test_who_was_refused_leaves_nothing_behind() -> None:
