@@ -2,6 +2,7 @@
 
 VENV := .venv
 BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --root-user-action=ignore
 # The first that runs and fits; a version manager's stand-in for a Python that is not there does not run.
 FITS := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))
 PYTHON ?= $(shell for p in python3.12 python3.11 python3; do $$p -c '$(FITS)' 2>/dev/null && echo $$p && break; done)
@@ -58,13 +59,14 @@ format: $(VENV)/.test  ## Format the code
 $(VENV)/bin/python:
 	@$(or $(PYTHON),false) -c '$(FITS)' || \
 		{ echo "Python 3.11 or 3.12 is needed; name it with PYTHON=" >&2; exit 1; }
-	$(PYTHON) -m venv $(VENV)
+	@echo "setting up $(VENV), which takes a minute or two…"
+	@$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.run: pyproject.toml | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@$(PIP) --editable .
 	@touch $@
 
 # Most of what the tests bring is never imported: it is compiled where it is, not beforehand.
 $(VENV)/.test: pyproject.toml | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --editable '.[test]'
+	@$(PIP) --no-compile --editable '.[test]'
 	@touch $@ $(VENV)/.run

@@ -26,12 +26,12 @@ def page(
     met = sum(figure.met is True for figure in every)
     parts = [
         introduction,
-        f"Of {met + len(missed)} targets, {met} are met. {_listed('Missed', missed)}{_listed('Not measured', absent)}",
+        f"{_met(met, met + len(missed))}{_listed('Missed', missed)}{_listed('Not measured', absent)}",
         *(_section(title, section) for title, section in sections.items()),
         *notes,
         _context(context),
     ]
-    return "\n\n".join(part.strip() for part in parts) + "\n"
+    return "\n\n".join(part.strip() for part in parts if part.strip()) + "\n"
 
 
 def fill(page: Path, *, writer: str, text: str) -> None:
@@ -49,6 +49,10 @@ def block(figures: Sequence[Figure], context: Mapping[str, Any], *, notes: Seque
     """The figures for a part of a page: a table, what each means, notes, and where they were measured."""
     meanings = [f"- *{figure.name}*: {figure.meaning}" for figure in figures if figure.meaning]
     return "\n\n".join([markdown_table(figures), "\n".join(meanings), *notes, f"Measured on {_machine(context)}"])
+
+
+def _met(count: int, targets: int) -> str:
+    return f"Of {targets} targets, {count} are met. " if targets else ""
 
 
 def _listed(word: str, figures: Sequence[Figure]) -> str:

@@ -29,7 +29,7 @@ import redis
 from cli import embedded
 from cli.processes import Child, stop_all
 from cli.run import locked, wait_for_redis
-from shared import json_text
+from shared import distribution, json_text
 from shared.archives import Measured
 from shared.blobs import BlobStore
 from shared.connection import answering, connect
@@ -175,7 +175,7 @@ def _write(file: IO[bytes], settings: Settings, progress: Progress) -> Contents:
         counts = store.counts()
         index = {
             "format": FORMAT,
-            "pathlight": version("pathlight"),
+            "pathlight": version(distribution.NAME),
             "redis": store.server_info()["redis_version"],
             "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
             "jobs": sum(counts.get(status, 0) for status in JobStatus),

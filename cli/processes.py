@@ -22,6 +22,7 @@ class Child:
     name: str
     command: Sequence[str]
     environment: Mapping[str, str]
+    descriptors: Sequence[int] = ()  # open files that it is given, under their numbers
     process: subprocess.Popen[bytes] | None = None
     restarts: int = 0
     started: float = field(default=0.0)
@@ -32,6 +33,7 @@ class Child:
             list(self.command),
             env=dict(self.environment),
             stdin=subprocess.DEVNULL,
+            pass_fds=self.descriptors,
             start_new_session=True,  # Ctrl-C reaches the parent alone, which then ends its children in order
             preexec_fn=_die_with_parent,  # noqa: PLW1509 - the parent has one thread
         )

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import signal
+import socket
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from types import FrameType
+from typing import Any
 
 import click
 import httpx
@@ -18,11 +21,12 @@ import httpx
 from cli import embedded
 from cli.processes import Child, stop_all
 from shared.broker import DELIVER_QUEUE, FETCH_QUEUE, KEEP_QUEUE, drain_queue
-from shared.errors import AlreadyRunning, PathlightError, StoreUnavailable
+from shared.errors import AlreadyRunning, InvalidSetting, PathlightError, StoreUnavailable
 from shared.settings import LOOPBACK, REPOSITORY, Settings
 from shared.store import JobStore
 
 READY_SECONDS = 120.0
+BACKLOG = 2048  # connections that wait to be taken, as gunicorn has it
 SOFT_SHUTDOWN_SECONDS = 3.0
 STOP_SECONDS = 7.0  # for the worker and the web server; Redis, which they need to the end, takes no time
 
@@ -33,16 +37,18 @@ class Stopped(Exception):
 
 def run(settings: Settings) -> None:
     """Start Redis (unless REDIS_URL names one), a worker and the web server; end them all on Ctrl-C."""
-    with locked(settings), interruptible():
+    with locked(settings), interruptible(), listening(settings) as listener:
+        settings = replace(settings, port=listener.getsockname()[1])
         children: list[Child] = []
         try:
-            _start(settings, children)
+            _start(settings, children, listener)
             click.echo(f"Pathlight is ready: {_address(settings)}  (Ctrl-C ends it)")
             _say_who_may(settings)
             _watch(children)
         except Stopped:
             click.echo("stopping…", err=True)
         finally:
+            listener.close()
             redis = [child for child in children if child.name == "redis"]
             stop_all([child for child in children if child not in redis], seconds=STOP_SECONDS)
             stop_all(redis, seconds=2)
@@ -77,6 +83,37 @@ def locked(settings: Settings) -> Iterator[None]:
 
 
 @contextmanager
+def listening(settings: Settings) -> Iterator[socket.socket]:
+    """The port, held as long as the service runs: what answers there is this service, also while its web server is
+    started again. Port 0 takes a free one. Raises InvalidSetting where it cannot be had."""
+    family, kind, protocol, address = _endpoint(settings)
+    with socket.socket(family, kind, protocol) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(address)
+            listener.listen(BACKLOG)
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                raise InvalidSetting(
+                    f"PORT={settings.port} is taken by another program; stop that one, or choose another port"
+                ) from error
+            raise InvalidSetting(
+                f"PATHLIGHT_HOST={settings.host!r} and PORT={settings.port} cannot be listened on: {error.strerror}"
+            ) from error
+        yield listener
+
+
+def _endpoint(settings: Settings) -> tuple[int, int, int, tuple[Any, ...]]:
+    """Family, kind, protocol and address of a socket that listens there; of IPv4 where the name stands for both."""
+    try:
+        found = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except OSError as error:
+        raise InvalidSetting(f"PATHLIGHT_HOST={settings.host!r} is no address of this machine") from error
+    family, kind, protocol, _, address = min(found, key=lambda one: one[0] != socket.AF_INET)
+    return family, kind, protocol, address
+
+
+@contextmanager
 def interruptible() -> Iterator[None]:
     """SIGINT, SIGTERM and SIGHUP raise Stopped once; what follows is left in peace to end."""
 
@@ -93,7 +130,7 @@ def interruptible() -> Iterator[None]:
             signal.signal(name, handler)
 
 
-def _start(settings: Settings, children: list[Child]) -> None:
+def _start(settings: Settings, children: list[Child], listener: socket.socket) -> None:
     settings = replace(settings, soft_shutdown_seconds=SOFT_SHUTDOWN_SECONDS)
     environment = {**os.environ, **settings.to_environment(), "PYTHONPATH": str(REPOSITORY)}
     if settings.embedded:
@@ -104,7 +141,8 @@ def _start(settings: Settings, children: list[Child]) -> None:
     _launch(Child("fetcher", fetcher_command(), of_celery), children)
     if settings.webhook_secret:
         _launch(Child("sender", sender_command(), of_celery), children)
-    web = Child("web", web_command(settings), environment)
+    descriptor = listener.fileno()
+    web = Child("web", web_command(settings, bind=f"fd://{descriptor}"), environment, [descriptor])
     _launch(web, children)
     _wait_until_ready(settings, web)
 
@@ -141,10 +179,11 @@ def _celery(name: str, *, queues: str, concurrency: int) -> list[str]:
     ]
 
 
-def web_command(settings: Settings) -> list[str]:
+def web_command(settings: Settings, *, bind: str = "") -> list[str]:
+    """gunicorn, which listens where the settings say, or on the open socket that `bind` names as fd://NUMBER."""
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     return [
-        *(sys.executable, "-m", "gunicorn", "--bind", f"{host}:{settings.port}", "--forwarded-allow-ips="),
+        *(sys.executable, "-m", "gunicorn", "--bind", bind or f"{host}:{settings.port}", "--forwarded-allow-ips="),
         *("--worker-class", "web.server.Server", "--workers", "1", "--threads", str(settings.web_threads)),
         *("--timeout", "30", "--graceful-timeout", "3", "--log-level", "warning"),
         *("--logger-class", "web.server_log.ServerLog", "--no-control-socket", "web.app:from_environment()"),
@@ -158,9 +197,10 @@ def wait_for_redis(settings: Settings) -> None:
     while True:
         try:
             return store.ping()
-        except StoreUnavailable:
+        except StoreUnavailable as error:
             if time.monotonic() > until:
-                raise
+                why = f"; {embedded.log_file(settings)} says why" if settings.embedded else ""
+                raise StoreUnavailable(f"{error}{why}") from error
             time.sleep(0.05)
 
 
@@ -169,9 +209,7 @@ def _wait_until_ready(settings: Settings, web: Child) -> None:
     reason = "the web server does not answer"
     while time.monotonic() < until:
         if not web.alive:
-            raise PathlightError(
-                f"the web server ended at once; is port {settings.port} free? choose another with PORT="
-            )
+            raise PathlightError("the web server ended at once; the lines above say why")
         try:
             answer = httpx.get(f"{_address(settings)}/readyz", timeout=5, headers=_host(settings))
             if answer.status_code == 200:

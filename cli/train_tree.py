@@ -97,6 +97,8 @@ def _train(asked: Asked, card: ModelCard, declaration: Declaration, settings: Se
     )
     _write_tree(tree, card, run)
     known = _facts(asked, plan, trained, test_count=len(parts["test"]))
+    for line in _losses(asked, trained, test_count=len(parts["test"])):
+        console.print(line, soft_wrap=True, style="yellow")
     take_on(declaration, settings, console, known=known)
     _clear(run)
     console.print(_compared(trained, test_count=len(parts["test"])), soft_wrap=True)
@@ -212,6 +214,18 @@ def _facts(asked: Asked, plan: Plan, trained: Trained, *, test_count: int) -> di
         "accuracy": {**split, **trained.after},
         "accuracy_before": {**split, **trained.before},
     }
+
+
+def _losses(asked: Asked, trained: Trained, *, test_count: int) -> list[str]:
+    """What the new model is worse at than the one it began with; it is said before all else."""
+    fallen = [key for key, now in trained.after.items() if now < trained.before[key]]
+    lines = []
+    if trained.best_epoch == 0:
+        lines.append(f"No epoch was better than the start: the weights are those of {asked.model}.")
+    if fallen:
+        listed = ", ".join(f"{key} {trained.after[key]} % (before {trained.before[key]} %)" for key in fallen)
+        lines.append(f"Worse than {asked.model} on {test_count} pictures that were not trained on: {listed}.")
+    return lines
 
 
 def _compared(trained: Trained, *, test_count: int) -> str:

@@ -13,12 +13,13 @@ import os
 import stat
 import tarfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import IO, BinaryIO
 
 from shared.errors import BatchTooLarge, InvalidArchive
+from shared.picture_files import is_clutter
 
 LARGEST_READ = 8 * 1024 * 1024  # of a list of entries or a header, which the readers take in at once
 LONGEST_NAME = 120
@@ -54,8 +55,11 @@ def is_archive(head: bytes) -> bool:
     return any(head[at : at + len(magic)] == magic for magic, at in _MAGIC)
 
 
-def read_archive(file: BinaryIO, bounds: Bounds) -> Iterator[Entry]:
-    """The files of an archive in its order, without folders and without what macOS and hidden files add.
+def read_archive(
+    file: BinaryIO, bounds: Bounds, *, pass_over: Callable[[str], object] = lambda name: None
+) -> Iterator[Entry]:
+    """The files of an archive in its order, without folders and without what file managers add, of which `pass_over`
+    is told the names.
 
     Raises InvalidArchive where it is damaged or encrypted, BatchTooLarge where it goes past a bound. A link, a file too
     large and a file damaged alone are entries with a fault.
@@ -67,10 +71,10 @@ def read_archive(file: BinaryIO, bounds: Bounds) -> Iterator[Entry]:
     bounds = replace(bounds, total_bytes=min(bounds.total_bytes, allowed))
     file.seek(0)
     if head.startswith(b"PK"):
-        return _bounded(_read_zip(file, bounds), bounds)
+        return _bounded(_read_zip(file, bounds, pass_over), bounds)
     if head.startswith(b"\x1f\x8b"):
-        return _bounded(_read_tar(Unpacked(file, bounds), bounds), bounds)
-    return _bounded(_read_tar(file, bounds), bounds)
+        return _bounded(_read_tar(Unpacked(file, bounds), bounds, pass_over), bounds)
+    return _bounded(_read_tar(file, bounds, pass_over), bounds)
 
 
 def shown_name(name: str) -> str:
@@ -97,13 +101,17 @@ def _bounded(entries: Iterator[Entry], bounds: Bounds) -> Iterator[Entry]:
         raise InvalidArchive("the archive is damaged or incomplete") from error
 
 
-def _read_zip(file: BinaryIO, bounds: Bounds) -> Iterator[Entry]:
+def _read_zip(file: BinaryIO, bounds: Bounds, pass_over: Callable[[str], object]) -> Iterator[Entry]:
     with zipfile.ZipFile(Measured(file)) as archive:
         _few(len(archive.infolist()), bounds)
         for info in archive.infolist():
             if info.flag_bits & 1:
                 raise InvalidArchive("the archive is encrypted; send it without a password")
-            if not info.is_dir() and not _is_clutter(info.filename):
+            if info.is_dir():
+                continue
+            if is_clutter(info.filename):
+                pass_over(info.filename)
+            else:
                 yield _read_zipped(archive, info, bounds)
 
 
@@ -120,11 +128,15 @@ def _read_zipped(archive: zipfile.ZipFile, info: zipfile.ZipInfo, bounds: Bounds
         return Entry(name, b"", "the file is damaged in the archive", cost=info.file_size)
 
 
-def _read_tar(file: BinaryIO | Unpacked, bounds: Bounds) -> Iterator[Entry]:
+def _read_tar(file: BinaryIO | Unpacked, bounds: Bounds, pass_over: Callable[[str], object]) -> Iterator[Entry]:
     with tarfile.open(fileobj=Measured(file), mode="r:") as archive:  # type: ignore[call-overload]  # as above
         for count, info in enumerate(archive, 1):
             _few(count, bounds)
-            if not info.isdir() and not _is_clutter(info.name):
+            if info.isdir():
+                continue
+            if is_clutter(info.name):
+                pass_over(info.name)
+            else:
                 yield _read_tarred(archive, info, bounds)
 
 
@@ -156,12 +168,6 @@ def _too_much(bounds: Bounds) -> BatchTooLarge:
 def _few(count: int, bounds: Bounds) -> None:
     if count > bounds.members * (1 + _OTHER_FILES_PER_PICTURE):
         raise BatchTooLarge(f"the archive has more than {bounds.members} pictures; send several")
-
-
-def _is_clutter(name: str) -> bool:
-    """What file managers add beside pictures."""
-    parts = name.replace("\\", "/").split("/")
-    return "__MACOSX" in parts or parts[-1].startswith(".") or parts[-1] == "Thumbs.db"
 
 
 class Measured:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from shared.blobs import ASKED_AT_ONCE, BlobStore, Named, Swept
+from shared.distribution import install
 from shared.errors import InvalidSetting, StorageFailed
 from shared.settings import Settings
 
@@ -28,7 +29,7 @@ def blob_store(settings: Settings) -> BlobStore:
     if not settings.blobs_url:
         return BlobStore(settings.blobs, durable=durable)
     if find_spec("s3fs") is None:
-        raise InvalidSetting("PATHLIGHT_BLOBS is on S3, which needs s3fs; run: pip install 'pathlight[s3]'")
+        raise InvalidSetting(f"PATHLIGHT_BLOBS is on S3, which needs s3fs; run: {install('s3')}")
     return BucketStore(settings.blobs, durable=durable, root=settings.blobs_url.removeprefix("s3://").rstrip("/"))
 
 

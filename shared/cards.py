@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from shared.class_names import classes_named
 from shared.declarations import declarations
 from shared.errors import InvalidOption, ModelUnavailable
 from shared.groups import Group
@@ -195,12 +196,12 @@ class ModelCard:
         return f"git checkout models/{self.name}" if self.declared is None else f"pathlight models add {self.name}"
 
     def class_index(self, text: str) -> int | None:
-        """Index of the class that `text` names: its whole name or the first of its comma-separated names."""
-        wanted = text.strip().casefold()
-        for index, name in enumerate(self.classes):
-            if wanted in (name.casefold(), short_name(name).casefold()):
-                return index
-        return None
+        """Index of the class that `text` names; None where there is none. Raises InvalidOption where it names many."""
+        found = classes_named(self.classes, text)
+        if len(found) > 1:
+            listed = ", ".join(f"{index} ({self.classes[index]})" for index in found)
+            raise InvalidOption(f"{text!r} names several classes of {self.name}: {listed}; give one of these numbers")
+        return found[0] if found else None
 
     def class_group(self, index: int) -> Group:
         """The group of one class; names may not have been fetched yet."""
@@ -223,7 +224,8 @@ class ModelCard:
         wanted = text.strip()
         if wanted in self.hierarchy.by_id:
             return self.node_group(wanted)
-        named = [node.id for node in self.hierarchy.nodes if node.name and node.name.casefold() == wanted.casefold()]
+        said = _plain(wanted).casefold()
+        named = [node.id for node in self.hierarchy.nodes if node.name and _plain(node.name).casefold() == said]
         if len(named) > 1:
             raise InvalidOption(
                 f"{text!r} names several nodes of {self.name}: {', '.join(named)}; give one of these ids"
@@ -237,7 +239,7 @@ class ModelCard:
         if node.leaf is not None:
             return self.classes[node.leaf]
         if node.name:
-            return node.name
+            return _plain(node.name)
         below = [self.classes[leaf] for leaf in self.hierarchy.leaves_below[node_id]]
         return " / ".join(below[:3]) + (f" and {len(below) - 3} more" if len(below) > 3 else "")
 
@@ -298,9 +300,9 @@ class Registry:
         return card
 
 
-def short_name(name: str) -> str:
-    """The first of a WordNet entry's comma-separated names."""
-    return name.split(",")[0].strip()
+def _plain(name: str) -> str:
+    """A node's name as people write it: files of trees have `motor_vehicle`."""
+    return name.replace("_", " ")
 
 
 def _package_folder(package: str | None, *, otherwise: Path) -> Path:

@@ -77,7 +77,7 @@ class Declaration:
 def declarations(path: Path) -> dict[str, Declaration]:
     """The entries of a models.toml by name; none where there is no file. Raises InvalidSetting."""
     try:
-        tables = tomllib.loads(path.read_text("utf-8"))
+        tables = tomllib.loads(_text(path))
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
@@ -98,7 +98,7 @@ def text_with(path: Path, declaration: Declaration) -> str | None:
     known = declarations(path).get(declaration.name)
     if known is not None and known.entry == declaration.entry:
         return None
-    before = "" if not path.exists() else path.read_text("utf-8") if known is None else _without(path, declaration.name)
+    before = "" if not path.exists() else _text(path) if known is None else _without(path, declaration.name)
     lines = [
         f"[{declaration.name}]",
         *(f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in declaration.entry.items()),
@@ -112,10 +112,15 @@ def withdraw(path: Path, name: str) -> None:
     _write(path, _without(path, name))
 
 
+def _text(path: Path) -> str:
+    """What the file says; some editors begin one with a byte-order mark."""
+    return path.read_text("utf-8-sig")
+
+
 def _without(path: Path, name: str) -> str:
     """What the file says without an entry."""
     kept, inside = [], False
-    for line in path.read_text("utf-8").splitlines(keepends=True):
+    for line in _text(path).splitlines(keepends=True):
         if line.lstrip().startswith("["):
             inside = line.split("#")[0].strip() in (f"[{name}]", f'["{name}"]')
         if not inside:

@@ -16,7 +16,6 @@ from shared.errors import ImageTooLarge, InvalidImage, UnsupportedImage
 from shared.regions import Box
 from shared.settings import Settings
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")  # of files that are taken for pictures in a folder
 MOST_SCANNED = 1_000_000_000  # pixels times scans of a JPEG: each scan goes over the whole picture and may be 40 bytes
 _STRIP = 256  # rows that are laid on a ground at a time
 LONGEST_SIDE = 1024  # of a picture that anybody is shown, in pixels

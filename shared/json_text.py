@@ -3,6 +3,7 @@ strangers, within bounds."""
 
 from __future__ import annotations
 
+import codecs
 import json
 from typing import Any
 
@@ -26,7 +27,9 @@ def decode(data: bytes | str) -> Any:
 def decode_few(data: bytes, *, most: int) -> Any:
     """The same of a stranger's text that may hold up to `most` values. Each is an object in memory that is a hundred
     times as large as its text; so they are counted before any is made, by what stands before a value. That counts
-    a little too much where texts hold such characters. Raises ValueError."""
+    a little too much where texts hold such characters. A byte-order mark, with which some editors begin a file, is no
+    part of it. Raises ValueError."""
+    data = data.removeprefix(codecs.BOM_UTF8)
     if sum(map(data.count, _BEFORE_VALUES)) > most:
         raise ValueError(f"more than {most} values")
     return decode(data)

@@ -15,8 +15,12 @@ from shared.settings import WEBHOOK_PREFIX, Settings
 from shared.tracing import current
 
 FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
-# Celery says of every doorbell and every tick of the keeper that it came and went; the jobs are what matters.
-QUIET = ("celery.worker.strategy", "celery.app.trace", "celery.beat", "httpx")
+# Celery says of every doorbell and every tick of the keeper that it came and went, and of itself that it is there; the
+# jobs are what matters.
+QUIET = (
+    *("celery.worker.strategy", "celery.app.trace", "celery.beat", "httpx"),
+    *("celery.worker.consumer.connection", "celery.apps.worker"),
+)
 # The secret of an API key, the password of an address, what signs webhooks; in whatever a library writes about them.
 _SECRETS = (
     (re.compile(TOKEN.pattern), r"pl_\1_***"),

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any
 
 from shared.cards import ModelCard, Registry
+from shared.class_names import short_name
 from shared.errors import InvalidOption
 from shared.groups import Group
 from shared.jobs import JobOptions
@@ -42,6 +44,11 @@ def check(options: JobOptions) -> None:
     _one_of("trust", options.trust, TRUSTS)
     if not options.models:
         raise InvalidOption("models: name at least one model")
+
+
+def best_methods(able: Iterable[Sequence[str]]) -> tuple[str, ...]:
+    """What is computed where nobody says otherwise: the best of what each model is `able` to do, in their order."""
+    return tuple(dict.fromkeys(methods[0] for methods in able))
 
 
 def is_long(options: JobOptions) -> bool:
@@ -102,12 +109,19 @@ def _resolve(option: str, word: str | None, cards: Sequence[ModelCard]) -> dict[
     except InvalidOption as error:
         raise InvalidOption(f"{option}: {error}") from error
     if not found:
+        known, keywords = ", ".join(card.name for card in cards), ", ".join(map(repr, _KEYWORDS[option]))
         raise InvalidOption(
-            f"{option}: {word!r} is not a class of {', '.join(card.name for card in cards)}; allowed are "
-            f"{', '.join(map(repr, _KEYWORDS[option]))}, a class index, a class name as GET /api/v1/models lists them, "
-            "or the id or name of a node of the tree"
+            f"{option}: {word!r} is not a class of {known}{_did_you_mean(word, cards)}; allowed are {keywords}, a "
+            "class's name or index, or the id or name of a node of the tree"
         )
     return {**found}
+
+
+def _did_you_mean(word: str, cards: Sequence[ModelCard]) -> str:
+    """The classes that are called nearly so, in brackets; nothing where there are none."""
+    names = {short_name(name).casefold(): short_name(name) for card in cards for name in card.classes}
+    near = get_close_matches(word.strip().casefold(), names, n=3)
+    return f" (did you mean {', '.join(names[one] for one in near)}?)" if near else ""
 
 
 def _class_not_in_model(card: ModelCard, word: str) -> dict[str, Any]:

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from shared.cards import short_name
+from shared.class_names import short_name
+from shared.decision_path import is_weak
 from shared.drawing import LOGIT, Style, overlay, png_bytes
 from shared.images import Photo
 from shared.phrases import number as in_digits
@@ -76,7 +77,7 @@ def describe(path: Mapping[str, Any]) -> str:
     steps = path["steps"]
     sentences = [f"From any class to {short_name(path['prediction']['name'])} in {_counted(len(steps), 'step')}."]
     for number, step in enumerate(steps):
-        weakest = ", the weakest" if _is_weakest(path, number) else ""
+        weakest = ", the weakest" if _is_marked(path, number) else ""
         branches = _branches(path, number)
         others = ", ".join(f"{branch.name} {percent(branch.probability)}" for branch in branches)
         rather = f" rather than {others}" if branches else ", the only branch"
@@ -155,7 +156,7 @@ def _taken(sheet: Sheet, path: Mapping[str, Any], number: int, dot: int) -> int:
     """The branch that was taken, with its dot on the path."""
     step = path["steps"][number]
     x, end = STEP
-    weakest, leaf = _is_weakest(path, number), number == len(path["steps"]) - 1
+    weakest, leaf = _is_marked(path, number), number == len(path["steps"]) - 1
     if weakest:
         sheet.dot(SPINE, dot, 12, fill=GROUND, stroke=GLOW, width=2)
     sheet.dot(SPINE, dot, 6, fill=LIT if leaf else GROUND, stroke=LIT, width=4)
@@ -211,8 +212,8 @@ def _verdict(path: Mapping[str, Any]) -> str:
     return f"{all_of_it} The tree says {name}; the network says something else."
 
 
-def _is_weakest(path: Mapping[str, Any], number: int) -> bool:
-    return bool(number == path["weakest"] and len(path["steps"]) > 1)
+def _is_marked(path: Mapping[str, Any], number: int) -> bool:
+    return is_weak(path, number) and len(path["steps"]) > 1
 
 
 def _counted(count: int, noun: str) -> str:

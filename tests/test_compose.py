@@ -336,7 +336,7 @@ def test_redis_keeps_what_the_embedded_server_keeps(durability: str) -> None:
     settings = Settings(durability=durability, redis_memory_bytes=2**28)
     variables = settings.to_environment() | {"PATHLIGHT_REDIS_PASSWORD": PASSWORD}
     wanted = embedded.configuration(settings).splitlines()
-    places = ("port", "unixsocket", "unixsocketperm", "dir", "daemonize", "user", "")
+    places = ("port", "unixsocket", "unixsocketperm", "dir", "daemonize", "logfile", "user", "")
     lines = compose(**variables)["services"]["redis"]["command"][0].splitlines()
     assert {line for line in wanted if line.partition(" ")[0] not in places} <= set(lines)
     (embedded_user,) = (line for line in wanted if line.startswith("user "))

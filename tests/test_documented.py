@@ -64,7 +64,7 @@ RUN = {
     },
     "docs/scaling.md": {
         **dict.fromkeys(
-            ("pip ", "export PATHLIGHT_BLOBS", "pathlight doctor"),
+            (".venv/bin/pip ", "export PATHLIGHT_BLOBS", "pathlight doctor"),
             "tests/shared/test_bucket.py::test_the_pages_commands_name_a_bucket_and_say_whether_it_answers",
         ),
         **dict.fromkeys(

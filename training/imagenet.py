@@ -15,7 +15,8 @@ from typing import Any
 
 import click
 
-from shared.cards import ModelCard, Registry, short_name
+from shared.cards import ModelCard, Registry
+from shared.class_names import short_name
 from shared.settings import REPOSITORY, Settings
 from training.trees.tree_file import write_tree
 from training.trees.wordnet import FOLDER, LICENCE, WordNet

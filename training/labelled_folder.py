@@ -16,7 +16,8 @@ from torch import Generator
 from shared.cards import InputSpec, ModelCard
 from shared.errors import InvalidImage, InvalidOption
 from shared.files import replacing
-from shared.images import SUFFIXES, Limits, decode_reduced
+from shared.images import Limits, decode_reduced
+from shared.picture_files import is_picture_file
 from shared.seeing import visible_square
 from training.pictures import Pictures
 
@@ -39,7 +40,7 @@ def find_labelled(folder: Path, card: ModelCard) -> list[Labelled]:
     """
     found = []
     for place in sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")):
-        files = sorted(file for file in place.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
+        files = [file for file in sorted(place.rglob("*")) if file.is_file() and is_picture_file(file, file.name)]
         if files:
             label = _class_of(place.name, card)
             found += [Labelled(file, label) for file in files]

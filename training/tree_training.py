@@ -38,7 +38,8 @@ class Plan:
         return (
             f"fine-tuned with (1 - w) * cross-entropy + w * -log p_tree(label), w = {self.tree_share}; at most "
             f"{recipe.epochs} epochs in batches of {recipe.batch} by SGD with a peak rate of {recipe.peak_rate}, "
-            f"ended after {self.patience} without a lower loss on the validation part, whose best epoch was taken; "
+            f"ended after {self.patience} without a lower loss on the validation part, "
+            "whose best epoch was taken, or the start where none was better; "
             f"alternating flips, random crops of {CROP_AREA[0]:.0%} to {CROP_AREA[1]:.0%} of the area; "
             f"seed {recipe.seed}"
         )
@@ -71,7 +72,6 @@ def train_on_tree(
     matrices = matrices.to(device=device())
     network.to(device())
     before = _accuracies(network, parts["test"], matrices, plan.recipe, spec)
-    best = _Best.load(run / "best.pt")
 
     def loss(logits: Tensor, labels: Tensor, done: float) -> Tensor:
         return tree_supervised_loss(logits, labels, matrices, tree_share=plan.tree_share)
@@ -80,10 +80,17 @@ def train_on_tree(
         flipped = augment.alternating_flip(pictures, indices, epoch=epoch)
         return augment.crop_and_resize(flipped, size=spec.size, area=CROP_AREA, generator=rng)
 
+    def validate() -> float:
+        logits = predict(network, parts["validation"].images, plan.recipe, size=spec.size).to(device())
+        return loss(logits, parts["validation"].labels.to(device()), 1.0).item()
+
+    if not (run / "best.pt").exists():  # the start is a candidate, so that what comes of it has no higher loss
+        _Best(0, validate(), network.state_dict()).save(run / "best.pt")
+    best = _Best.load(run / "best.pt")
+
     def after_epoch(epoch: int) -> str:
         nonlocal best
-        logits = predict(network, parts["validation"].images, plan.recipe, size=spec.size).to(device())
-        value = loss(logits, parts["validation"].labels.to(device()), 1.0).item()
+        value = validate()
         if not math.isfinite(value):
             raise InvalidOption(f"after epoch {epoch} the loss is not finite; give a lower --rate, and --force")
         if value < best.loss:
@@ -110,7 +117,7 @@ def train_on_tree(
 
 @dataclass(frozen=True)
 class _Best:
-    """The weights of the epoch with the lowest loss on the validation part; of epoch 0 before there is one."""
+    """The weights of the epoch with the lowest loss on the validation part; epoch 0 is the start."""
 
     epoch: int
     loss: float
@@ -118,8 +125,6 @@ class _Best:
 
     @classmethod
     def load(cls, path: Path) -> _Best:
-        if not path.exists():
-            return cls(0, math.inf, {})
         return cls(**torch.load(path, weights_only=True, map_location=device()))
 
     def save(self, path: Path) -> None:

@@ -55,8 +55,8 @@ def blueprint(settings: Settings, *, store: JobStore, bell: Bell, registry: Snap
 
     @guide.get("/history")
     def history() -> str:
-        """The list itself is the browser's: the server neither keeps it nor sees it."""
-        return render_template("history.html")
+        """The list itself is the browser's; the server knows no more than the jobs."""
+        return render_template("history.html", open_to_all=not access.keys_needed(settings))
 
     @guide.errorhandler(PathlightError)
     def trouble(error: PathlightError) -> Response:

@@ -18,7 +18,9 @@ from werkzeug.wrappers import Response as WerkzeugResponse
 from shared import phrases
 from shared.blobs import BlobStore
 from shared.broker import Bell
-from shared.cards import ModelCard, Registry, short_name
+from shared.cards import ModelCard, Registry
+from shared.class_names import short_name
+from shared.decision_path import is_weak
 from shared.drawing import COLORMAPS, DIVERGING, png_bytes, strip
 from shared.errors import JobConflict, PathlightError, UnknownJob
 from shared.images import LONGEST_SIDE
@@ -59,7 +61,7 @@ def blueprint(
     """The form, the jobs' pages and the files they load."""
     pages = Blueprint("pages", __name__, template_folder="templates", static_folder="static", static_url_path="/assets")
     version = _version(_FOLDER / "static")
-    pages.app_context_processor(lambda: {"version": version, "verdicts": verdicts})
+    pages.app_context_processor(lambda: {"version": version, "verdicts": verdicts, "is_weak": is_weak})
     for name, phrase in _FILTERS.items():
         pages.add_app_template_filter(phrase, name)
     language.register(pages)

@@ -22,8 +22,11 @@ class Options(BaseModel):
     models: list[Annotated[str, Field(max_length=200)]] | None = Field(
         None, max_length=20, description="Registry names; the configured pair where absent."
     )
-    methods: list[Annotated[str, Field(json_schema_extra={"enum": list(METHODS)})]] = Field(
-        ["cam"], min_length=1, max_length=8, description="How the maps are made."
+    methods: list[Annotated[str, Field(json_schema_extra={"enum": list(METHODS)})]] | None = Field(
+        None,
+        min_length=1,
+        max_length=len(METHODS),
+        description="How the maps are made; where absent, the best that each model can do.",
     )
     target: str = Field(
         "predicted",
@@ -134,6 +137,9 @@ class Warn(BaseModel):
     text: str
 
 
+_SHORT_NAME = Field(None, description="As people say it; null in a result of an earlier version.")
+
+
 class ClassOut(BaseModel):
     index: int
     name: str
@@ -152,6 +158,7 @@ class SureOut(BaseModel):
 
     node: str
     name: str
+    short_name: str | None = _SHORT_NAME
     probability: float
     index: int | None = Field(description="Of the class, where it is a single one.")
     class_count: int = Field(description="Classes below the node.")
@@ -179,6 +186,7 @@ class AgreementOut(BaseModel):
 
 
 class Ranked(ClassOut):
+    short_name: str | None = _SHORT_NAME
     probability: float
     logit: float
 
@@ -193,6 +201,7 @@ class Exactness(BaseModel):
     score: float
     residual: float
     tolerance: float
+    backward_error: float | None = Field(None, description="Null in a result of an earlier version.")
     exact: bool
 
 
@@ -259,7 +268,10 @@ class DecisionPath(BaseModel):
     mode: str
     prediction: ClassOut
     agrees_with_network: bool
-    weakest: int
+    weakest: int = Field(description="The least probable step, counted from 0.")
+    weak_below: float | None = Field(
+        None, description="A step less probable than this is weak. Null in a result of an earlier version."
+    )
     runner_up: RunnerUp | None
     artifacts: TreeArtifacts
     steps: list[Step]

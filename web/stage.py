@@ -7,7 +7,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from shared.cards import ModelCard, short_name
+from shared.cards import ModelCard
+from shared.class_names import short_name
 from shared.phrases import number
 from shared.scales import Scale
 from web.language import gettext as _

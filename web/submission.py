@@ -136,10 +136,12 @@ def check(
 
 
 def choose(options: Options, *, settings: Settings, registry: Registry) -> JobOptions:
-    """The options of a job, checked against the models; those that are left out as configured."""
+    """The options of a job, checked against the models; those that are left out as configured, or as is best."""
+    models = tuple(dict.fromkeys(options.models if options.models is not None else settings.default_models))
+    able = (registry.get(name).methods for name in models)
     chosen = JobOptions(
-        models=tuple(dict.fromkeys(options.models if options.models is not None else settings.default_models)),
-        methods=tuple(dict.fromkeys(options.methods)),
+        models=models,
+        methods=tuple(dict.fromkeys(options.methods or job_options.best_methods(able))),
         target=options.target,
         contrast=options.contrast,
         tree=options.tree,

@@ -8,7 +8,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from shared.cards import ModelCard, short_name
+from shared.cards import ModelCard
+from shared.class_names import short_name
 from shared.verdicts import vouches_for_nothing
 from web import words
 from web.language import gettext as _

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from shared import json_text
 from shared.cards import InputSpec, ModelCard
+from shared.class_names import alike
 from shared.declarations import Declaration, declarations, declare, text_with, withdraw
 from shared.errors import InvalidHierarchy, InvalidOption, ModelUnavailable, StorageFailed
 from shared.hierarchy import Hierarchy
@@ -33,11 +34,13 @@ from worker.models import Model
 from worker.tree import matrices_bytes
 from worker.weights import faults, read_unvouched_state, sha256_of
 
+SMALLEST_TERMS = 1e-30  # where a map and its bias are 0, nothing is missed
+SMALLEST_STD = 0.001  # of colours from 0 to 1; some networks have 1/255
 MOST_CLASSES = 32_768  # a head for so many takes up to half a gigabyte, whatever the file of its weights holds
 LARGEST_TREE = 512 * 1024 * 1024  # bytes of a tree's matrices, and what follows for each byte of the weights
 TREE_PER_BYTE = 8
 PICTURES = 8  # random ones, on which the certificate is measured
-ROUNDS = 3  # of the timing
+FEWEST_ROUNDS, MOST_ROUNDS, TIMED_SECONDS = 7, 100, 1.0  # of the timing
 LARGEST_LIST = 4 * 1024 * 1024  # bytes of a file of class names
 LONGEST_NAME = 200
 
@@ -63,7 +66,7 @@ def admit(
     say("reading the weights")
     digest = sha256_of(declaration.weights)
     _fit(network, read_unvouched_state(declaration.weights), declaration, class_count=len(classes))
-    tree = _hierarchy(declaration, class_count=len(classes))
+    tree = _hierarchy(declaration, class_count=len(classes)) or _built_tree(declaration, classes, settings)
     say("looking for trunk and head")
     parts = dissect(network, size=spec.size)
     say("measuring")
@@ -72,7 +75,6 @@ def admit(
         "source": {"file": declaration.weights.name, "sha256": digest},
         "library": _library(declaration.architecture),
         "certificate": _certificate(parts, spec),
-        "milliseconds_per_picture": _milliseconds(parts, spec),
     }
     try:
         settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -85,7 +87,8 @@ def admit(
             card = _card(declaration, classes, spec, parts, sha256=sha256_of(folder / WEIGHTS))
             earlier = _earlier_facts(current_version(settings.registry / name, declaration.entry), folder, card)
             _write_json(folder / CARD, {**card, "facts": {**earlier, **facts}})
-            _check_that_it_loads(folder, settings)
+            facts["milliseconds_per_picture"] = _milliseconds(_loaded(folder, settings))
+            _write_json(folder / CARD, {**card, "facts": {**earlier, **facts}})
             version = _put_in_place(folder, declaration, settings)
     except OSError as error:
         raise StorageFailed(f"{settings.home} cannot be written: {error.strerror}") from error
@@ -109,13 +112,18 @@ def dismiss(name: str, settings: Settings) -> None:
 
 
 def class_names(declaration: Declaration) -> tuple[str, ...]:
-    """The names that a declaration gives, or torchvision's of ImageNet. Raises ModelUnavailable."""
+    """The names that a declaration gives, or torchvision's of ImageNet. Raises ModelUnavailable, also where two classes
+    have one name."""
     given = declaration.classes
     if given is None:
-        from worker.vision import resnet
+        from worker.vision import imagenet_names
 
-        return tuple(resnet.ResNet18_Weights.IMAGENET1K_V1.meta["categories"])
-    return _read_names(given) if isinstance(given, Path) else given
+        return imagenet_names()
+    names = _read_names(given) if isinstance(given, Path) else given
+    if same := alike(names):
+        listed = " and ".join(f"{names[index]!r} ({index})" for index in same[:5])
+        raise ModelUnavailable(f"the class names {listed} are the same; give each class a name of its own")
+    return names
 
 
 def input_spec(declaration: Declaration, network: nn.Module) -> InputSpec:
@@ -132,14 +140,21 @@ def input_spec(declaration: Declaration, network: nn.Module) -> InputSpec:
     if crop > resize:
         raise ModelUnavailable(f"crop is {crop} pixels of a picture resized to {resize}; it must be no more than that")
     size = given.get("size", crop)
-    return InputSpec.from_dict({**stated.to_dict(), **given, "resize": resize, "crop": crop, "size": size})
+    spec = InputSpec.from_dict({**stated.to_dict(), **given, "resize": resize, "crop": crop, "size": size})
+    for name, values, least in (("mean", spec.mean, 0.0), ("std", spec.std, SMALLEST_STD)):
+        if not all(least <= value <= 1 for value in values):
+            raise ModelUnavailable(
+                f"{name} is {' '.join(map(str, values))}; it must lie in {least:g} to 1, as colours do here; "
+                "where yours is of colours from 0 to 255, divide it by 255"
+            )
+    return spec
 
 
 def _read_names(path: Path) -> tuple[str, ...]:
     try:
         if path.stat().st_size > LARGEST_LIST:
             raise ModelUnavailable(f"{path.name} is no list of class names: it has more than {LARGEST_LIST} bytes")
-        text = path.read_text("utf-8")
+        text = path.read_text("utf-8-sig")  # some editors begin a file with a byte-order mark
         listed = (
             json_text.decode_few(text.encode(), most=8 * MOST_CLASSES)
             if path.suffix == ".json"
@@ -192,6 +207,16 @@ def _hierarchy(declaration: Declaration, *, class_count: int) -> Hierarchy | Non
     return tree
 
 
+def _built_tree(declaration: Declaration, classes: tuple[str, ...], settings: Settings) -> Hierarchy | None:
+    """The tree that `pathlight tree build` has made for the model, which no entry names; None where there is none for
+    these classes."""
+    version = current_version(settings.registry / declaration.name, declaration.entry)
+    if declaration.hierarchy is not None or version is None:
+        return None
+    card = ModelCard.load(version / CARD, cache=settings.cache)
+    return card.hierarchy if card.classes == classes else None
+
+
 def check_tree(tree: Hierarchy, path: Path, *, weights_bytes: int = 0) -> None:
     """Raises InvalidHierarchy where a worker would need far more memory for a tree than for its model."""
     needed, most = matrices_bytes(tree), LARGEST_TREE + TREE_PER_BYTE * weights_bytes
@@ -204,30 +229,40 @@ def check_tree(tree: Hierarchy, path: Path, *, weights_bytes: int = 0) -> None:
 
 @torch.inference_mode()
 def _certificate(parts: Anatomy, spec: InputSpec) -> dict[str, Any] | None:
-    """The largest residual of any class map on random pictures, relative to the logit; None where the head is no
-    linear one. Raises ModelUnavailable where it is above the tolerance."""
+    """How closely any class map adds up to its logit on random pictures: the largest residual, relative to the logit,
+    and the largest backward error. None where the head is no linear one."""
     head = parts.head
     if not isinstance(head, PooledLinear):
         return None
     inputs = torch.randn(PICTURES, 3, spec.size, spec.size, generator=torch.Generator().manual_seed(1))
     features = parts.trunk(inputs).float()
-    logits = head(features)
-    raw = maps.class_maps(features, head.weight)
-    residuals = (raw.double().mean((2, 3)) + head.bias - logits).abs() / logits.abs().clamp(min=1)
-    worst, tolerance = float(residuals.max()), maps.TOLERANCE[torch.float32]
-    if not worst <= tolerance:
-        raise ModelUnavailable(f"a class map of this network misses its logit by {worst:.1e}, over {tolerance:.0e}")
-    return {"pictures": PICTURES, "classes": logits.shape[1], "residual": worst, "tolerance": tolerance}
+    logits = head(features).double()
+    raw = maps.class_maps(features, head.weight).double()
+    missed = (raw.mean((2, 3)) + head.bias - logits).abs()
+    rows = head.weight.expand(len(features), -1, -1)
+    terms = maps.absolute_terms(features, rows).double() + head.bias.abs()
+    residual, backward_error = missed / logits.abs().clamp(min=1), missed / terms.clamp(min=SMALLEST_TERMS)
+    tolerance = maps.TOLERANCE[torch.float32]
+    holds = (residual <= tolerance) | (backward_error <= maps.BACKWARD_ERROR)
+    return {
+        "pictures": PICTURES,
+        "classes": logits.shape[1],
+        "residual": float(residual.max()),
+        "backward_error": float(backward_error.max()),
+        "tolerance": tolerance,
+        "exact": bool(holds.all()),
+    }
 
 
-@torch.inference_mode()
-def _milliseconds(parts: Anatomy, spec: InputSpec) -> float:
-    """Of one picture through the network, alone, on this machine; the median of a few rounds."""
-    inputs = torch.zeros(1, 3, spec.size, spec.size)
-    seconds = []
-    for _ in range(ROUNDS):
+def _milliseconds(model: Model) -> float:
+    """Of one picture through the network, alone, on this machine, as a worker runs it; the median of many rounds."""
+    size = model.card.input.size
+    inputs = torch.zeros(1, 3, size, size)
+    model.logits(model.features(inputs))  # the first takes longer
+    seconds: list[float] = []
+    while len(seconds) < FEWEST_ROUNDS or (sum(seconds) < TIMED_SECONDS and len(seconds) < MOST_ROUNDS):
         began = time.perf_counter()
-        parts.head(parts.trunk(inputs))
+        model.logits(model.features(inputs))
         seconds.append(time.perf_counter() - began)
     return round(median(seconds) * 1000, 1)
 
@@ -287,9 +322,9 @@ def _write_json(path: Path, value: object) -> None:
     path.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", "utf-8")
 
 
-def _check_that_it_loads(folder: Path, settings: Settings) -> None:
-    """The way that a worker goes."""
-    Model.load(ModelCard.load(folder / CARD, cache=settings.cache))
+def _loaded(folder: Path, settings: Settings) -> Model:
+    """The way that a worker goes. Raises ModelUnavailable where it cannot."""
+    return Model.load(ModelCard.load(folder / CARD, cache=settings.cache))
 
 
 def _put_in_place(folder: Path, declaration: Declaration, settings: Settings) -> Path:

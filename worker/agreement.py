@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.cards import ModelCard, short_name
+from shared.cards import ModelCard
+from shared.class_names import short_name
 from shared.groups import Group
 from shared.phrases import percent
 from worker.kinship import Kinship, Kinships, is_kind_of, synset

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
+import warnings
 from collections.abc import Collection
 from typing import Any
 
 from celery import bootsteps, signals
 from celery.beat import EmbeddedService
+from celery.exceptions import SecurityWarning
 
 from shared import logs
 from shared.broker import DELIVER, DELIVER_QUEUE, DRAIN, DRAIN_QUEUE, FETCH_QUEUE, KEEP, drain_queue, make_celery
@@ -25,6 +27,8 @@ HEARTBEAT_SECONDS = 5.0
 # How often a thread of torch's looks for more work before it sleeps; by default so long that others wait for its core.
 # OpenMP reads it when torch is loaded, which only the pool's children do.
 os.environ.setdefault("GOMP_SPINCOUNT", "5000")
+# Celery warns whoever starts it as root, because of messages that run code as they are read; here all are JSON.
+warnings.simplefilter("ignore", SecurityWarning)
 settings = Settings.load()
 app = make_celery(settings)
 register(app, settings)
@@ -80,8 +84,8 @@ class Heartbeat(bootsteps.StartStopStep):  # type: ignore[misc]
     def _keep_clock(self, parent: Any) -> None:
         """Start the embedded clock (--beat) again where its process died. Celery does not, and without it nobody would
         reap lost leases."""
-        if parent.beat is None or parent.beat.is_alive():
-            return
+        if parent.beat is None or parent.beat.ident is None or parent.beat.is_alive():
+            return  # it has none, or has not started it yet
         log.warning("the clock of the keeper had ended and is started again")
         self._new_clock = parent.beat = EmbeddedService(
             parent.app, schedule_filename=parent.schedule_filename, scheduler_cls=parent.scheduler

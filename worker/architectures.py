@@ -15,6 +15,7 @@ from typing import Any
 from torch import nn
 
 from shared.cards import InputSpec
+from shared.distribution import install
 from shared.errors import ModelUnavailable
 from worker.networks import NETWORKS
 
@@ -60,7 +61,7 @@ def _found(architecture: str) -> tuple[Library | None, str]:
     if prefix not in LIBRARIES:
         raise ModelUnavailable(f"unknown architecture {architecture!r}: {prefix!r} is no library, {_libraries()}")
     if find_spec(prefix) is None:
-        raise ModelUnavailable(f"{architecture} needs {prefix}; run: pip install 'pathlight[{prefix}]'")
+        raise ModelUnavailable(f"{architecture} needs {prefix}; run: {install(prefix)}")
     names = LIBRARIES[prefix].names()
     if name not in names:
         near = get_close_matches(name, names, n=3)

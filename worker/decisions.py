@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from worker.maps import weighted
+from worker.maps import absolute_terms, weighted
 from worker.tree import TreeInference, TreeMatrices, TreeMode
 
 
@@ -28,6 +28,7 @@ class DecisionMaps:
     constants: Tensor  # N x S, bias difference plus entropy difference
     entropies: Tensor  # N x S, the entropy difference alone (0 but in marginal mode), in nats
     margins: Tensor  # N x S, score of the chosen edge minus the rival's
+    terms: Tensor  # N x S, the absolute values that are added up in both scores
 
 
 @dataclass(frozen=True)
@@ -57,13 +58,16 @@ def decision_maps(
         shares, entropies = _difference(every_share), _difference(every_entropy)
         flat = shares.flatten(0, 1)
         rows = (flat @ head.weight).view(*edges.shape, -1)
+        added = (_sum(every_share).flatten(0, 1) @ head.weight.abs()).view(*edges.shape, -1)
         constants = torch.addmv(entropies.flatten(), flat, head.bias).view_as(edges)
     else:
         index = both.flatten()
-        rows = _difference(head.edge_weight.index_select(0, index).view(*both.shape, -1))
+        every_row = head.edge_weight.index_select(0, index).view(*both.shape, -1)
+        rows, added = _difference(every_row), _sum(every_row.abs())
         constants = _difference(head.edge_bias.index_select(0, index).view_as(both))
         entropies = torch.zeros_like(constants)
-    return DecisionMaps(edges, rivals, weighted(features, rows), constants, entropies, margins)
+    terms = absolute_terms(features, added)
+    return DecisionMaps(edges, rivals, weighted(features, rows), constants, entropies, margins, terms)
 
 
 def chosen_and_rivals(matrices: TreeMatrices, inference: TreeInference) -> tuple[Tensor, Tensor]:
@@ -89,3 +93,9 @@ def _difference(values: Tensor) -> Tensor:
     """The first half of N x 2S values less the second."""
     chosen, rival = values.chunk(2, dim=1)
     return chosen - rival
+
+
+def _sum(values: Tensor) -> Tensor:
+    """The first half of N x 2S values and the second, added."""
+    chosen, rival = values.chunk(2, dim=1)
+    return chosen + rival

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from worker import maps
+from worker.methods import gradients
 from worker.methods.attribution import Attribution, Claim
 from worker.trust.warnings import map_warnings
 
-_TOLERANCE = {Claim.COMPLETE: 0.05}  # of an integral taken in steps; an exact map has the tolerance of its precision
+_TOLERANCE = {Claim.COMPLETE: gradients.TOLERANCE}  # an exact map has the tolerance of its precision
 
 
 @dataclass(frozen=True)
@@ -35,18 +36,20 @@ def evidence(attribution: Attribution, scores: Sequence[float]) -> list[Evidence
     raws = attribution.maps
     cells = raws.double().flatten(1)
     ranges = zip(cells.amin(1).tolist(), cells.amax(1).tolist(), strict=True)
-    said = zip(ranges, _certificates(attribution, cells.mean(1), scores), map_warnings(raws), strict=True)
+    said = zip(ranges, _certificates(attribution, cells, scores), map_warnings(raws), strict=True)
     return [
         Evidence(raw, values, attribution.claim, attribution.unit, *one)
         for raw, values, one in zip(raws, raws.cpu().numpy(), said, strict=True)
     ]
 
 
-def _certificates(attribution: Attribution, means: Tensor, scores: Sequence[float]) -> list[maps.Certificate | None]:
+def _certificates(attribution: Attribution, cells: Tensor, scores: Sequence[float]) -> list[maps.Certificate | None]:
     if attribution.constants is None:
         return [None] * len(scores)
     tolerance = _TOLERANCE.get(attribution.claim, maps.TOLERANCE[attribution.maps.dtype])
+    terms = cells.abs().mean(1) if attribution.terms is None else attribution.terms
+    figures = (cells.mean(1), terms, attribution.constants)
     return [
-        maps.certify(mean, constant=constant, score=score, tolerance=tolerance)
-        for mean, constant, score in zip(means.tolist(), attribution.constants.tolist(), scores, strict=True)
+        maps.certify(mean, terms=added, constant=constant, score=score, tolerance=tolerance)
+        for mean, added, constant, score in zip(*(one.tolist() for one in figures), scores, strict=True)
     ]

@@ -14,7 +14,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from shared.cards import ModelCard, short_name
+from shared.cards import ModelCard
+from shared.class_names import short_name
+from shared.decision_path import WEAK_BELOW
 from shared.methods import FEATURE_METHODS
 from shared.options import SURE
 from shared.seeing import Seen, crop_box
@@ -84,7 +86,7 @@ def explain_forward(
         arrays = {_map_name(forward, method): one.values for method, one in own.items()}
         arrays[_map_name(forward, "logits")] = logits[i]
         walked = paths[question.tree] if question.tree is not None else None
-        path = walked.document(i, network_class=forward.predicted[i]) if walked else None
+        path = _path(forward, i, walked) if walked else None
         document = _document(forward, i, question, predicted[i], entries=entries, path=path, box=box)
         card = forward.model.card
         detail = (box[2] - box[0]) / card.input.crop
@@ -146,6 +148,7 @@ def _sure(found: SureAnswer | None) -> dict[str, Any] | None:
     return {
         "node": group.node,
         "name": group.name,
+        "short_name": short_name(group.name),
         "probability": found.probability,
         "index": group.index,
         "class_count": len(group.classes),
@@ -172,13 +175,18 @@ def _contrast_warnings(forward: Forward, i: int, question: Question) -> list[dic
     return [warning("contrast_is_target", text, **{"class": name})]
 
 
+def _path(forward: Forward, i: int, walked: DecisionPaths) -> dict[str, Any]:
+    document = walked.document(i, network_class=forward.predicted[i])
+    return {**document, "weak_below": _weak_below(forward.model.card, walked.mode)}
+
+
 def _path_warnings(forward: Forward, i: int, path: Mapping[str, Any] | None) -> list[dict[str, Any]]:
-    if path is None:
-        return []
-    card = forward.model.card
+    return [] if path is None else path_warnings(path, network=forward.model.card.classes[forward.predicted[i]])
+
+
+def _weak_below(card: ModelCard, mode: TreeMode) -> float:
     measured = card.reliability.tree if card.reliability else None
-    weak_below = measured.weak_below.get(path["mode"]) if measured else None
-    return path_warnings(path, network=card.classes[forward.predicted[i]], weak_below=weak_below)
+    return measured.weak_below.get(mode.value, WEAK_BELOW) if measured else WEAK_BELOW
 
 
 def _paths(forward: Forward, questions: Sequence[Question]) -> dict[TreeMode, DecisionPaths]:

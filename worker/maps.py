@@ -13,16 +13,23 @@ import torch
 from torch import Tensor
 
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-12}
+BACKWARD_ERROR = 1e-6  # at most, of sums in fp32: eight units in the last place of their terms
 
 
 @dataclass(frozen=True)
 class Certificate:
-    """The identity mean(map) + constant = score, checked. `residual` is relative to max(1, |score|)."""
+    """The identity mean(map) + constant = score, checked. `residual` is what it misses, relative to max(1, |score|),
+    and `backward_error` the same relative to the absolute values that were added up, of every channel and the constant.
+
+    A score near 0 may be the sum of large terms that cancel. Rounding them costs many times the tolerance of the score,
+    and yet every term is as exact as numbers of that precision are; so either bound is enough (Higham, Accuracy and
+    Stability of Numerical Algorithms, section 4.2)."""
 
     bias: float
     score: float
     residual: float
-    tolerance: float
+    tolerance: float  # of the residual
+    backward_error: float
 
     @property
     def exact(self) -> bool:
@@ -34,6 +41,7 @@ class Certificate:
             "score": self.score,
             "residual": self.residual,
             "tolerance": self.tolerance,
+            "backward_error": self.backward_error,
             "exact": self.exact,
         }
 
@@ -64,6 +72,16 @@ def weighted(features: Tensor, rows: Tensor) -> Tensor:
     return sums.view(len(features), -1, *features.shape[2:])
 
 
-def certify(mean: float, *, constant: float, score: float, tolerance: float) -> Certificate:
-    """Check a map, by its mean taken in double precision, against the score it claims to explain."""
-    return Certificate(constant, score, abs(mean + constant - score) / max(1.0, abs(score)), tolerance)
+def absolute_terms(features: Tensor, rows: Tensor) -> Tensor:
+    """What is added up in the score of rows, in absolute values: N x D x h x w features and N x R x D rows -> N x R."""
+    return torch.bmm(rows.abs(), features.abs().mean((2, 3)).unsqueeze(2)).squeeze(2)
+
+
+def certify(mean: float, *, terms: float, constant: float, score: float, tolerance: float) -> Certificate:
+    """Check a map, by the mean of its cells, taken in double precision, against the score it claims to explain. `terms`
+    are the absolute values that were added up in the score, without the constant. `tolerance` is relative to
+    max(1, |score|); where rounding the terms may cost more, it is that much."""
+    size, added = max(1.0, abs(score)), terms + abs(constant)
+    missed = abs(mean + constant - score)
+    allowed = max(tolerance, BACKWARD_ERROR * added / size)
+    return Certificate(constant, score, missed / size, allowed, missed / added if added else 0.0)

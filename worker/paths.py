@@ -32,7 +32,7 @@ class DecisionPaths:
     rivals: list[list[int]]  # N x S, the strongest other edge; the chosen one where there is none
     edge_p: list[list[float]]  # N x E
     maps: NDArray[np.float32] | None  # N x S x h x w
-    statistics: list[list[list[float]]]  # N x S x 6 of the maps: mean, range, constant, margin and entropy term
+    statistics: list[list[list[float]]]  # N x S x 7 of the maps: see `_statistics`
 
     @classmethod
     def of(cls, model: Model, features: Tensor, logits: Tensor, *, mode: TreeMode) -> DecisionPaths:
@@ -110,8 +110,9 @@ class DecisionPaths:
         rival = self._rival(i, step)
         if rival is None or self.maps is None:
             return None
-        mean, low, high, constant, margin, entropy_term = self.statistics[i][step]
-        certificate = maps.certify(mean, constant=constant, score=margin, tolerance=maps.TOLERANCE[torch.float32])
+        mean, low, high, constant, margin, entropy_term, terms = self.statistics[i][step]
+        tolerance = maps.TOLERANCE[torch.float32]
+        certificate = maps.certify(mean, terms=terms, constant=constant, score=margin, tolerance=tolerance)
         name = self._map_name(step)
         return {
             "against": self.tree.edges[rival][1],
@@ -149,9 +150,11 @@ class DecisionPaths:
 
 
 def _statistics(decisions: DecisionMaps) -> list[list[list[float]]]:
-    """What is said of every map, N x S x 6; of a whole batch at once, since each look at a tensor takes its time."""
-    cells = decisions.maps.double().flatten(2)
-    values = (cells.mean(2), cells.amin(2), cells.amax(2), decisions.constants, decisions.margins, decisions.entropies)
+    """What is said of every map, N x S x 7: the mean of its cells, its range, constant, margin, entropy term and terms.
+    Of a whole batch at once, since each look at a tensor takes its time."""
+    cells, said = decisions.maps.double().flatten(2), decisions
+    of_cells = (cells.mean(2), cells.amin(2), cells.amax(2))
+    values = (*of_cells, said.constants, said.margins, said.entropies, said.terms)
     found: list[list[list[float]]] = torch.stack([one.double() for one in values], dim=2).tolist()
     return found
 

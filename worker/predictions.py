@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from shared.cards import ModelCard
+from shared.class_names import short_name
 from worker.trust.familiarity import FamiliarityKind, familiarity
 from worker.trust.warnings import confidence_warnings, familiarity_warnings
 
@@ -37,7 +38,7 @@ def predictions(card: ModelCard, logits: Tensor, order: Tensor) -> list[Predicti
     measures = (best, logits.softmax(1).gather(1, best), logits.gather(1, best))
     tops = [
         [
-            {"index": k, "name": card.classes[k], "probability": probability, "logit": logit}
+            {"index": k, **_names(card.classes[k]), "probability": probability, "logit": logit}
             for k, probability, logit in zip(*row, strict=True)
         ]
         for row in zip(*(measure.tolist() for measure in measures), strict=True)
@@ -57,3 +58,7 @@ def predictions(card: ModelCard, logits: Tensor, order: Tensor) -> list[Predicti
         )
         for top, confidence, familiar in zip(tops, confidences, familiarities, strict=True)
     ]
+
+
+def _names(name: str) -> dict[str, str]:
+    return {"name": name, "short_name": short_name(name)}

@@ -19,7 +19,7 @@ import httpx
 
 from shared.cards import CLASSES, RECORD, ModelCard
 from shared.errors import FetchFailed, ModelUnavailable
-from worker.vision import resnet
+from worker.vision import imagenet_names
 from worker.weights import hash_pins, matches, read_unvouched_state, sha256_of
 
 LARGEST_BYTES = 1024**3
@@ -185,9 +185,4 @@ def _put_in_place(staged: Path, *, target: Path) -> None:
             (staged.parent / name).replace(target.parent / name)
 
 
-def _imagenet_names() -> Sequence[str]:
-    names: Sequence[str] = resnet.ResNet18_Weights.IMAGENET1K_V1.meta["categories"]
-    return names
-
-
-CLASS_NAMES: Mapping[str, Callable[[], Sequence[str]]] = {"resnet18-imagenet": _imagenet_names}
+CLASS_NAMES: Mapping[str, Callable[[], Sequence[str]]] = {"resnet18-imagenet": imagenet_names}

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from shared.cards import short_name
+from shared.class_names import short_name
 from shared.phrases import percent
 from shared.verdicts import SENTENCES, Level
 from worker.agreement import Agreement, Answer, Relation

@@ -17,7 +17,9 @@ from types import ModuleType
 
 import torch
 
-__all__ = ["resnet", "torchvision"]
+from shared.class_names import told_apart
+
+__all__ = ["imagenet_names", "resnet", "torchvision"]
 
 _SCHEMAS = {
     "nms": "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
@@ -31,7 +33,7 @@ def _native_library_loads() -> bool:
 
     spec = find_spec("torchvision")
     if spec is None or spec.origin is None:
-        raise ImportError("torchvision is not installed; run: make run (or pip install .)")
+        raise ImportError("torchvision is not installed; run: make run")
     for library in Path(spec.origin).parent.glob("_C*.so"):
         try:
             torch.ops.load_library(str(library))
@@ -72,3 +74,8 @@ if torch.version.cuda is None and not _native_library_loads():
 with _compiler_left_out():
     import torchvision  # the schemas must exist before torchvision registers its fake kernels
     from torchvision.models import resnet
+
+
+def imagenet_names() -> tuple[str, ...]:
+    """Torchvision's names of ImageNet's classes; where it calls two the same, as `crane`, they are told apart."""
+    return told_apart(resnet.ResNet18_Weights.IMAGENET1K_V1.meta["categories"])

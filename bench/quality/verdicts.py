@@ -14,7 +14,7 @@ from bench.quality import nonsense
 from bench.quality.context import CIFAR, IMAGENET, PHOTOS, Context, Sizes
 from bench.quality.seen import BOUND
 from bench.quality.truth import holds, true_class
-from shared.cards import short_name
+from shared.class_names import short_name
 from shared.images import Photo
 from shared.verdicts import Level
 from worker.agreement import Answer, agreements

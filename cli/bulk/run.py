@@ -85,14 +85,16 @@ class Bulk:
         self, journal: Journal, options: JobOptions, models: Mapping[str, Known], service: BulkService | None
     ) -> bool:
         with self._console.status("looking for pictures…"):
-            pictures = find_pictures(
+            found = find_pictures(
                 self._asked.source,
                 folder_labels=self._asked.folder_labels,
                 out=self._asked.out,
                 settings=self._settings,
             )
-            by_key = {picture.key: picture for picture in pictures}
+            by_key = {picture.key: picture for picture in found.pictures}
             rows, maps = self._finished(journal, set(by_key))
+        if found.passed_over:
+            self._console.print(str(found), soft_wrap=True, markup=False)
         left = [picture for key, picture in by_key.items() if key not in rows]
         recorder = Recorder(self._asked.out, self._asked.artifacts, models, self._limits)
         bar = Bar(self._console, total=len(by_key), rows=rows)
@@ -117,7 +119,9 @@ class Bulk:
         registry = Registry.load(self._settings)
         options = self._asked.options
         if service is None:
-            options = replace(options, models=options.models or self._settings.default_models)
+            models = options.models or self._settings.default_models
+            methods = options.methods or job_options.best_methods(registry.get(name).methods for name in models)
+            options = replace(options, models=models, methods=methods)
             job_options.check(options)
             for name in options.models:
                 registry.ready(name)
@@ -130,7 +134,10 @@ class Bulk:
             name: here[name] if name in here and here[name].classes == one.classes else one
             for name, one in listed.items()
         }
-        return merged, replace(options, models=options.models or default)
+        models = options.models or default
+        able = (listed[name].methods for name in models if name in listed)  # the service refuses others
+        methods = options.methods or job_options.best_methods(able)
+        return merged, replace(options, models=models, methods=methods)
 
     def _finished(self, journal: Journal, wanted: set[str]) -> tuple[dict[str, Row], ClassMaps]:
         """What earlier runs finished. With `retry`, what failed for another reason than the picture is left out."""

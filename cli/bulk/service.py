@@ -52,7 +52,7 @@ class BulkService:
         """The service's models, and the names of those that it asks by default. It is not waited for at the start."""
         with self._connect() as pathlight:
             listed = pathlight.models()
-        known = {model["name"]: Known(tuple(model["classes"])) for model in listed}
+        known = {model["name"]: Known(tuple(model["classes"]), methods=tuple(model["methods"])) for model in listed}
         return known, tuple(model["name"] for model in listed if model["default"])
 
     def explain_chunks(

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from shared.class_names import short_name
 from shared.drawing import Style, heatmap, png_bytes
 from shared.language import ENGLISH, Catalogue, catalogue
 from shared.phrases import percent
@@ -113,7 +114,7 @@ def _model(report: Report, name: str) -> dict[str, Any]:
     suspicion = [part["suspicion"] if part else -1.0 for part in rows]  # what has no answer comes last
     return {
         "name": name,
-        "classes": classes,
+        "classes": [short_name(one) for one in classes],
         "prediction": [place[part["prediction"]] if part else -1 for part in rows],
         "confidence": [round(_confidence(part), 4) if part else 0 for part in rows],
         "path": [part["path"] if part else None for part in rows],
@@ -165,12 +166,12 @@ def _confusion(answered: Sequence[tuple[Row, Row]]) -> list[dict[str, Any]]:
             by_label[row["label"]].append(part)
     return [
         {
-            "label": label,
+            "label": short_name(label),
             "count": len(parts),
             "right": sum(part["correct"] for part in parts),
             "stays": _stays(parts),
             "leaves": [
-                [at, to, count]
+                [short_name(at), short_name(to), count]
                 for (at, to), count in Counter(
                     (part["leaves_at"], part["leaves_to"]) for part in parts if part["leaves_at"]
                 ).most_common(6)
@@ -202,7 +203,9 @@ def _weakest(parts: Sequence[Row]) -> list[list[Any]]:
         if part["weakest"] is not None:
             by_name[part["weakest"]].append(part["weakest_probability"])
     ranked = sorted(by_name.items(), key=lambda one: (-len(one[1]), one[0]))
-    return [[name, len(found), round(sum(found) / len(found), 4)] for name, found in ranked[:_WEAKEST_SHOWN]]
+    return [
+        [short_name(name), len(found), round(sum(found) / len(found), 4)] for name, found in ranked[:_WEAKEST_SHOWN]
+    ]
 
 
 def _outside(parts: Sequence[Row]) -> dict[str, Any] | None:
@@ -219,5 +222,5 @@ def _means(maps: ClassMaps, model: str) -> list[dict[str, Any]]:
     for name in sorted(name for name in maps.sums if name[0] == model):
         picture = png_bytes(heatmap(maps.mean(name).astype(np.float32), style=Style(width=_MEAN_WIDTH)))
         address = "data:image/png;base64," + base64.b64encode(picture).decode()
-        found.append({"class": name[1], "count": maps.counts[name], "picture": address})
+        found.append({"class": short_name(name[1]), "count": maps.counts[name], "picture": address})
     return found

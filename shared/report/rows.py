@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from shared.cards import Registry, short_name
+from shared.cards import Registry
+from shared.class_names import classes_named, short_name
 from shared.hierarchy import Hierarchy
 from shared.report.evidence import share_outside
 from shared.report.outcome import Outcome
@@ -27,20 +28,18 @@ class Known:
 
     classes: tuple[str, ...]
     hierarchy: Hierarchy | None = None
+    methods: tuple[str, ...] = ()
 
     def class_of(self, label: str | None) -> int | None:
-        """The class that a label names, by its whole name or its first one, whatever the case."""
-        wanted = label.strip().lower() if label else None
-        for index, name in enumerate(self.classes):
-            if wanted in (name.lower(), short_name(name).lower()):
-                return index
-        return None
+        """The class that a label names; None where it names none, or several."""
+        found = classes_named(self.classes, label or "")
+        return found[0] if len(found) == 1 else None
 
 
 def known_models(registry: Registry, names: tuple[str, ...]) -> dict[str, Known]:
     """The models of this machine's registry, by name."""
     cards = [registry.cards[name] for name in names if name in registry.cards]
-    return {card.name: Known(card.classes, card.hierarchy) for card in cards}
+    return {card.name: Known(card.classes, card.hierarchy, card.methods) for card in cards}
 
 
 def to_row(outcome: Outcome, models: Mapping[str, Known]) -> Row:

@@ -38,6 +38,12 @@ def test_a_page_says_why_a_target_is_missed_and_nothing_of_one_that_is_met() -> 
     assert Figure.from_dict(slow.to_dict()) == slow
 
 
+def test_a_page_without_targets_says_nothing_of_them() -> None:
+    assert "targets" not in page("# Speed", {"Speeds": [Figure("speed", 1.0)]}, CONTEXT)
+    text = page("# Speed", {"Speeds": [Figure("speed", 1.0, target=">= 2")]}, CONTEXT)
+    assert "\n\nOf 1 targets, 0 are met. Missed: speed.\n\n" in text
+
+
 def test_a_page_without_a_place_is_not_touched(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text("nothing", "utf-8")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -44,7 +46,7 @@ def folder(tmp_path: Path) -> Path:
 def names(source: Path | str, out: Path, **options: bool) -> list[tuple[str, str | None]]:
     options.setdefault("folder_labels", False)
     found = find_pictures(str(source), out=out, settings=Settings(), **options)
-    return [(one.path, one.label) for one in found]
+    return [(one.path, one.label) for one in found.pictures]
 
 
 def bulk_command(source: Path | str, out: Path, *more: str) -> list[str]:
@@ -68,6 +70,70 @@ def test_a_folder_gives_its_pictures_in_order_with_their_folders_as_labels(folde
     assert found[0] == ("cat/01.png", "cat") and found[-1] == ("ship/18.png", "ship")
 
 
+# What lies beside pictures in real folders, and what becomes of it: each way of giving them has one rule.
+CLUTTERED = {"a.jpg": True, "b.jfif": True, "c": True, "broken.png": True, "d.tif": False, "e.bmp": False} | {
+    "f.txt": False, "._a.jpg": False, "__MACOSX/a.jpg": False, "Thumbs.db": False, ".hidden.png": False
+}  # fmt: skip
+PASSED_OVER = "passed over, being no JPEG, PNG or WebP: 4 left by file managers, 1 .bmp, 1 .tif, 1 .txt"
+
+
+def cluttered() -> dict[str, bytes]:
+    kinds = {".jpg": "JPEG", ".jfif": "JPEG", ".tif": "TIFF", ".bmp": "BMP", "": "WEBP"}
+    files = {}
+    for name in CLUTTERED:
+        kind = kinds.get(Path(name).suffix)
+        files[name] = b"none" if kind is None else encoded(Image.new("RGB", (8, 8)), kind)
+    return files
+
+
+@pytest.mark.parametrize("way", ["folder", "pattern", "zip", "tar"])
+def test_what_is_a_picture_goes_by_one_rule_and_what_is_passed_over_is_counted(way: str, tmp_path: Path) -> None:
+    place = tmp_path / "photos"
+    for name, data in cluttered().items():
+        (place / name).parent.mkdir(parents=True, exist_ok=True)
+        (place / name).write_bytes(data)
+    source = {"folder": str(place), "pattern": f"{place}/**/*"}.get(way, str(tmp_path / f"photos.{way}"))
+    if way in ("zip", "tar"):
+        shutil.make_archive(str(place), way, place)
+    found = find_pictures(source, folder_labels=False, out=tmp_path / "out", settings=Settings())
+    taken = {name for name, is_taken in CLUTTERED.items() if is_taken}
+    assert {one.path.removeprefix(f"{place}/") for one in found.pictures} == taken
+    if way != "pattern":  # which does not match hidden files
+        assert str(found) == PASSED_OVER
+    again = find_pictures(source, folder_labels=False, out=tmp_path / "out", settings=Settings())
+    assert again == found
+
+
+def test_an_archive_that_an_earlier_version_unpacked_is_still_read(tmp_path: Path) -> None:
+    unpacked = tmp_path / "out" / "unpacked"
+    unpacked.mkdir(parents=True)
+    (unpacked / "index.json").write_text('[["a.png", ""], ["notes.txt", "the file is a link, not a picture"]]')
+    archive = tmp_path / "a.zip"
+    archive.write_bytes(zipped({"a.png": picture(0)}))
+    assert [name for name, _ in names(archive, tmp_path / "out")] == ["a.png", "notes.txt"]
+
+
+def test_where_all_is_passed_over_the_error_says_what(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "scan.tif").write_bytes(b"II*\0")
+    with pytest.raises(InvalidOption, match=r"no pictures there; .* \(passed over, being .*: 1 \.tif\)"):
+        names(tmp_path / "photos", tmp_path)
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_a_manifest_of_another_country_and_system_is_understood(delimiter: str, folder: Path, tmp_path: Path) -> None:
+    manifest = folder / "list.csv"
+    rows = (("path", "label", "box"), ("cat\\01.png", "cat, black", "1 2 30 31"))
+    with manifest.open("w", newline="", encoding="utf-8-sig") as file:
+        csv.writer(file, delimiter=delimiter).writerows(rows)
+    (one,) = find_pictures(str(manifest), folder_labels=False, out=tmp_path, settings=Settings()).pictures
+    assert one.file == folder / "cat" / "01.png" and one.file.exists()
+    assert (one.path, one.label, one.box) == ("cat\\01.png", "cat, black", (1, 2, 30, 31))
+    manifest.write_bytes("path\nœuvre.png\n".encode("utf-16"))
+    with pytest.raises(InvalidOption, match="is not in UTF-8; save it as such"):
+        names(manifest, tmp_path)
+
+
 def test_a_pattern_gives_what_it_matches(folder: Path, tmp_path: Path) -> None:
     assert len(names(f"{folder}/ship/*.png", tmp_path)) == 10
 
@@ -84,7 +150,7 @@ def test_an_archive_is_unpacked_once_under_numbers(tmp_path: Path) -> None:
 def test_a_manifest_gives_labels_and_boxes(folder: Path, tmp_path: Path) -> None:
     manifest = folder / "list.csv"
     manifest.write_text("path,label,box\ncat/01.png,cat,1 2 30.5 31\nship/00.png,,\n")
-    first, second = find_pictures(str(manifest), folder_labels=False, out=tmp_path, settings=Settings())
+    first, second = find_pictures(str(manifest), folder_labels=False, out=tmp_path, settings=Settings()).pictures
     assert (first.label, first.box, first.file.exists()) == ("cat", (1, 2, 30.5, 31), True)
     assert (second.label, second.box) == (None, None)
     manifest.write_text("path,box\ncat/01.png,1 2 3\n")

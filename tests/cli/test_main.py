@@ -16,7 +16,7 @@ from PIL import Image
 
 from cli.main import main
 from tests.conftest import encoded
-from tests.shared.servers import answer, serving
+from tests.shared.servers import Heard, answer, serving
 
 TREE = ("--model", "nbdt-cifar10")
 
@@ -122,7 +122,68 @@ def test_what_the_service_refuses_is_said_in_its_own_sentence(runner: CliRunner)
     with serving(answer(422, json.dumps(problem).encode())) as server:
         words = ["--image-url", "https://example.org/x.png", "--server", f"http://127.0.0.1:{server.port}"]
         done = runner.invoke(main, ["submit", *words])
-    assert (done.exit_code, done.output) == (1, "Error: invalid_option: image_url: this service fetches no pictures\n")
+    said = "https://example.org/x.png  refused: invalid_option: image_url: this service fetches no pictures\n"
+    assert (done.exit_code, done.output) == (1, said)
+
+
+def test_one_picture_that_is_refused_does_not_hold_up_the_others(
+    runner: CliRunner, chelsea: Path, tmp_path: Path
+) -> None:
+    for name in ("b.heic", "c.png"):
+        (tmp_path / name).write_bytes(chelsea.read_bytes())
+    pictures = [str(tmp_path / name) for name in ("chelsea.png", "absent.jpg", "b.heic", "c.png")]
+
+    def reply(handler: http.server.BaseHTTPRequestHandler, heard: Heard) -> None:
+        if b'filename="b.heic"' in heard.body:
+            refusal = {"code": "invalid_image", "detail": "it is no picture"}
+            return answer(400, json.dumps(refusal).encode())(handler, heard)
+        if heard.path.endswith("/events"):
+            return answer(404)(handler, heard)
+        job_id = "j1" if b'filename="chelsea.png"' in heard.body or heard.path.endswith("j1") else "j3"
+        job = {"id": job_id, "links": {"page": f"/jobs/{job_id}"}, "error": None, "queue": None, "result": None}
+        if heard.method == "POST":
+            return answer(202, json.dumps({**job, "status": "queued"}).encode())(handler, heard)
+        return answer(200, json.dumps({**job, "status": "succeeded"}).encode())(handler, heard)
+
+    with serving(reply) as server:
+        done = runner.invoke(main, ["submit", *pictures, "--wait", "--server", f"http://127.0.0.1:{server.port}"])
+    lines = done.output.splitlines()
+    assert done.exit_code == 1
+    assert lines[0].startswith(f"{pictures[0]}  j1  queued")
+    assert lines[1] == f"{pictures[1]}  refused: it cannot be read: No such file or directory"
+    assert lines[2] == f"{pictures[2]}  refused: invalid_image: it is no picture"
+    assert lines[3].startswith(f"{pictures[3]}  j3  queued")
+    assert [line for line in lines if line.endswith("succeeded")] == ["j1  succeeded", "j3  succeeded"]
+
+
+def test_explanation_json_has_what_the_terminal_says(runner: CliRunner, chelsea: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    both = ("--model", "nbdt-cifar10", "--model", "resnet18-photos100", "--target", "tabby")
+    done = runner.invoke(main, ["explain", str(chelsea), *both, "--out", str(out)])
+    documents = [json.loads(path.read_text("utf-8")) for path in sorted(out.rglob("explanation.json"))]
+    assert [one["code"] for one in documents[0]["warnings"]] == ["class_not_in_model"]
+    for document in documents:
+        assert document["agreement"]
+        for warning in document["warnings"]:
+            assert f"note on {document['model']}: {warning['text']}" in done.output
+        for pair in document["agreement"]:
+            assert f"Together: {pair['text']}" in done.output
+
+
+def test_a_second_answer_into_the_same_folder_leaves_nothing_of_the_first(
+    runner: CliRunner, chelsea: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    both = ("--model", "nbdt-cifar10", "--model", "resnet18-photos100", "--method", "cam", "--method", "gradcam")
+    assert runner.invoke(main, ["explain", str(chelsea), *both, "--out", str(out)]).exit_code == 0
+    (out / "notes.txt").write_text("mine")
+    (out / "other").mkdir()
+    (out / "other" / "cam.npy").write_bytes(b"mine")
+    done = runner.invoke(main, ["explain", str(chelsea), *TREE, "--method", "layercam", "--out", str(out)])
+    assert done.exit_code == 0, done.output
+    left = sorted(str(path.relative_to(out)) for path in out.rglob("*") if path.is_file())
+    assert left == ["explanation.json", "heatmap.png", "layercam.npy", "notes.txt", "other/cam.npy", "overlay.png"]
+    assert not (out / "resnet18-photos100").exists()
 
 
 def test_a_setting_that_cannot_be_used_is_named(runner: CliRunner) -> None:

@@ -15,10 +15,12 @@ from click.testing import CliRunner, Result
 from safetensors.torch import load_file, save_file
 
 from cli.main import main
+from cli.train_tree import Asked, _losses
 from shared.cards import ModelCard, Registry
 from shared.declarations import declarations
 from shared.settings import Settings
 from training import fit
+from training.tree_training import Trained
 from worker.architectures import build
 
 CLASSES = ("frog", "ship", "truck")
@@ -156,3 +158,23 @@ def test_what_cannot_be_trained_is_refused_before_anything_is_done(home: Path, p
     ):
         assert refused.exit_code == 1 and sentence in refused.output, refused.output
     assert "new" not in declarations(settings_of(home).own_models)
+
+
+def test_the_start_is_a_candidate_and_what_is_worse_than_before_is_said_first(home: Path) -> None:
+    """A rate that ruins the network: no epoch is better than the start, which is then what is taken on."""
+    done = train(home, "--name", "ruined", "--epochs", "2", "--batch", "8", "--rate", "30")
+    assert done.exit_code == 0, done.output
+    assert "No epoch was better than the start: the weights are those of pets." in done.output
+    assert done.output.index("No epoch was better") < done.output.index("ruined is ready")
+    before = load_file(card_of(home, "pets").weights_path)["fc.weight"]
+    assert torch.equal(weights_of(home, "ruined")["fc.weight"], before.half())
+    assert card_of(home, "ruined").facts["best_epoch"] == 0
+
+
+def test_a_loss_of_accuracy_is_said_of_each_figure_that_fell() -> None:
+    asked = Asked("pets", Path("x"), None, None, 1, 1, 1, 0.1, 0.5, 0.2, 0, force=False)
+    trained = Trained(3, before={"network": 96.7, "soft": 50.0}, after={"network": 80.0, "soft": 75.0})
+    assert _losses(asked, trained, test_count=30) == [
+        "Worse than pets on 30 pictures that were not trained on: network 80.0 % (before 96.7 %)."
+    ]
+    assert _losses(asked, Trained(3, before={"soft": 1.0}, after={"soft": 2.0}), test_count=30) == []

@@ -125,11 +125,27 @@ def test_the_page_of_models_shows_them(client: FlaskClient) -> None:
 
 def test_cam_alone_of_a_model_without_it_is_refused_naming_what_is_allowed(client: FlaskClient, folder: Path) -> None:
     with (folder / "photo.jpg").open("rb") as photo:
-        response = client.post("/api/v1/jobs", data={"image": (photo, "photo.jpg"), "models": "pets"})
+        form = {"image": (photo, "photo.jpg"), "models": "pets", "methods": "cam"}
+        response = client.post("/api/v1/jobs", data=form)
     assert response.status_code == 422
     detail = response.get_json()["detail"]
     assert detail.startswith("methods: 'cam' cannot be computed (pets is not explained by cam: its last feature map")
     assert detail.endswith("allowed are gradcam, gradcam++, layercam, scorecam, integrated-gradients, occlusion, rise")
+
+
+def test_without_a_method_each_model_is_explained_by_the_best_that_it_can_do(
+    client: FlaskClient, folder: Path, settings_of_three: Settings
+) -> None:
+    with (folder / "photo.jpg").open("rb") as photo:
+        response = client.post("/api/v1/jobs", data={"image": (photo, "photo.jpg"), "models": "pets"})
+    assert response.status_code == 202 and response.get_json()["options"]["methods"] == ["gradcam"]
+    runner = CliRunner(env={"PATHLIGHT_HOME": str(settings_of_three.home), "REDIS_URL": "", "COLUMNS": "200"})
+    photo_path, out = str(folder / "photo.jpg"), str(folder / "by-default")
+    done = runner.invoke(main, ["explain", photo_path, "--model", "pets", "--model", "tiny"])
+    assert done.exit_code == 0, done.output
+    assert " by gradcam, " in done.output and " by cam, " in done.output
+    done = runner.invoke(main, ["bulk", photo_path, "--model", "pets", "--out", out, "--local"])
+    assert done.exit_code == 0, done.output
 
 
 def test_a_worker_explains_all_three_and_says_what_one_cannot_do(

@@ -286,6 +286,22 @@ def alive(group: int) -> bool:
     return False
 
 
+def test_a_port_that_another_instance_has_is_refused_with_a_sentence(shared_service: Service, tmp_path: Path) -> None:
+    port = shared_service.client.base_url.port
+    second = subprocess.run(
+        [sys.executable, "-m", "cli", "run"],
+        cwd=REPOSITORY,
+        env={**os.environ, "PATHLIGHT_HOME": str(tmp_path / "home"), "PORT": str(port)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert second.returncode == 1
+    sentence = f"Error: PORT={port} is taken by another program; stop that one, or choose another port\n"
+    assert (second.stdout, second.stderr) == ("", sentence)
+
+
 def test_a_second_instance_on_the_same_folder_is_refused_with_a_sentence(shared_service: Service) -> None:
     home = shared_service.log.parent / "home"
     second = subprocess.run(

@@ -13,7 +13,7 @@ CARD: dict[str, Any] = {
     "title": "Pets",
     "architecture": "resnet18",
     "class_count": 3,
-    "classes": ["cat, house cat", "dog", "Great Dane"],
+    "classes": ["tabby, tabby cat", "dog", "Great Dane"],
     "wnids": ["n1", "n2", "n3"],
     "input": {"resize": 256, "crop": 224, "size": 224, "mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6]},
     "layer": "layer4",

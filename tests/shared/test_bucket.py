@@ -6,6 +6,7 @@ import hashlib
 import shlex
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -16,10 +17,11 @@ from click.testing import CliRunner
 from moto.s3.models import FakeBucket
 
 from cli.main import main
+from shared import distribution
 from shared.blobs import BlobStore, Swept
 from shared.bucket import blob_store
 from shared.errors import AlreadyRunning, InvalidSetting, StorageFailed
-from shared.settings import Settings
+from shared.settings import REPOSITORY, Settings
 from shared.store import JobStore
 from tests.documented import commands_of
 from tests.shared.buckets import backend, new_bucket, serving_buckets
@@ -67,7 +69,10 @@ def test_the_pages_commands_name_a_bucket_and_say_whether_it_answers(
     credentials: None, bucket: FakeBucket, store: JobStore, settings: Settings
 ) -> None:
     install, export, doctor = commands_of("docs/scaling.md")[:3]
-    pip = [sys.executable, "-m", *shlex.split(install), "--dry-run", "--no-index"]
+    assert install == distribution.install("s3")
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))["project"]
+    named = project["optional-dependencies"]["s3"]
+    pip = [sys.executable, "-m", "pip", "install", "--dry-run", "--no-index", *named]
     assert "Would install" not in subprocess.run(pip, capture_output=True, text=True, check=True).stdout
     variable, _, address = export.removeprefix("export ").partition("=")
     for name, words in ((bucket.name, " answers"), ("absent", "look at PATHLIGHT_BLOBS and the AWS_* variables")):
@@ -175,5 +180,5 @@ def test_a_service_that_does_not_answer_is_a_storage_failure(
 
 def test_a_bucket_without_s3fs_names_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shared.bucket.find_spec", lambda name: None)
-    with pytest.raises(InvalidSetting, match=r"needs s3fs; run: pip install 'pathlight\[s3\]'$"):
+    with pytest.raises(InvalidSetting, match=r"needs s3fs; run: \.venv/bin/pip install -e '\.\[s3\]'$"):
         blob_store(Settings(blobs_url="s3://bucket"))

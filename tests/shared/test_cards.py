@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from shared.cards import InputSpec, ModelCard, Registry, WeightsSpec, short_name
+from shared.cards import InputSpec, ModelCard, Registry, WeightsSpec
+from shared.class_names import short_name
 from shared.errors import InvalidHierarchy, InvalidOption, ModelUnavailable
 from shared.settings import REPOSITORY, Settings
 from tests.shared.cards import CARD, card, write_card
@@ -30,7 +31,7 @@ def test_a_card_says_all_that_its_file_says(folder: Path, cache: Path) -> None:
     path = write_card(folder)
     found = ModelCard.load(path, cache=cache)
     assert (found.name, found.title, found.architecture, found.class_count) == ("pets", "Pets", "resnet18", 3)
-    assert found.classes == ("cat, house cat", "dog", "Great Dane")
+    assert found.classes == ("tabby, tabby cat", "dog", "Great Dane")
     assert found.wnids == ("n1", "n2", "n3")
     assert found.input == InputSpec(256, 224, 224, (0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
     assert found.weights == WeightsSpec("weights.safetensors", "0" * 64)
@@ -152,9 +153,9 @@ def test_a_broken_hierarchy_is_refused_when_it_is_asked_for(folder: Path, cache:
 
 
 def test_a_class_is_found_by_its_whole_or_first_name_whatever_the_case() -> None:
-    pets = card("pets", "cat, house cat", "dog", "Straße")
-    assert [pets.class_index(word) for word in ("CAT", " cat, house cat ", "dog", "STRASSE")] == [0, 0, 1, 2]
-    assert [pets.class_index(word) for word in ("house cat", "", "0", "do")] == [None] * 4
+    pets = card("pets", "tabby, tabby cat", "dog", "Straße")
+    assert [pets.class_index(word) for word in ("TABBY", " tabby, tabby cat ", "dog", "STRASSE")] == [0, 0, 1, 2]
+    assert [pets.class_index(word) for word in ("tabby cat", "", "0", "do")] == [None] * 4
 
 
 def test_of_two_classes_with_one_first_name_the_whole_name_tells_them_apart() -> None:
@@ -163,11 +164,11 @@ def test_of_two_classes_with_one_first_name_the_whole_name_tells_them_apart() ->
     assert birds.class_index("crane") == 0
 
 
-@pytest.mark.parametrize(
-    ("name", "short"), [("cat", "cat"), ("tabby, tabby cat", "tabby"), (" a b , c", "a b"), ("", "")]
-)
-def test_the_short_name_is_the_first_of_many(name: str, short: str) -> None:
-    assert short_name(name) == short
+def test_a_word_that_names_several_classes_names_none() -> None:
+    birds = card("birds", "crane", "heron", "crane")
+    sentence = r"'Crane' names several classes of birds: 0 \(crane\), 2 \(crane\); give one of these numbers"
+    with pytest.raises(InvalidOption, match=sentence):
+        birds.class_index("Crane")
 
 
 # -- registry --------------------------------------------------------------------------------------------------------

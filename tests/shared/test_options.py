@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -11,11 +12,11 @@ from shared.errors import InvalidOption
 from shared.groups import Group
 from shared.jobs import JobOptions
 from shared.methods import LONG_METHODS, METHODS
-from shared.options import RUNNER_UP, TREES, TRUSTS, Plan, check, is_long, plan
+from shared.options import RUNNER_UP, TREES, TRUSTS, Plan, best_methods, check, is_long, plan
 from tests.shared.cards import card
 
-PETS = card("pets", "cat, house cat", "dog", "Great Dane, dane")
-ZOO = card("zoo", "lion", "cat")
+PETS = card("pets", "Siamese cat, Siamese", "dog", "Great Dane")
+ZOO = card("zoo", "lion", "Siamese cat")
 UNFETCHED = replace(card("unfetched"), class_count=5)
 REGISTRY = Registry({each.name: each for each in (PETS, ZOO, UNFETCHED)})
 
@@ -71,8 +72,8 @@ def test_by_default_every_model_explains_its_prediction() -> None:
         ("dog", 1),
         ("DOG", 1),
         ("  dog ", 1),
-        ("cat", 0),
-        ("cat, house cat", 0),
+        ("Siamese cat", 0),
+        ("Siamese cat, Siamese", 0),
         ("great dane", 2),
         ("0", 0),
         ("2", 2),
@@ -81,22 +82,34 @@ def test_by_default_every_model_explains_its_prediction() -> None:
 )
 def test_a_class_is_named_by_its_whole_name_its_first_name_or_its_index(word: str, index: int) -> None:
     assert planned(target=word) == {"pets": Plan(pets(index), None)}
-    other = "dog" if index != 1 else "cat"
+    other = "dog" if index != 1 else "Siamese cat"
     assert planned(target=other, contrast=word)["pets"].contrast == pets(index)
 
 
 @pytest.mark.parametrize("option", ["target", "contrast"])
 @pytest.mark.parametrize(
-    "word", ["house cat", "dane", "do", "wolf", "", " ", "-", "--1", "1.0", "1e0", "٣", "²", "predicted "]
+    "word", ["Siamese", "dane", "do", "wolf", "", " ", "-", "--1", "1.0", "1e0", "٣", "²", "predicted "]
 )
 def test_a_word_that_is_no_class_is_refused_naming_what_is_allowed(option: str, word: str) -> None:
     with pytest.raises(InvalidOption) as caught:
         planned(**{option: word}, models="pets zoo")
     keywords = {"target": "'predicted', 'sure'", "contrast": "'runner-up', 'sure'"}[option]
-    assert str(caught.value) == (
-        f"{option}: {word!r} is not a class of pets, zoo; allowed are {keywords}, a class index, "
-        "a class name as GET /api/v1/models lists them, or the id or name of a node of the tree"
+    assert re.sub(r" \(did you mean .*\?\)", "", str(caught.value)) == (
+        f"{option}: {word!r} is not a class of pets, zoo; allowed are {keywords}, a class's name or index, or the id "
+        "or name of a node of the tree"
     )
+
+
+def test_a_word_that_is_nearly_a_class_is_refused_naming_those_that_are_meant() -> None:
+    with pytest.raises(InvalidOption, match=r"'siamse cat' is not a class of pets \(did you mean Siamese cat\?\); a"):
+        planned(target="siamse cat", models="pets")
+
+
+def test_where_no_method_is_named_each_model_has_its_best() -> None:
+    opaque, transformer = (replace(card(head, "cat", "dog"), head=head) for head in ("other", "none"))
+    able = [one.methods for one in (PETS, opaque, PETS, transformer)]
+    assert best_methods(able) == ("cam", "gradcam", "integrated-gradients")
+    assert best_methods([]) == ()
 
 
 @pytest.mark.parametrize("option", ["target", "contrast"])
@@ -121,7 +134,7 @@ def test_an_index_means_nothing_for_two_models_at_once(option: str) -> None:
 
 
 def test_a_class_applies_to_every_model_that_has_it_by_its_own_index() -> None:
-    assert planned(target="cat", models="pets zoo") == {
+    assert planned(target="Siamese cat", models="pets zoo") == {
         "pets": Plan(pets(0), None),
         "zoo": Plan(ZOO.class_group(1), None),
     }
@@ -148,7 +161,7 @@ def test_target_and_contrast_are_looked_up_apart() -> None:
 
 
 def test_a_model_whose_classes_are_not_fetched_yet_lacks_every_name() -> None:
-    assert planned(target="cat", models="pets unfetched")["unfetched"].warnings
+    assert planned(target="Siamese cat", models="pets unfetched")["unfetched"].warnings
     assert planned(target="4", models="unfetched") == {"unfetched": Plan(UNFETCHED.class_group(4), None)}
 
 
@@ -159,7 +172,9 @@ def test_the_runner_up_is_left_to_each_model() -> None:
     }
 
 
-@pytest.mark.parametrize(("target", "contrast"), [("cat", "cat"), ("cat", "0"), ("0", "cat, house cat")])
+@pytest.mark.parametrize(
+    ("target", "contrast"), [("Siamese cat", "Siamese cat"), ("Siamese cat", "0"), ("0", "Siamese cat, Siamese")]
+)
 def test_a_class_is_not_contrasted_with_itself(target: str, contrast: str) -> None:
     with pytest.raises(InvalidOption, match="^contrast: a class or node cannot be contrasted with itself$"):
         planned(target=target, contrast=contrast)
@@ -172,7 +187,7 @@ def test_an_unknown_model_is_refused_naming_those_that_there_are() -> None:
 
 
 def test_a_method_that_only_some_models_can_do_is_theirs_and_the_others_warn() -> None:
-    opaque = replace(card("opaque", "cat", "dog"), head="other")
+    opaque = replace(card("opaque", "Siamese cat", "dog"), head="other")
     registry = Registry({"pets": PETS, "opaque": opaque})
     plans = plan(JobOptions(("pets", "opaque"), methods=("rise", "cam")), registry)
     assert plans["pets"] == Plan(None, None, ("rise", "cam"))
@@ -187,7 +202,7 @@ def test_a_method_that_only_some_models_can_do_is_theirs_and_the_others_warn() -
 
 
 def test_a_method_that_no_model_can_do_is_refused_with_the_reason_and_what_is_allowed() -> None:
-    transformer = replace(card("vit", "cat", "dog"), head="none")
+    transformer = replace(card("vit", "Siamese cat", "dog"), head="none")
     registry = Registry({"vit": transformer})
     with pytest.raises(InvalidOption) as caught:
         plan(JobOptions(("vit",), methods=("cam",)), registry)

@@ -44,7 +44,7 @@ def step(name: str, probability: float, *siblings: tuple[str, float]) -> dict[st
 def path(*steps: dict[str, Any], **changes: Any) -> dict[str, Any]:
     steps = steps or (step("animal", 0.9934, ("vehicle", 0.0066)), step("tabby", 0.81, ("dog", 0.17), ("fox", 0.02)))
     base = {"mode": "soft", "prediction": {"index": 0, "name": steps[-1]["name"]}, "agrees_with_network": True}
-    return {**base, "weakest": len(steps) - 1, "runner_up": None, "steps": list(steps), **changes}
+    return {**base, "weakest": len(steps) - 1, "weak_below": 1.0, "runner_up": None, "steps": list(steps), **changes}
 
 
 def runner_up(at: int, name: str, leads_to: str, probability: float = 0.17) -> dict[str, Any]:
@@ -69,7 +69,7 @@ def test_every_step_sibling_and_percentage_is_in_the_text() -> None:
 
 
 def test_title_and_description_tell_the_path_to_who_does_not_see_it() -> None:
-    given = path(runner_up=runner_up(1, "dog", "Great Dane, dog of size"))
+    given = path(runner_up=runner_up(1, "dog", "Great Dane"))
     svg = drawn(given)
     ids = svg.attrib["aria-labelledby"].split()
     assert svg.attrib["role"] == "img"
@@ -80,6 +80,11 @@ def test_title_and_description_tell_the_path_to_who_does_not_see_it() -> None:
         "dog was the runner-up; it would have led to Great Dane. "
         "All steps together: 80.5%. Tree and network agree on tabby."
     )
+
+
+def test_a_weakest_step_that_is_not_weak_is_not_marked() -> None:
+    assert "weakest" not in describe(path(weak_below=0.8)) + words(drawn(path(weak_below=0.8)))
+    assert "Step 2, the weakest: tabby" in describe(path(weak_below=0.82))
 
 
 def test_the_weakest_step_is_marked_where_there_are_several() -> None:

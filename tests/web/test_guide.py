@@ -14,6 +14,7 @@ from flask.testing import FlaskClient
 from shared.blobs import BlobStore
 from shared.broker import Bell, make_celery
 from shared.cards import Registry
+from shared.keys import Scope
 from shared.settings import Settings
 from shared.store import JobStore
 from web.app import create_app
@@ -107,3 +108,14 @@ def test_a_page_of_the_guide_is_there_in_every_language(client: FlaskClient, pat
     assert f'<a href="{path}" aria-current="page">' in page.text
     inline = '<script(?![^>]* (?:src=|type="application/json"))'
     assert not re.search(rf'<style|\sstyle=|\son\w+=|javascript:|{inline}|(src|href)="(?![/#])', page.text)
+
+
+def test_the_history_says_who_can_see_the_jobs(
+    settings: Settings, store: JobStore, blobs: BlobStore, registry: Registry
+) -> None:
+    note = "This server asks for no key: whoever reaches it can list every job and its file’s name."
+    open_to_all = make_client(settings, store, blobs, registry).get("/history?lang=en").text
+    assert note in open_to_all and "Only the browser keeps the list" not in open_to_all
+    guarded = make_client(replace(settings, keys="required"), store, blobs, registry)
+    key = store.keys.create("reader", [Scope.READ])[1]
+    assert note not in guarded.get("/history?lang=en", headers={"X-API-Key": key}).text

@@ -158,6 +158,7 @@ def decision_path() -> dict[str, Any]:
         "prediction": {"index": 0, "name": "tabby, tabby cat"},
         "agrees_with_network": True,
         "weakest": 1,
+        "weak_below": 0.9,
         "runner_up": None,
         "artifacts": {"tree": "animals.tree.svg"},
         "steps": [step("animal", 0.9934, 0.9934, ("vehicle", 0.0066)), step("tabby", 0.81, 0.8046, ("dog", 0.19))],
@@ -546,6 +547,13 @@ def test_the_path_goes_from_the_root_to_the_leaf_and_marks_its_weakest_step(hous
     steps = "any class animal 99.3% vehicle 0.7% tabby 81.0% weakest step dog 19.0%"
     assert "the path to tabby" in seen
     assert f"{steps} Tree and network agree on tabby. All steps together: 80.5%." in seen
+
+
+def test_a_weakest_step_that_is_not_weak_is_no_cause_for_doubt(house: House) -> None:
+    entry = explanation()
+    entry["decision_path"]["weak_below"] = 0.8
+    seen = words(house.client.get(f"/jobs/{house.answered(document(entry))}"))
+    assert "weakest step" not in seen and "Least sure" not in seen
 
 
 def test_the_runner_up_of_the_weakest_step_says_where_it_would_have_led(house: House) -> None:

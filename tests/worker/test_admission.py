@@ -13,13 +13,15 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from cli.tree import _put_version
 from shared.cards import InputSpec, ModelCard, Registry
-from shared.declarations import Declaration
+from shared.declarations import Declaration, declarations
 from shared.errors import InvalidHierarchy, InvalidOption, ModelUnavailable
 from shared.hierarchy import Hierarchy
 from shared.retired import sweep
 from shared.settings import Settings
 from tests.worker.test_weights import Touch
+from worker import maps
 from worker.admission import MOST_CLASSES, admit, check_tree, dismiss, input_spec
 from worker.architectures import LIBRARIES, build
 from worker.models import Model
@@ -270,3 +272,60 @@ def test_an_architecture_that_does_not_take_the_number_of_classes_is_refused(add
 def test_a_crop_larger_than_the_picture_is_refused(add: Callable[..., ModelCard]) -> None:
     with pytest.raises(ModelUnavailable, match="crop is 64 pixels of a picture resized to 32"):
         add(resize=32, crop=64)
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        (
+            {"mean": [123.675, 116.28, 103.53]},
+            r"mean is 123.675 116.28 103.53; it must lie in 0 to 1, .* by 255",
+        ),
+        ({"mean": [-0.1, 0.5, 0.5]}, "mean is -0.1 0.5 0.5; it must lie in 0 to 1"),
+        ({"std": [58.395, 57.12, 57.375]}, "std is 58.395 57.12 57.375; it must lie in 0.001 to 1"),
+    ],
+)
+def test_colours_lie_between_0_and_1(given: dict[str, Any], sentence: str, add: Callable[..., ModelCard]) -> None:
+    with pytest.raises(ModelUnavailable, match=sentence):
+        add(**given)
+
+
+def test_files_that_begin_with_a_byte_order_mark_are_read(add: Callable[..., ModelCard], tmp_path: Path) -> None:
+    mark = "\ufeff"
+    (tmp_path / "names.txt").write_text(mark + "\n".join(NAMES), "utf-8")
+    (tmp_path / "tree.json").write_text(mark + json.dumps(TREE), "utf-8")
+    card = add(classes="names.txt", hierarchy="tree.json")
+    assert card.classes == tuple(NAMES) and card.hierarchy is not None
+    (tmp_path / "models.toml").write_text(f'{mark}[pets]\narchitecture = "{TINY}"\nweights = "w.pth"\n', "utf-8")
+    assert declarations(tmp_path / "models.toml")["pets"].architecture == TINY
+
+
+def test_two_classes_of_one_name_are_refused_and_names_with_commas_are_kept(add: Callable[..., ModelCard]) -> None:
+    first, *others = NAMES
+    with pytest.raises(ModelUnavailable, match=f"the class names '{first}' \\(0\\) and '{first}' \\(1\\) are the same"):
+        add(classes=[first, first, *others[1:]])
+    cats = ["cat, black", "cat, white", *others[1:]]
+    card = add(classes=cats)
+    assert card.class_index("cat, white") == 1 and card.class_index("cat") is None
+
+
+def test_a_tree_that_was_built_for_a_model_stays_when_it_is_checked_again(
+    add: Callable[..., ModelCard], settings: Settings
+) -> None:
+    card = add()
+    assert card.hierarchy is None
+    _put_version(Hierarchy.from_dict(TREE), card, settings)
+    again = add()
+    assert again.hierarchy is not None and again.hierarchy.decisions
+    assert add(classes=[*NAMES[1:], "another"]).hierarchy is None, "it is over other classes"
+
+
+@pytest.mark.parametrize("name", ["torchvision/resnet50", "timm/efficientnetv2_rw_t"])
+def test_a_healthy_network_whose_logits_are_small_is_exact(
+    name: str, add: Callable[..., ModelCard], tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    torch.save(build(name, 1000).state_dict(), tmp_path / "random.pth")
+    card = add("random", architecture=name, weights="random.pth", classes=[f"class {k}" for k in range(1000)], size=128)
+    certificate = card.facts["certificate"]
+    assert certificate["exact"] and certificate["backward_error"] <= maps.BACKWARD_ERROR

@@ -12,7 +12,8 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from shared.cards import ModelCard, Registry, short_name
+from shared.cards import ModelCard, Registry
+from shared.class_names import short_name
 from shared.errors import ModelUnavailable
 from shared.hierarchy import Hierarchy
 from shared.methods import POOLED_LINEAR

@@ -120,8 +120,9 @@ def test_a_planted_asymmetric_feature_is_found_where_it_was_put() -> None:
         assert divmod(int(raw.argmax()), raw.shape[1]) == place
         bias = planted.fc.bias.detach()
         score = float(maps.logits_of(features, planted.fc.weight.detach(), bias)[0, target])
-        mean = float(raw.double().mean())
-        assert maps.certify(mean, constant=float(bias[target]), score=score, tolerance=1e-5).exact
+        mean, terms = float(raw.double().mean()), float(raw.double().abs().mean())
+        constant = float(bias[target])
+        assert maps.certify(mean, terms=terms, constant=constant, score=score, tolerance=1e-5).exact
 
 
 @pytest.mark.parametrize("name", SHIPPED)

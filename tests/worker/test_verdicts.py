@@ -349,7 +349,9 @@ def test_a_certificate_never_changes_a_verdict(
     monkeypatch.setattr(
         maps,
         "certify",
-        lambda mean, constant, score, tolerance: maps.Certificate(constant, score, float("inf"), tolerance),
+        lambda mean, terms, constant, score, tolerance: maps.Certificate(
+            constant, score, float("inf"), tolerance, float("inf")
+        ),
     )
     for before, after in zip(whole, answer_jobs(shelf, asked), strict=True):
         for one, broken in zip(before.document["explanations"], after.document["explanations"], strict=True):

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.cards import ModelCard, short_name
+from shared.cards import ModelCard
+from shared.class_names import short_name
 from shared.errors import InvalidHierarchy, ModelUnavailable
 from shared.hierarchy import Hierarchy
 from shared.methods import POOLED_LINEAR

@@ -14,6 +14,7 @@ from importlib.resources import files
 from importlib.resources.abc import Traversable
 from importlib.util import find_spec, module_from_spec
 
+from shared.distribution import install
 from shared.errors import InvalidHierarchy
 from shared.hierarchy import Hierarchy
 
@@ -36,5 +37,5 @@ def nbdt_hierarchy(dataset: str, graph: str) -> Hierarchy:
 def _folder() -> Traversable:
     spec = find_spec("nbdt")
     if spec is None:
-        raise InvalidHierarchy("nbdt's files are not here; run: pip install nbdt==0.0.4")
+        raise InvalidHierarchy(f"nbdt's files are not here; run: {install('test')}")
     return files(module_from_spec(spec))  # a module that has not been run

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 
-from shared.cards import short_name
+from shared.class_names import short_name
 from shared.hierarchy import Hierarchy, Node
 from training.trees.wordnet import WordNet
 

@@ -2,7 +2,7 @@
 
 import { say } from "./say.js";
 
-const short = (name) => name.split(",")[0];
+const short = ({ name, short_name }) => short_name ?? name;
 
 // Of one model's explanation, with the word of its verdict. A result of an earlier version has neither.
 export function inBrief(explanation) {
@@ -12,10 +12,10 @@ export function inBrief(explanation) {
 }
 
 function headline({ prediction, sure }) {
-  const name = short(prediction.name);
+  const name = short(prediction);
   if (!sure || sure.index !== null) return name;
   if (sure.is_root) return say("no sure answer: {name} is only the likeliest", { name });
-  return say("{sure}, most likely {name}", { sure: short(sure.name), name });
+  return say("{sure}, most likely {name}", { sure: short(sure), name });
 }
 
 function word(level) {

@@ -13,7 +13,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from worker.maps import linear_maps
+from worker.maps import absolute_terms, linear_maps
 from worker.methods.attribution import Attribution, Claim, LinearHead, Subject, Watch
 
 
@@ -23,7 +23,9 @@ def cam(subject: Subject, *, seed: int, watch: Watch) -> Attribution:
     head = cast(LinearHead, subject.network)
     weights = subject.score.weights(subject.logits)
     constants = weights @ head.bias + subject.score.entropies(subject.logits)
-    return Attribution(linear_maps(subject.features, weights @ head.weight), "logit", Claim.EXACT, constants)
+    found = linear_maps(subject.features, weights @ head.weight)
+    terms = absolute_terms(subject.features, (weights.abs() @ head.weight.abs()).unsqueeze(1)).squeeze(1)
+    return Attribution(found, "logit", Claim.EXACT, constants, terms)
 
 
 def gradcam(subject: Subject, *, seed: int, watch: Watch) -> Attribution:

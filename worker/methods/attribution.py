@@ -70,6 +70,7 @@ class Attribution:
     unit: str  # what the value of a cell is measured in
     claim: Claim
     constants: Tensor | None = None  # N, so that mean(map) + constant = score; None where the claim is approximate
+    terms: Tensor | None = None  # N, of an exact map: `worker.maps.absolute_terms` of its score
 
 
 class Method(Protocol):

@@ -28,6 +28,10 @@ class Passes:
         self._watch(self._done, self._total)
         return logits
 
+    def more(self, count: int) -> None:
+        """So many are to come that nobody had counted on."""
+        self._total += count
+
     def scores(self, score: Score, inputs: Tensor) -> Tensor:
         """N x 3 x S x S -> N, the scores of one question."""
         return score.of_logits(self.logits(inputs))

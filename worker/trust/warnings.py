@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from shared.cards import short_name
+from shared.class_names import short_name
+from shared.decision_path import is_weak, likelier_branch, weak_below
 from shared.reliability import FamiliarityLimit
 from worker.trust.defect import SENTENCES, Defect, defects
 from worker.trust.stability import UNSTABLE, Stability
@@ -22,7 +23,6 @@ Document = dict[str, Any]
 BORDER_WIDTH = 1 / 8  # of the side; at least one cell
 BORDER_SHARE = 0.95  # of the positive evidence; maps of held-out pictures have about 0.2 to 0.4, at most 0.6
 SMALLEST_GRID = 5  # cells a side; on a smaller grid the border is nearly everything
-WEAK_DECISION = 0.6  # of a decision's probability, where the model's card states no measured threshold
 
 
 def warning(code: str, text: str, **params: Any) -> Document:
@@ -91,17 +91,14 @@ def familiarity_warnings(score: float, *, limit: FamiliarityLimit | None) -> lis
     ]
 
 
-def path_warnings(path: Mapping[str, Any], *, network: str, weak_below: float | None) -> list[Document]:
-    """Of a decision path as the contract shows it: its weakest decision, and an end that is not the `network`'s class.
-
-    `weak_below` is the card's threshold for the path's mode; None: WEAK_DECISION.
-    """
+def path_warnings(path: Mapping[str, Any], *, network: str) -> list[Document]:
+    """Of a decision path as the contract shows it: its weakest decision, where that is weak; a likelier branch that was
+    passed by; and an end that is not the `network`'s class."""
     found = []
-    limit = WEAK_DECISION if weak_below is None else weak_below
-    weakest = path["weakest"]
-    step = path["steps"][weakest]
-    if step["probability"] < limit:
-        name = step["name"]
+    weakest, limit = path["weakest"], weak_below(path)
+    if is_weak(path, weakest):
+        step = path["steps"][weakest]
+        name = short_name(step["name"])
         text = (
             f"The decision for '{name}' on the path is weak: its probability is {_percent(step['probability'])}, "
             f"and below {_percent(limit)} a decision counts as weak."
@@ -117,11 +114,25 @@ def path_warnings(path: Mapping[str, Any], *, network: str, weak_below: float | 
                 threshold=limit,
             )
         )
+    for at, step in enumerate(path["steps"]):
+        if (other := likelier_branch(step)) is not None:
+            found.append(_likelier_branch(at, step, other, leaf=short_name(path["prediction"]["name"])))
     if not path["agrees_with_network"]:
         leaf = short_name(path["prediction"]["name"])
         text = f"The tree ends at '{leaf}', but the network itself answers '{short_name(network)}'."
         found.append(warning("tree_disagrees", text, tree=leaf, network=short_name(network)))
     return found
+
+
+def _likelier_branch(at: int, step: Mapping[str, Any], other: Mapping[str, Any], *, leaf: str) -> Document:
+    name, rival = short_name(step["name"]), short_name(other["name"])
+    text = (
+        f"At '{name}' ({_percent(step['probability'])}) the path passes '{rival}' by, which is likelier "
+        f"({_percent(other['probability'])}): it leads to the likeliest single class, {leaf}, and the classes below "
+        f"'{rival}' share what that branch has."
+    )
+    shares = {"probability": step["probability"], "rival_probability": other["probability"]}
+    return warning("likelier_branch", text, at=at, node=step["node"], name=name, rival=rival, leaf=leaf, **shares)
 
 
 def stability_warnings(stability: Stability) -> list[Document]:

@@ -26,8 +26,6 @@ function say(sentence, values = {}) {
   return (data.words[sentence] ?? sentence).replace(/\{(\w+)\}/g, (_, name) => values[name]);
 }
 
-function short(name) { return name.split(",")[0]; }
-
 function reasonsOf(model, i) { return data.failed[i] ? ["failed"] : model.reasons[model.reason[i]]; }
 
 // The pictures that the filters leave, in the order of their suspicion.
@@ -52,7 +50,7 @@ function card(model, i) {
     item.append(element("strong", { textContent: REASONS.failed }), element("span", { className: "badges" }, element("span", { className: "badge", textContent: code })));
     item.append(element("span", { className: "path", textContent: message }));
   } else {
-    const name = short(model.classes[model.prediction[i]]);
+    const name = model.classes[model.prediction[i]];
     item.append(element("img", { src: data.thumbs[i][view.model], loading: "lazy", decoding: "async", width: 96, height: 96, alt: say("Map of {name} over {path}", { name, path: data.paths[i] }) }));
     item.append(element("strong", { textContent: `${name} ${percent(model.confidence[i])}` }));
     if (model.sure[i]) item.append(element("span", { className: "path", textContent: say("for sure: {sure}", { sure: model.sure[i] }) }));
@@ -111,21 +109,21 @@ function number(text) { return element("td", { className: "number", textContent:
 function showConfusion(model) {
   find("confusion").hidden = model.confusion.length === 0;
   find("confusion").querySelector("tbody").replaceChildren(...model.confusion.map((one) => element("tr", {},
-    element("td", { textContent: short(one.label) }), number(one.count), number(percent(one.right / one.count)),
+    element("td", { textContent: one.label }), number(one.count), number(percent(one.right / one.count)),
     number(one.stays === null ? "" : percent(one.stays / one.count)),
-    element("td", { textContent: one.leaves.map(([at, to, count]) => `${short(at)} → ${short(to)} (${count})`).join(", ") }))));
+    element("td", { textContent: one.leaves.map(([at, to, count]) => `${at} → ${to} (${count})`).join(", ") }))));
 }
 
 function showModel() {
   const model = data.models[view.model];
   const known = [...new Set(model.prediction.filter((one, i) => !data.failed[i]))].sort((a, b) => model.classes[a].localeCompare(model.classes[b]));
-  find("class").replaceChildren(element("option", { value: "", textContent: say("any") }), ...known.map((k) => element("option", { value: k, textContent: short(model.classes[k]) })));
+  find("class").replaceChildren(element("option", { value: "", textContent: say("any") }), ...known.map((k) => element("option", { value: k, textContent: model.classes[k] })));
   view.class = "";
   showConfusion(model);
   find("decisions").hidden = model.decisions === null;
   if (model.decisions) {
     histogram(find("decisions"), model.decisions, say("Probabilities of decisions"));
-    find("decisions").querySelector("tbody").replaceChildren(...model.weakest.map(([name, count, mean]) => element("tr", {}, element("td", { textContent: short(name) }), number(count), number(percent(mean)))));
+    find("decisions").querySelector("tbody").replaceChildren(...model.weakest.map(([name, count, mean]) => element("tr", {}, element("td", { textContent: name }), number(count), number(percent(mean)))));
   }
   find("outside").hidden = model.outside === null;
   if (model.outside) {
@@ -134,7 +132,7 @@ function showModel() {
   }
   find("means").hidden = model.means.length === 0;
   find("means").querySelector("ul").replaceChildren(...model.means.map((one) => element("li", {},
-    element("img", { src: one.picture, alt: say("Mean map of {name}", { name: short(one.class) }) }), `${short(one.class)} (${one.count})`)));
+    element("img", { src: one.picture, alt: say("Mean map of {name}", { name: one.class }) }), `${one.class} (${one.count})`)));
   choose();
 }
 

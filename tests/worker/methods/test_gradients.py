@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
 import torch
 from captum.attr import IntegratedGradients
 from torch import nn
 
 from tests.worker.methods.subjects import SIDE, Small, noise, silent, subject_of
 from worker.methods.attribution import Subject
-from worker.methods.gradients import STEPS, integrated_gradients
+from worker.methods.gradients import FEWEST_STEPS, MOST_STEPS, TOLERANCE, integrated_gradients
 from worker.models import Model
 
 
@@ -35,10 +36,35 @@ def test_of_a_photograph_the_map_is_complete_within_captums_delta(
     _, delta = IntegratedGradients(lambda inputs: model.logits(model.trunk(inputs))).attribute(
         subject.inputs,
         target=int(subject.score.target.int().argmax()),
-        n_steps=STEPS,
-        method="riemann_middle",
+        n_steps=FEWEST_STEPS,
+        method="gausslegendre",
         return_convergence_delta=True,
     )
     error = answer.maps.mean((1, 2)) + answer.constants - subject.scores
     assert torch.allclose(error, delta.float(), atol=1e-3)
-    assert abs(float(error)) <= 0.05 * max(1, abs(float(subject.scores - answer.constants)))
+    assert abs(float(error)) <= TOLERANCE * max(1, abs(float(subject.scores)))
+
+
+class Steep(nn.Module):
+    """Of one number a a pixel, a bend that is the sharper the larger `slope` is: hard to add up in few steps."""
+
+    def __init__(self, slope: float) -> None:
+        super().__init__()
+        self.slope = slope
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        return torch.sigmoid(self.slope * (inputs - 0.37))
+
+
+@pytest.mark.parametrize(("slope", "is_complete"), [(300.0, True), (1e6, False)])
+def test_points_are_added_until_the_map_is_complete_or_there_are_as_many_as_may_be(
+    slope: float, is_complete: bool
+) -> None:
+    heard: list[tuple[int, int]] = []
+    subject = subject_of(Small(Steep(slope), torch.eye(3), torch.zeros(3)), torch.ones(1, 3, SIDE, SIDE), [0])
+    answer = integrated_gradients(subject, seed=0, watch=lambda done, total: heard.append((done, total)))
+    assert answer.constants is not None
+    error = float(answer.maps.mean() + answer.constants - subject.scores)
+    done, total = heard[-1]
+    assert 1 + FEWEST_STEPS < done == total <= 1 + 2 * MOST_STEPS
+    assert (abs(error) <= TOLERANCE) == is_complete

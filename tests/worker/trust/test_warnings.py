@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from shared.decision_path import WEAK_BELOW
 from shared.reliability import FamiliarityLimit
 from worker.trust.stability import Stability
 from worker.trust.warnings import (
-    WEAK_DECISION,
     border_shares,
     confidence_warnings,
     familiarity_warnings,
@@ -38,14 +38,17 @@ def bump(row: int, column: int, side: int = 7) -> Tensor:
     return raw
 
 
-def path(*probabilities: float, agrees: bool = True) -> dict[str, Any]:
-    steps = [{"node": f"n{i}", "name": f"node {i}", "probability": p} for i, p in enumerate(probabilities)]
+def path(*probabilities: float, agrees: bool = True, **more: float) -> dict[str, Any]:
+    steps = [
+        {"node": f"n{i}", "name": f"node {i}", "probability": p, "siblings": []} for i, p in enumerate(probabilities)
+    ]
     weakest = min(range(len(steps)), key=lambda i: probabilities[i])
     return {
-        "prediction": {"index": 1, "name": "dog, domestic dog"},
+        "prediction": {"index": 1, "name": "dog"},
         "agrees_with_network": agrees,
         "weakest": weakest,
         "steps": steps,
+        **more,
     }
 
 
@@ -99,21 +102,39 @@ def test_an_unfamiliar_picture_is_flagged_below_the_threshold_only() -> None:
 
 
 def test_the_weakest_decision_is_named_where_it_is_weak() -> None:
-    found = path_warnings(path(0.99, 0.55, 0.9), network="dog", weak_below=0.7)
+    found = path_warnings(path(0.99, 0.55, 0.9, weak_below=0.7), network="dog")
     assert codes(found) == ["weak_decision"]
     assert found[0]["params"] == {"at": 1, "node": "n1", "name": "node 1", "probability": 0.55, "threshold": 0.7}
-    assert path_warnings(path(0.99, 0.75, 0.9), network="dog", weak_below=0.7) == []
+    assert path_warnings(path(0.99, 0.75, 0.9, weak_below=0.7), network="dog") == []
 
 
-def test_without_a_measured_threshold_a_stated_one_serves() -> None:
-    assert codes(path_warnings(path(WEAK_DECISION - 0.01), network="dog", weak_below=None)) == ["weak_decision"]
-    assert path_warnings(path(WEAK_DECISION), network="dog", weak_below=None) == []
+def test_a_path_that_states_no_threshold_has_the_usual_one() -> None:
+    assert codes(path_warnings(path(WEAK_BELOW - 0.01), network="dog")) == ["weak_decision"]
+    assert path_warnings(path(WEAK_BELOW), network="dog") == []
+
+
+def test_a_likelier_branch_that_was_passed_by_is_named() -> None:
+    marginal = path(0.99, 0.34, weak_below=0.3)
+    marginal["steps"][1] |= {
+        "name": "brown bear, bruin, Ursus arctos",
+        "siblings": [
+            {"node": "n7", "name": "dog", "probability": 0.53},
+            {"node": "n8", "name": "cat", "probability": 0.13},
+        ],
+    }
+    (found,) = path_warnings(marginal, network="dog")
+    assert found["text"] == (
+        "At 'brown bear' (34%) the path passes 'dog' by, which is likelier (53%): it leads to the likeliest single "
+        "class, dog, and the classes below 'dog' share what that branch has."
+    )
+    marginal["steps"][1]["siblings"] = []
+    assert path_warnings(marginal, network="dog") == []
 
 
 def test_a_tree_that_disagrees_with_its_network_says_with_what() -> None:
-    found = path_warnings(path(0.9, agrees=False), network="cat, house cat", weak_below=0.7)
+    found = path_warnings(path(0.9, agrees=False), network="tabby, tabby cat")
     assert codes(found) == ["tree_disagrees"]
-    assert found[0]["params"] == {"tree": "dog", "network": "cat"}
+    assert found[0]["params"] == {"tree": "dog", "network": "tabby"}
 
 
 def test_an_unstable_map_is_flagged_by_its_lowest_correlation() -> None:
