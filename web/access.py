@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 from dataclasses import dataclass
+from functools import lru_cache
 from http import HTTPStatus
 from urllib.parse import urlsplit
 
@@ -73,8 +74,12 @@ def caller() -> Caller:
 def sharer() -> str:
     """Whose share the current request's work counts to: the key's, or where there is none, the host's, which is kept as
     a digest."""
-    host = host_of(request.remote_addr).encode()
-    return g.get("caller", Caller()).owner or f"address:{hashlib.sha256(host).hexdigest()[:16]}"
+    return g.get("caller", Caller()).owner or _sharer_at(request.remote_addr)
+
+
+@lru_cache(maxsize=1024)
+def _sharer_at(address: str | None) -> str:
+    return f"address:{hashlib.sha256(host_of(address).encode()).hexdigest()[:16]}"
 
 
 def host_of(address: str | None) -> str:
@@ -130,6 +135,11 @@ def _is_loopback(address: str | None) -> bool:
         return ipaddress.ip_address(address or "").is_loopback
     except ValueError:
         return False
+
+
+def shows_something() -> bool:
+    """Whether the request may show a credential; without one there is nothing to take apart."""
+    return "HTTP_X_API_KEY" in request.environ or "HTTP_COOKIE" in request.environ
 
 
 def credential() -> str | None:

@@ -122,11 +122,13 @@ class Acquainted:
 
     def sharer(self) -> str:
         """Whose share the request counts to."""
-        return self._sharers.get(self._digest(), "") or access.sharer()
+        if access.shows_something():
+            return self._sharers.get(self._digest(), "") or access.sharer()
+        return access.sharer()
 
     def meet(self) -> None:
         """Remember a caller that was let in."""
-        if not g.get("caller", access.Caller()).owner:
+        if not access.shows_something() or not g.get("caller", access.Caller()).owner:
             return
         if len(self._sharers) >= MOST_ACQUAINTED:
             self._sharers.clear()

@@ -69,12 +69,16 @@ class Turns:
         """Wait for the caller's turn, and take a place. Raises TooManyRequests past the caller's share, and what `busy`
         makes where the wait is too long. One that is `patient` waits for minutes: it holds a place elsewhere by which
         its caller's share is bounded, and cannot be refused any more."""
-        ticket = threading.Event()
         with self._lock:
             if self._held[caller] >= self._of_one and not patient:
                 raise TooManyRequests(f"{self._of_one} {self._what} are yours already; ask again when one has ended")
             self._held[caller] += 1
             self._see(caller)
+            if self._is_free_for(caller):
+                self._free -= 1
+                self._working[caller] += 1
+                return
+            ticket = threading.Event()
             self._waiting.setdefault(caller, deque()).append(ticket)
             self._let_on()
         try:
@@ -104,9 +108,17 @@ class Turns:
             self._working[caller] += 1
             ticket.set()
 
+    def _is_free_for(self, caller: str) -> bool:
+        """Whether there is a place for a caller that nobody waits for."""
+        return bool(self._free) and caller not in self._waiting and self._working[caller] < self._most()
+
     def _next(self) -> str | None:
-        most = self._beside_others if time.monotonic() < self._company_until else self._working_of_one
+        most = self._most()
         return next((one for one in self._waiting if self._working[one] < most), None)
+
+    def _most(self) -> int:
+        """How many of one caller's may work just now."""
+        return self._beside_others if time.monotonic() < self._company_until else self._working_of_one
 
     def _see(self, caller: str) -> None:
         """Note that a caller has come, and whether another was the last."""
