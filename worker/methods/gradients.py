@@ -11,8 +11,10 @@ from worker.methods.attribution import Attribution, Claim, Subject, Watch
 from worker.methods.passes import CHUNK, Passes
 from worker.score import Score
 
-FEWEST_STEPS, MOST_STEPS = 64, 512
-"""Points on the way: as many as it takes to be complete, twice as many each time."""
+STEPS = (64, 256)
+"""Points on the way: the first is enough where the map is complete then. On six photographs, EfficientNet-Lite0's maps
+miss 0.027 of the score with 64 points (median; 0.055 at most), and 0.007 at most with 256. A Riemann sum of 64 terms
+misses 0.106 and up to 1.03."""
 
 TOLERANCE = 0.05
 """What a complete map may miss its score by, relative to max(1, |score|): what is left of an integral in steps."""
@@ -25,13 +27,13 @@ def integrated_gradients(subject: Subject, *, seed: int, watch: Watch) -> Attrib
     identity holds up to the error of the integral, which is taken by Gauss and Legendre's points.
     """
     count, _, height, width = subject.inputs.shape
-    passes = Passes(subject.network, total=1 + count * FEWEST_STEPS, watch=watch)
+    passes = Passes(subject.network, total=1 + count * STEPS[0], watch=watch)
     with torch.inference_mode(False):
         inputs, score = subject.inputs.detach().clone(), subject.score
         constants = score.of_logits(passes.logits(torch.zeros_like(inputs[:1])))
         aims = zip((subject.scores - constants).tolist(), subject.scores.tolist(), strict=True)
         maps = [
-            _integral(passes, score[[n]], inputs[[n]], change=change, allowed=TOLERANCE / 2 * max(1.0, abs(reached)))
+            _integral(passes, score[[n]], inputs[[n]], change=change, allowed=TOLERANCE * max(1.0, abs(reached)))
             for n, (change, reached) in enumerate(aims)
         ]
     return Attribution(torch.cat(maps).sum(1) * (height * width), "logit", Claim.COMPLETE, constants)
@@ -39,16 +41,14 @@ def integrated_gradients(subject: Subject, *, seed: int, watch: Watch) -> Attrib
 
 def _integral(passes: Passes, score: Score, image: Tensor, *, change: float, allowed: float) -> Tensor:
     """1 x 3 x S x S -> the same shape: what each value adds to `change`, the score's way from baseline to picture, of
-    which it misses no more than is `allowed`, where MOST_STEPS are enough for that."""
+    which it misses no more than is `allowed`, where STEPS are enough for that."""
     from captum.attr import IntegratedGradients  # brings matplotlib, seconds that only who asks for it should wait
 
-    steps = FEWEST_STEPS
-    while True:
-        found: Tensor = IntegratedGradients(partial(passes.scores, score)).attribute(
-            image, n_steps=steps, method="gausslegendre", internal_batch_size=CHUNK
-        )
-        missed = abs(float(found.double().sum()) - change)
-        if missed <= allowed or steps == MOST_STEPS:
-            return found
-        steps *= 2
-        passes.more(steps)
+    integral = IntegratedGradients(partial(passes.scores, score))
+    for steps in STEPS:
+        if steps != STEPS[0]:
+            passes.more(steps)
+        found: Tensor = integral.attribute(image, n_steps=steps, method="gausslegendre", internal_batch_size=CHUNK)
+        if abs(float(found.double().sum()) - change) <= allowed:
+            break
+    return found

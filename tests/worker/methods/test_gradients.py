@@ -11,7 +11,7 @@ from torch import nn
 
 from tests.worker.methods.subjects import SIDE, Small, noise, silent, subject_of
 from worker.methods.attribution import Subject
-from worker.methods.gradients import FEWEST_STEPS, MOST_STEPS, TOLERANCE, integrated_gradients
+from worker.methods.gradients import STEPS, TOLERANCE, integrated_gradients
 from worker.models import Model
 
 
@@ -36,7 +36,7 @@ def test_of_a_photograph_the_map_is_complete_within_captums_delta(
     _, delta = IntegratedGradients(lambda inputs: model.logits(model.trunk(inputs))).attribute(
         subject.inputs,
         target=int(subject.score.target.int().argmax()),
-        n_steps=FEWEST_STEPS,
+        n_steps=STEPS[0],
         method="gausslegendre",
         return_convergence_delta=True,
     )
@@ -66,5 +66,5 @@ def test_points_are_added_until_the_map_is_complete_or_there_are_as_many_as_may_
     assert answer.constants is not None
     error = float(answer.maps.mean() + answer.constants - subject.scores)
     done, total = heard[-1]
-    assert 1 + FEWEST_STEPS < done == total <= 1 + 2 * MOST_STEPS
+    assert done == total == 1 + sum(STEPS)
     assert (abs(error) <= TOLERANCE) == is_complete
