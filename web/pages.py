@@ -26,7 +26,7 @@ from shared.errors import JobConflict, PathlightError, UnknownJob
 from shared.images import LONGEST_SIDE
 from shared.jobs import Job, JobStatus, rfc3339
 from shared.methods import METHODS
-from shared.options import SURE, TREES
+from shared.options import SURE, TREES, best_methods
 from shared.settings import Settings
 from shared.store import JobStore
 from web import access, compression, csrf, follow_up, language, problems, reproduce, samples, stage, verdicts, words
@@ -76,7 +76,7 @@ def blueprint(
 
     @pages.get("/")
     def index() -> Response:
-        return form_page(_default_choice(settings))
+        return form_page(_default_choice(registry(), settings))
 
     @pages.post("/")
     def submit() -> WerkzeugResponse:
@@ -181,7 +181,7 @@ def blueprint(
     def too_large(error: RequestEntityTooLarge) -> Response:
         discard_body()
         text = _("the picture is too large; at most {most} MiB are taken", most=settings.image_bytes // 2**20)
-        return form_page(_default_choice(settings), error=text, status=error.code)
+        return form_page(_default_choice(registry(), settings), error=text, status=error.code)
 
     @pages.errorhandler(PathlightError)
     def trouble(error: PathlightError) -> Response:
@@ -230,8 +230,9 @@ def _read_options(chosen: Mapping[str, Any]) -> Options:
     return follow_up.validated({**given, "models": chosen["models"]})
 
 
-def _default_choice(settings: Settings) -> dict[str, Any]:
-    return {"models": settings.default_models, "methods": METHODS[:1]}
+def _default_choice(registry: Registry, settings: Settings) -> dict[str, Any]:
+    able = (registry.cards[name].methods for name in settings.default_models if name in registry.cards)
+    return {"models": settings.default_models, "methods": best_methods(able)}
 
 
 def _offer(registry: Registry, settings: Settings) -> dict[str, Any]:

@@ -22,15 +22,20 @@ local latest = {}  -- turn that is taken here, by lane
 
 -- Whoever asked for little does not wait for the end of a batch that others fill: once somebody's last job is in the
 -- claim, it takes no second one of anybody. Where all have more waiting, or one job each, claims are as large as ever.
--- Nothing is known of the sharers of jobs of an earlier version.
-local sharers, holds_a_last_one = {}, false
-local function fits(sharer) return not (holds_a_last_one and sharer and sharers[sharer]) end
+-- Nothing is known of the sharers of jobs of an earlier version. Where jobs were cancelled, the turns say too early that
+-- one is the last: a further one of the same sharer says better.
+local sharers, last_ones = {}, {}
+local function fits(sharer)
+  if not sharer then return true end
+  last_ones[sharer] = nil
+  return not (sharers[sharer] and next(last_ones))
+end
 
 local function note(sharer, lane, next_turn_of_it)
   local turns = sharer and redis.call('HGET', key('turns', lane), sharer)
   if not turns then return end
   sharers[sharer] = true
-  if next_turn_of_it >= tonumber(turns) then holds_a_last_one = true end
+  if next_turn_of_it >= tonumber(turns) then last_ones[sharer] = true end
 end
 
 local function take(id, sharer)

@@ -148,6 +148,12 @@ def test_without_a_method_each_model_is_explained_by_the_best_that_it_can_do(
     assert done.exit_code == 0, done.output
 
 
+def test_the_form_offers_what_the_default_models_can_do(client: FlaskClient) -> None:
+    """Here `pets`, which has no `cam`, and `birds`."""
+    checked = re.findall(r'name="methods" id="[^"]+" value="([^"]+)" checked', client.get("/").text)
+    assert checked == ["cam", "gradcam"]
+
+
 def test_a_worker_explains_all_three_and_says_what_one_cannot_do(
     printed: dict[str, Result], settings_of_three: Settings, settings: Settings, store: JobStore, folder: Path
 ) -> None:

@@ -58,6 +58,12 @@ def test_who_asked_for_little_does_not_wait_for_a_batch_that_others_fill(crowd: 
     assert claim(crowd) == many[1 : 1 + BATCH]
 
 
+def test_where_jobs_were_cancelled_those_that_are_left_are_claimed_together(crowd: JobStore) -> None:
+    first, *others = submit(crowd, "a", 3)
+    crowd.cancel(first)
+    assert claim(crowd) == others
+
+
 def test_of_those_who_have_many_waiting_batches_are_whole(crowd: JobStore) -> None:
     for sharer in ("a", "b"):
         submit(crowd, sharer, 20)
