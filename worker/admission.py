@@ -40,7 +40,7 @@ MOST_CLASSES = 32_768  # a head for so many takes up to half a gigabyte, whateve
 LARGEST_TREE = 512 * 1024 * 1024  # bytes of a tree's matrices, and what follows for each byte of the weights
 TREE_PER_BYTE = 8
 PICTURES = 8  # random ones, on which the certificate is measured
-FEWEST_ROUNDS, MOST_ROUNDS, TIMED_SECONDS = 7, 100, 1.0  # of the timing
+FEWEST_ROUNDS, MOST_ROUNDS, TIMED_SECONDS = 7, 100, 0.3  # of the timing
 LARGEST_LIST = 4 * 1024 * 1024  # bytes of a file of class names
 LONGEST_NAME = 200
 

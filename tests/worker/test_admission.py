@@ -320,12 +320,11 @@ def test_a_tree_that_was_built_for_a_model_stays_when_it_is_checked_again(
     assert add(classes=[*NAMES[1:], "another"]).hierarchy is None, "it is over other classes"
 
 
-@pytest.mark.parametrize("name", ["torchvision/resnet50", "timm/efficientnetv2_rw_t"])
-def test_a_healthy_network_whose_logits_are_small_is_exact(
-    name: str, add: Callable[..., ModelCard], tmp_path: Path
-) -> None:
+def test_a_healthy_network_whose_logits_are_small_is_exact(add: Callable[..., ModelCard], tmp_path: Path) -> None:
     torch.manual_seed(0)
-    torch.save(build(name, 1000).state_dict(), tmp_path / "random.pth")
-    card = add("random", architecture=name, weights="random.pth", classes=[f"class {k}" for k in range(1000)], size=128)
+    torch.save(build("torchvision/resnet50", 1000).state_dict(), tmp_path / "random.pth")
+    names = [f"class {k}" for k in range(1000)]
+    card = add("random", architecture="torchvision/resnet50", weights="random.pth", classes=names, size=128)
     certificate = card.facts["certificate"]
+    assert certificate["residual"] > certificate["tolerance"], "relative to the logit alone it would not be"
     assert certificate["exact"] and certificate["backward_error"] <= maps.BACKWARD_ERROR
