@@ -139,8 +139,7 @@ def _redis(settings: Settings) -> Iterator[None]:
         JobStore.connect(settings).ping()
     except StoreUnavailable:
         with locked(settings):
-            command = [*embedded.prepare(settings), "--logfile", os.devnull]
-            child = Child("redis", command, os.environ)
+            child = Child("redis", embedded.prepare(settings), os.environ)
             child.start()
             try:
                 wait_for_redis(settings)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -40,13 +41,15 @@ def explain_source(
     progress: Callable[[str, int, int], None],
 ) -> tuple[Photo, Result]:
     """Read a file or http(s) address, explain it, and return the picture with the result. Where a mask is given, the
-    picture is the one without what the mask hides."""
+    picture is the one without what the mask hides. Without a method, each model has the best that it can do."""
     from worker.answers import answer
     from worker.asked import Asked
     from worker.shelf import Shelf
 
-    job_options.check(options)
     registry = Registry.load(settings)
+    methods = options.methods or job_options.best_methods(registry.get(name).methods for name in options.models)
+    options = replace(options, methods=methods)
+    job_options.check(options)
     for name in options.models:
         registry.ready(name)
     job_options.plan(options, registry)

@@ -117,13 +117,9 @@ def explain(
     """
     from cli.explain import explain_source, print_answer, write_result
     from shared.jobs import JobOptions
-    from shared.options import best_methods
 
     settings = Settings.load()
-    names = models or settings.default_models
-    registry = Registry.load(settings)
-    methods = methods or best_methods(registry.get(name).methods for name in names)
-    options = JobOptions(names, methods, target, contrast, tree, trust, fill=fill)
+    options = JobOptions(models or settings.default_models, methods, target, contrast, tree, trust, fill=fill)
     with console.status("loading…") as status:  # shows nothing where nobody watches
         picture, result = explain_source(
             source,

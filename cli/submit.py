@@ -10,8 +10,8 @@ from rich.console import Console
 
 from cli.explain import print_answer
 from client import Pathlight, Refused
+from shared.jobs import JobStatus
 
-SUCCEEDED = "succeeded"
 Picture = Path | str
 """A file to send, or an address that the service fetches."""
 
@@ -36,6 +36,7 @@ def submit_pictures(
 
 
 def print_job(job: dict[str, Any], console: Console) -> None:
+    """Where a job stands, with its error, its place in the queue or its answer."""
     console.print(f"{job['id']}  {job['status']}")
     if job["error"]:
         console.print(f"  {job['error']['code']}: {job['error']['message']}", markup=False, soft_wrap=True)
@@ -59,7 +60,7 @@ def _wait(pathlight: Pathlight, picture: Picture, job_id: str, console: Console)
         console.print(f"{job_id}  {_reason(error)}", markup=False, soft_wrap=True)
         return False
     print_job(job, console)
-    return bool(job["status"] == SUCCEEDED)
+    return bool(job["status"] == JobStatus.SUCCEEDED)
 
 
 def _reason(error: Refused | OSError) -> str:

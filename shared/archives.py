@@ -58,8 +58,8 @@ def is_archive(head: bytes) -> bool:
 def read_archive(
     file: BinaryIO, bounds: Bounds, *, pass_over: Callable[[str], object] = lambda name: None
 ) -> Iterator[Entry]:
-    """The files of an archive in its order, without folders and without what file managers add, of which `pass_over`
-    is told the names.
+    """The files of an archive in its order, without folders and without what file managers add; `pass_over` is
+    called with the name of each of these.
 
     Raises InvalidArchive where it is damaged or encrypted, BatchTooLarge where it goes past a bound. A link, a file too
     large and a file damaged alone are entries with a fault.

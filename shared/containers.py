@@ -20,6 +20,7 @@ from PIL import Image
 
 from shared.errors import InvalidImage
 
+HEAD_BYTES = 12  # from its first so many bytes a picture is known
 MOST_PARTS = 10_000  # segments of a JPEG, chunks of a PNG or a WebP: each is looked at by itself
 LONGEST_METADATA = 1 << 16  # bytes of EXIF or of XMP; a segment of a JPEG holds no more
 T = TypeVar("T")
@@ -88,10 +89,17 @@ def take_apart(data: bytes) -> Container | None:
 
     Raises InvalidImage where it has more than `MOST_PARTS` parts.
     """
-    for magic, read in _READERS:
-        if magic.match(data):
-            return read(data)
-    return None
+    read = _reader(data)
+    return None if read is None else read(data)
+
+
+def begins_as_picture(head: bytes) -> bool:
+    """Whether a file whose first `HEAD_BYTES` bytes these are looks like a JPEG, PNG or WebP."""
+    return _reader(head) is not None
+
+
+def _reader(data: bytes) -> Callable[[bytes], Container] | None:
+    return next((read for beginning, read in _READERS if beginning.match(data)), None)
 
 
 def _jpeg(data: bytes) -> Container:

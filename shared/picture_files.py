@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path, PurePosixPath
 
+from shared.containers import HEAD_BYTES, begins_as_picture
+
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
-HEAD_BYTES = 12  # from its first so many bytes a picture is known
 CLUTTER = "left by file managers"
-_BEGINNING = re.compile(rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|RIFF.{4}WEBP", re.DOTALL)
 
 
 def is_clutter(name: str) -> bool:
@@ -19,18 +18,12 @@ def is_clutter(name: str) -> bool:
 
 def is_picture(name: str, head: bytes) -> bool:
     """Whether a file is taken for a picture: by its name, even where it turns out to be broken, or by how it begins."""
-    return not is_clutter(name) and (_suffix(name) in SUFFIXES or _BEGINNING.match(head) is not None)
+    return not is_clutter(name) and (_suffix(name) in SUFFIXES or begins_as_picture(head))
 
 
 def is_picture_file(file: Path, name: str) -> bool:
     """The same of a file on this machine, which is looked into only where its name does not say it."""
-    if is_clutter(name) or _suffix(name) in SUFFIXES:
-        return not is_clutter(name)
-    try:
-        with file.open("rb") as opened:
-            return is_picture(name, opened.read(HEAD_BYTES))
-    except OSError:
-        return False
+    return is_picture(name, b"") or is_picture(name, _head(file))
 
 
 def kind_of(name: str) -> str:
@@ -40,3 +33,11 @@ def kind_of(name: str) -> str:
 
 def _suffix(name: str) -> str:
     return PurePosixPath(name).suffix.lower()
+
+
+def _head(file: Path) -> bytes:
+    try:
+        with file.open("rb") as opened:
+            return opened.read(HEAD_BYTES)
+    except OSError:
+        return b""

@@ -137,15 +137,12 @@ def _is_loopback(address: str | None) -> bool:
         return False
 
 
-def shows_something() -> bool:
-    """Whether the request may show a credential; without one there is nothing to take apart."""
-    return "HTTP_X_API_KEY" in request.environ or "HTTP_COOKIE" in request.environ
-
-
 def credential() -> str | None:
     """What the request shows to be let in: a key, or the cookie of a session."""
     token = request.headers.get(HEADER)
-    return request.cookies.get(csrf.cookie(csrf.SESSION, request)) if token is None else token
+    if token is not None or "Cookie" not in request.headers:
+        return token
+    return request.cookies.get(csrf.cookie(csrf.SESSION, request))
 
 
 def _identify(keys: KeyRing) -> Caller:

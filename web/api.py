@@ -201,8 +201,8 @@ def blueprint(
     @api.get(
         "/jobs",
         summary="List jobs, newest first",
-        description="With a key, its own jobs, or all with the scope admin. Where the server asks for no key, whoever "
-        "reaches it sees all jobs and the names of their files.",
+        description="With a key, its own jobs, or all with the scope admin. Where the server needs no key, everybody "
+        "who can reach it sees all jobs and the names of their files.",
         responses={"200": JobPageOut, **problems_of(HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.SERVICE_UNAVAILABLE)},
     )
     def list_jobs(query: ListQuery) -> Response:

@@ -114,29 +114,29 @@ def left() -> Iterator[None]:
 
 
 class Acquainted:
-    """Who has been let in lately, by what it showed: its place is chosen before that is looked at again, since a
-    hundred requests that are looked at together keep everybody waiting. Whoever is not known counts to its address."""
+    """Remembers whose a key or a session is. The place of a request is chosen before its key is checked: to check a
+    hundred at once would keep everybody waiting. A request that shows nothing known counts to its address."""
 
     def __init__(self) -> None:
         self._sharers: dict[bytes, str] = {}
 
     def sharer(self) -> str:
         """Whose share the request counts to."""
-        if access.shows_something():
-            return self._sharers.get(self._digest(), "") or access.sharer()
-        return access.sharer()
+        shown = access.credential()
+        return (self._sharers.get(_digest(shown)) if shown else None) or access.sharer()
 
     def meet(self) -> None:
         """Remember a caller that was let in."""
-        if not access.shows_something() or not g.get("caller", access.Caller()).owner:
+        shown = access.credential()
+        if not shown or not g.get("caller", access.Caller()).owner:
             return
         if len(self._sharers) >= MOST_ACQUAINTED:
             self._sharers.clear()
-        self._sharers[self._digest()] = access.sharer()
+        self._sharers[_digest(shown)] = access.sharer()
 
-    @staticmethod
-    def _digest() -> bytes:
-        return hashlib.sha256((access.credential() or "").encode()).digest()
+
+def _digest(shown: str) -> bytes:
+    return hashlib.sha256(shown.encode()).digest()
 
 
 def register(app: Flask, settings: Settings) -> None:

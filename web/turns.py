@@ -75,8 +75,7 @@ class Turns:
             self._held[caller] += 1
             self._see(caller)
             if self._is_free_for(caller):
-                self._free -= 1
-                self._working[caller] += 1
+                self._begin(caller)
                 return
             ticket = threading.Event()
             self._waiting.setdefault(caller, deque()).append(ticket)
@@ -104,9 +103,12 @@ class Turns:
             ticket = tickets.popleft()
             if tickets:
                 self._waiting[caller] = tickets
-            self._free -= 1
-            self._working[caller] += 1
+            self._begin(caller)
             ticket.set()
+
+    def _begin(self, caller: str) -> None:
+        self._free -= 1
+        self._working[caller] += 1
 
     def _is_free_for(self, caller: str) -> bool:
         """Whether there is a place for a caller that nobody waits for."""

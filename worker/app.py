@@ -27,7 +27,7 @@ HEARTBEAT_SECONDS = 5.0
 # How often a thread of torch's looks for more work before it sleeps; by default so long that others wait for its core.
 # OpenMP reads it when torch is loaded, which only the pool's children do.
 os.environ.setdefault("GOMP_SPINCOUNT", "5000")
-# Celery warns whoever starts it as root, because of messages that run code as they are read; here all are JSON.
+# Celery warns when it is started as root, because some messages run code when they are read. Here all are JSON.
 warnings.simplefilter("ignore", SecurityWarning)
 settings = Settings.load()
 app = make_celery(settings)

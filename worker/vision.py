@@ -77,5 +77,5 @@ with _compiler_left_out():
 
 
 def imagenet_names() -> tuple[str, ...]:
-    """Torchvision's names of ImageNet's classes; where it calls two the same, as `crane`, they are told apart."""
+    """Torchvision's names of ImageNet's classes. Where it gives two classes one name, as `crane`, they get ours."""
     return told_apart(resnet.ResNet18_Weights.IMAGENET1K_V1.meta["categories"])

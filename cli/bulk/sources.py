@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from shared.archives import MAGIC_BYTES, Bounds, is_archive, read_archive
+from shared.containers import HEAD_BYTES
 from shared.errors import InvalidOption
 from shared.files import replacing
-from shared.picture_files import HEAD_BYTES, is_picture, is_picture_file, kind_of
+from shared.picture_files import is_picture, is_picture_file, kind_of
 from shared.report.outcome import Box
 from shared.settings import Settings
 
@@ -52,9 +53,7 @@ class Found:
     passed_over: Mapping[str, int] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        """What was passed over, in a sentence; nothing where nothing was."""
-        if not self.passed_over:
-            return ""
+        """What was passed over, in a sentence."""
         ranked = sorted(self.passed_over.items(), key=lambda one: (-one[1], one[0]))
         listed = ", ".join(f"{count} {kind}" for kind, count in ranked[:5])
         more = f" and {len(ranked) - 5} other kinds" if len(ranked) > 5 else ""

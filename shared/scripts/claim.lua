@@ -20,8 +20,8 @@ local pool = pool_of(ARGV[8])
 local crew, most_long = ARGV[9] or '', tonumber(ARGV[10] or 0)
 local latest = {}  -- turn that is taken here, by lane
 
--- Whoever asked for little does not wait for the end of a batch that others fill: once somebody's last job is in the
--- claim, it takes no second one of anybody. Where all have more waiting, or one job each, claims are as large as ever.
+-- A caller with one job does not wait for a batch that other callers fill: once the claim holds the last job of a caller,
+-- it takes no second one of anybody. Where all have more waiting, or one job each, claims are as large as ever.
 -- Nothing is known of the sharers of jobs of an earlier version. Where jobs were cancelled, the turns say too early that
 -- one is the last: a further one of the same sharer says better.
 local sharers, last_ones = {}, {}

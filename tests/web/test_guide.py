@@ -113,7 +113,7 @@ def test_a_page_of_the_guide_is_there_in_every_language(client: FlaskClient, pat
 def test_the_history_says_who_can_see_the_jobs(
     settings: Settings, store: JobStore, blobs: BlobStore, registry: Registry
 ) -> None:
-    note = "This server asks for no key: whoever reaches it can list every job and its file’s name."
+    note = "This server needs no key: everybody who can reach it can list all jobs and the names of their files."
     open_to_all = make_client(settings, store, blobs, registry).get("/history?lang=en").text
     assert note in open_to_all and "Only the browser keeps the list" not in open_to_all
     guarded = make_client(replace(settings, keys="required"), store, blobs, registry)
