@@ -125,6 +125,18 @@ def test_a_planted_asymmetric_feature_is_found_where_it_was_put() -> None:
         assert maps.certify(mean, terms=terms, constant=constant, score=score, tolerance=1e-5).exact
 
 
+def test_rounding_of_large_terms_that_cancel_is_no_fault_and_a_true_one_is_found() -> None:
+    """The figures of a random resnet50: the terms amount to 721, and the logit is -0.03."""
+    terms = float(maps.absolute_terms(torch.full((1, 2, 3, 3), 360.5), torch.tensor([[[1.0, -1.0]]]))[0, 0])
+    assert terms == 721
+    rounded, wrong = (
+        maps.certify(-0.03 + missed, terms=terms, constant=0.0, score=-0.03, tolerance=1e-5)
+        for missed in (2.2e-5, 1e-2)
+    )
+    assert rounded.exact and rounded.residual > 1e-5 and rounded.backward_error == pytest.approx(3.05e-8, rel=0.01)
+    assert not wrong.exact
+
+
 @pytest.mark.parametrize("name", SHIPPED)
 def test_sixteen_photos_in_one_batch_get_what_each_gets_alone(
     name: str, load: Callable[[str], Model], crops: list[Image.Image]
