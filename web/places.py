@@ -26,6 +26,8 @@ from web.turns import Turns
 
 MOST_ACQUAINTED = 10_000  # callers, of each some hundred bytes
 WORKED_ON = 4  # requests of one caller at a time
+RESTS = 2.0  # times what the last request took
+LONGEST_REST_SECONDS = 0.1  # of a request that took longer, most was waiting
 FREE = {"health.healthz", "health.readyz"}  # who operates the service asks for these, however full it is
 FOLLOWED = "api.follow_job"  # works only when there is something to tell
 PATIENCE_SECONDS = 30.0  # in all that a body may keep us waiting,
@@ -35,22 +37,47 @@ _HELD = "pathlight.held"  # in a request's environment: what gives its thread ba
 Wsgi = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
 
+class Pace:
+    """While others come too, a caller that sends many requests at once is worked for in a third of the time: after each
+    of its requests, its next one waits for twice as long as that took."""
+
+    def __init__(self, turns: Turns) -> None:
+        self._turns = turns
+        self._until: dict[str, float] = {}
+
+    def wait(self, sharer: str) -> None:
+        """Before a request of the sharer is worked on."""
+        until = self._until.pop(sharer, 0.0)
+        if self._turns.is_crowding(sharer):
+            time.sleep(max(0.0, until - time.monotonic()))
+
+    def note(self, sharer: str, seconds: float) -> None:
+        """A request of the sharer was worked on for so long."""
+        if self._turns.is_crowding(sharer):
+            self._until[sharer] = time.monotonic() + min(LONGEST_REST_SECONDS, RESTS * seconds)
+
+
 class Place:
     """The place of one request among those of its caller that are worked on."""
 
-    def __init__(self, turns: Turns, sharer: str) -> None:
+    def __init__(self, turns: Turns, pace: Pace, sharer: str) -> None:
         self._turns = turns
+        self._pace = pace
         self._sharer = sharer
         self._is_held = False
+        self._began = 0.0
 
     def take(self) -> None:
         """Wait for it. Raises Busy where that takes minutes."""
         self._turns.take(self._sharer, patient=True)
         self._is_held = True
+        self._pace.wait(self._sharer)
+        self._began = time.monotonic()
 
     def give_back(self) -> None:
         if self._is_held:
             self._is_held = False
+            self._pace.note(self._sharer, time.monotonic() - self._began)
             self._turns.give_back(self._sharer)
 
     @contextmanager
@@ -146,6 +173,7 @@ def register(app: Flask, settings: Settings) -> None:
     worked_on = Turns(
         "requests", at_once=threads, of_one=threads, working_of_one=WORKED_ON, beside_others=1, busy=_busy
     )
+    pace = Pace(worked_on)
     app.wsgi_app = cast("Any", _counted(app.wsgi_app))  # type: ignore[method-assign]
 
     @app.before_request
@@ -155,7 +183,7 @@ def register(app: Flask, settings: Settings) -> None:
         sharer = acquainted.sharer()
         held.take(sharer)
         request.environ[_HELD] = lambda: held.give_back(sharer)
-        g.place = Place(worked_on, sharer)
+        g.place = Place(worked_on, pace, sharer)
         if request.endpoint != FOLLOWED:
             g.place.take()
         request.environ["wsgi.input"] = Arriving(cast("IO[bytes]", request.environ["wsgi.input"]), g.place)

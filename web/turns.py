@@ -96,6 +96,10 @@ class Turns:
             self._forget(caller)
             self._let_on()
 
+    def is_crowding(self, caller: str) -> bool:
+        """Whether the caller has several requests at once while others come too."""
+        return self._held[caller] > 1 and self._is_in_company()
+
     def _let_on(self) -> None:
         """As many as there are places for. What else a caller waits for stands behind what all others wait for."""
         while self._free and (caller := self._next()) is not None:
@@ -120,7 +124,10 @@ class Turns:
 
     def _most(self) -> int:
         """How many of one caller's may work just now."""
-        return self._beside_others if time.monotonic() < self._company_until else self._working_of_one
+        return self._beside_others if self._is_in_company() else self._working_of_one
+
+    def _is_in_company(self) -> bool:
+        return time.monotonic() < self._company_until
 
     def _see(self, caller: str) -> None:
         """Note that a caller has come, and whether another was the last."""

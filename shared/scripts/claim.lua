@@ -20,30 +20,19 @@ local pool = pool_of(ARGV[8])
 local crew, most_long = ARGV[9] or '', tonumber(ARGV[10] or 0)
 local latest = {}  -- turn that is taken here, by lane
 
--- A caller with one job does not wait for a batch that other callers fill: once the claim holds the last job of a caller,
--- it takes no second one of anybody. Where all have more waiting, or one job each, claims are as large as ever.
--- Nothing is known of the sharers of jobs of an earlier version. Where jobs were cancelled, the turns say too early that
--- one is the last: a further one of the same sharer says better.
-local sharers, last_ones = {}, {}
-local function fits(sharer)
-  if not sharer then return true end
-  last_ones[sharer] = nil
-  return not (sharers[sharer] and next(last_ones))
-end
+-- A caller with a single job does not wait for a batch that others fill: while there is one in a lane that others use, a
+-- claim takes one job of each caller. Where all have more waiting, or one is alone, claims are as large as ever.
+local taken_of = {}  -- whether the claim has a job of a sharer
 
-local function note(sharer, lane, next_turn_of_it)
-  local turns = sharer and redis.call('HGET', key('turns', lane), sharer)
-  if not turns then return end
-  sharers[sharer] = true
-  if next_turn_of_it >= tonumber(turns) then last_ones[sharer] = true end
-end
+local function fits(lane, sharer) return not (taken_of[sharer] and has_a_single(lane)) end
 
 local function take(id, sharer)
   local attempt = redis.call('HINCRBY', job(id), 'attempts', 1)
   local fence = redis.call('HINCRBY', job(id), 'fence', 1)
   local turn, lane = leave_lane(id)
   latest[lane] = math.max(latest[lane] or 0, turn)
-  note(sharer, lane, turn + turns_of(id))
+  taken_of[sharer] = true
+  note_user(lane, sharer)
   redis.call('ZADD', key('running'), now + lease, id)
   redis.call('HSET', job(id), 'started', now, 'turn', turn, 'crew', crew)
   move(id, 'queued', 'running')
@@ -97,7 +86,7 @@ local function take_from(lane)
   local pixels = 0
   for _, id in ipairs(first(lane, takes_long and most * 2 or PASSED_OVER)) do
     local state = redis.call('HMGET', job(id), 'attempts', 'deadline', 'solo', 'image', 'sharer')
-    local sharer = state[5]
+    local sharer = state[5] or ''  -- a job of an earlier version has none
     if #claimed >= most or closed then break end
     if tonumber(state[2]) < now then
       conclude(id, 'expired', '', '', retention)
@@ -108,7 +97,7 @@ local function take_from(lane)
       if #claimed == 0 and takes_long then take(id, sharer) end
     else
       pixels = pixels + pixels_of(state[4])
-      if #claimed > 0 and (pixels > MOST_PIXELS or not fits(sharer)) then closed = true else take(id, sharer) end
+      if #claimed > 0 and (pixels > MOST_PIXELS or not fits(lane, sharer)) then closed = true else take(id, sharer) end
     end
   end
 end

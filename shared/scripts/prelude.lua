@@ -149,6 +149,25 @@ local function next_turn(lane, sharer, count)
   return turn
 end
 
+-- The caller that last sent a job to a lane or whose job was begun there, for a second; and a caller who sent its only
+-- job while another used the lane, for a second, or until it sends more. Claims are small then: see `claim`.
+local RECENT_MS = 1000
+
+local function note_user(lane, sharer) redis.call('SET', key('user', lane), sharer, 'PX', RECENT_MS) end
+
+local function note_sender(lane, sharer)
+  local user, single = redis.call('GET', key('user', lane)), redis.call('GET', key('single', lane))
+  local turn = redis.call('HGET', key('turns', lane), sharer)
+  if tonumber(turn or 0) > reached(lane) then
+    if single == sharer then redis.call('DEL', key('single', lane)) end
+  elseif user and user ~= sharer then
+    redis.call('SET', key('single', lane), sharer, 'PX', RECENT_MS)
+  end
+  note_user(lane, sharer)
+end
+
+local function has_a_single(lane) return redis.call('EXISTS', key('single', lane)) == 1 end
+
 -- Of a job that waits no longer and was never claimed.
 local function give_turns_back(id, lane, sharer)
   if not get(id, 'turn') then redis.call('HINCRBY', key('turns', lane), sharer, -turns_of(id)) end

@@ -41,6 +41,7 @@ local function crowded(most)
 end
 if not answered and owner ~= '' and crowded(tonumber(ARGV[15])) then return {'crowded', id, 0} end
 
+note_sender(lane, sharer)
 if idem ~= '' then redis.call('HSET', idem_key, 'id', id, 'body', body) end
 admit({id = id, lane = lane, options = ARGV[4], image = ARGV[5], image_ref = ARGV[6], owner = owner,
   idempotency = idem, answer = answer, deadline = tonumber(ARGV[11]), retention = tonumber(ARGV[12]),

@@ -410,7 +410,8 @@ def test_nothing_of_a_batch_is_forgotten_before_all_of_it_is(
     assert store.is_collected(batch_id)
     assert len(collect(store, 100)) == 3
     left = {str(key).removeprefix(PREFIX).partition(":")[0] for key in raw.keys("*")}
-    assert left == {"counts", "pace", "passed_over", "sequence", "claim", "tally", "tombstone", "reached", "turns"}
+    known = {"counts", "pace", "passed_over", "sequence", "claim", "tally", "tombstone", "reached", "turns", "user"}
+    assert left == known
 
 
 def test_the_time_to_come_follows_the_pace(batches: BatchStore, store: JobStore, raw: redis.Redis) -> None:

@@ -640,7 +640,7 @@ def test_an_ended_job_is_forgotten_after_its_retention_and_leaves_a_tombstone(
     assert (counts["accepted"], counts["collected"], counts[status]) == (1, 1, 0)
     assert not store.succeed(claim, RESULT, compute_ms=1.0)
     left = {str(key).removeprefix(PREFIX).split(":")[0] for key in raw.keys("*")}
-    bounded = {"counts", "sequence", "passed_over", "pace", "tally", "reached", "turns"}
+    bounded = {"counts", "sequence", "passed_over", "pace", "tally", "reached", "turns", "user", "single"}
     assert left <= {"tombstone", "claim", *bounded}, left
 
 

@@ -51,11 +51,30 @@ def test_one_job_of_another_starts_within_two_batches_of_five_thousand(crowd: Jo
     assert crowd.get(one).position is None
 
 
-def test_who_asked_for_little_does_not_wait_for_a_batch_that_others_fill(crowd: JobStore) -> None:
+def test_while_somebody_has_a_single_job_a_claim_takes_one_of_each(crowd: JobStore, raw: redis.Redis) -> None:
     many = submit(crowd, "a", 20)
     (one,) = submit(crowd, "b")
     assert set(claim(crowd)) == {many[0], one}
-    assert claim(crowd) == many[1 : 1 + BATCH]
+    assert claim(crowd) == many[1:2], "the next job of b may come at any moment"
+    assert 0 < raw.pttl(f"{PREFIX}single:interactive") <= 1000
+    raw.delete(f"{PREFIX}single:interactive")
+    assert claim(crowd) == many[2 : 2 + BATCH]
+
+
+def test_whose_jobs_wait_is_known_for_a_while_after_they_were_sent(crowd: JobStore, raw: redis.Redis) -> None:
+    many = submit(crowd, "a", 20)
+    raw.delete(f"{PREFIX}user:interactive")  # a second later
+    assert claim(crowd) == many[:BATCH]
+    (one,) = submit(crowd, "b")
+    assert set(claim(crowd)) == {many[BATCH], one}
+
+
+def test_a_caller_that_is_alone_gets_whole_batches(crowd: JobStore) -> None:
+    for _ in range(3):
+        (one,) = submit(crowd, "a")
+        assert claim(crowd) == [one]
+    many = submit(crowd, "a", 20)
+    assert claim(crowd) == many[:BATCH]
 
 
 def test_where_jobs_were_cancelled_those_that_are_left_are_claimed_together(crowd: JobStore) -> None:

@@ -148,6 +148,42 @@ def test_a_key_that_nobody_has_counts_to_its_address(house: House) -> None:
         assert known.sharer() == access.sharer() == g.caller.owner
 
 
+@pytest.mark.parametrize("others", [True, False], ids=["beside others", "alone"])
+def test_beside_others_a_crowd_of_requests_rests_between_them(others: bool) -> None:
+    turns_of = turns.Turns("requests", at_once=8, of_one=8, working_of_one=4, beside_others=1, busy=places._busy)
+    pace, spans = places.Pace(turns_of), []
+    for caller in ("mine", "theirs") if others else ("mine",):
+        with turns_of.taken(caller):
+            """It has come."""
+
+    def work() -> None:
+        place = places.Place(turns_of, pace, "mine")
+        place.take()
+        began = time.monotonic()
+        time.sleep(0.02)
+        spans.append((began, time.monotonic()))
+        place.give_back()
+
+    with ThreadPoolExecutor(4) as pool:
+        for one in [pool.submit(work) for _ in range(4)]:
+            one.result()
+    spans.sort()
+    rests = [after[0] - before[1] for before, after in zip(spans, spans[1:], strict=False)]
+    assert (min(rests[:-1]) > 0.03) if others else (max(rests) < 0), "the last one is no crowd"
+
+
+def test_who_sends_one_request_after_the_other_never_rests(monkeypatch: pytest.MonkeyPatch) -> None:
+    turns_of = turns.Turns("requests", at_once=8, of_one=8, working_of_one=4, beside_others=1, busy=places._busy)
+    pace = places.Pace(turns_of)
+    monkeypatch.setattr(places, "RESTS", 1e6)
+    began = time.monotonic()
+    for caller in ("mine", "theirs") * 5:
+        place = places.Place(turns_of, pace, caller)
+        place.take()
+        place.give_back()
+    assert time.monotonic() - began < 0.1
+
+
 def test_an_answer_counts_until_it_is_read(house: House) -> None:
     mine, theirs = house.caller(), house.caller()
     mine("GET", "/api/v1/models").close()  # until it is known it counts to its address
