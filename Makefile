@@ -11,7 +11,7 @@ PYTHON ?= $(shell for p in python3.12 python3.11 python3; do $$p -c '$(FITS)' 2>
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format quality bench faults bulk-faults bulk-latency audit
+.PHONY: help run test check format quality bench faults bulk-faults bulk-latency audit settings-page
 
 help:  ## Say what the targets do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,9 +24,13 @@ run: $(VENV)/.run  ## Start Pathlight on 127.0.0.1:8000 (PORT= for another port)
 # after that, alone.
 test: export OMP_NUM_THREADS = 1
 test: export OMP_WAIT_POLICY = passive
-test: $(VENV)/.test  ## Run all tests
+test: $(VENV)/.test  ## Run all tests, or those that ARGS names: make test ARGS="tests/shared -k time"
+ifdef ARGS
+	$(BIN)/python -m pytest $(ARGS)
+else
 	$(BIN)/python -m pytest -m "not alone" --numprocesses 3 --dist loadfile --no-loadscope-reorder
 	$(BIN)/python -m pytest -m alone $$(grep -rl --include='*.py' pytest.mark.alone tests)
+endif
 
 check: $(VENV)/.test  ## Check formatting, lint and types; changes nothing
 	$(BIN)/ruff format --check .
@@ -48,6 +52,9 @@ bulk-faults: $(VENV)/.test  ## Kill client and worker of a bulk run of 10,000 pi
 
 bulk-latency: $(VENV)/.test  ## Measure interactive work beside bulk work (5 minutes); writes docs/bulk.md
 	$(BIN)/python -m bench.bulk_latency
+
+settings-page: $(VENV)/.test  ## Write docs/settings.md from shared/settings.py
+	$(BIN)/pathlight settings --markdown > docs/settings.md
 
 audit: $(VENV)/.test  ## Ask the advisory database about the installed packages; needs the network
 	$(BIN)/pip-audit --skip-editable

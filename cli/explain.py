@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,12 @@ import httpx
 from rich.console import Console
 
 from shared import options as job_options
+from shared.answer.answer import Answer
+from shared.answer.explanation import Explanation, Prediction, SureAnswer
+from shared.answer.maps import MapEntry
 from shared.cards import Registry
 from shared.class_names import short_name
-from shared.drawing import Style, heatmap, overlay, png_bytes
+from shared.drawing import Style, entry_heatmap, entry_overlay, png_bytes
 from shared.errors import FetchFailed, ImageTooLarge, InvalidImage
 from shared.images import Limits, Photo
 from shared.jobs import JobOptions
@@ -23,7 +26,6 @@ from shared.masking import read_explained
 from shared.methods import METHODS
 from shared.results import Result, npy_bytes
 from shared.settings import Settings
-from shared.verdicts import vouches_for_nothing
 
 DOCUMENT = "explanation.json"
 WRITTEN = (  # all that may be written into a folder
@@ -82,84 +84,84 @@ def download(url: str, settings: Settings) -> bytes:
         raise FetchFailed(f"{url} cannot be fetched: {error}") from error
 
 
-def print_answer(document: Mapping[str, Any], console: Console) -> None:
+def print_answer(answer: Answer, console: Console) -> None:
     """What each model says, what they say of each other, and then what a reader has to know before believing it."""
-    _print_explanations(document["explanations"], console)
-    for pair in document.get("agreement", ()):  # an earlier version stored none
-        console.print(f"\nTogether: {pair['text']}", markup=False, soft_wrap=True)
-    for warning in document["warnings"]:
-        console.print(f"\nnote on {warning['model']}: {warning['text']}", markup=False, soft_wrap=True)
+    _print_explanations(answer.explanations, console)
+    for pair in answer.agreement:
+        console.print(f"\nTogether: {pair.text}", markup=False, soft_wrap=True)
+    for warning in answer.warnings:
+        console.print(f"\nnote on {warning.model}: {warning.text}", markup=False, soft_wrap=True)
 
 
-def _print_explanations(explanations: Sequence[dict[str, Any]], console: Console) -> None:
+def _print_explanations(explanations: Sequence[Explanation], console: Console) -> None:
     """The tutorial's lines, and the five best classes, of each model."""
     for number, explanation in enumerate(explanations):
         if number:
             console.print()
-        console.print(f"[bold]{explanation['model']}[/bold]")
-        lines = (*prediction_lines(explanation), *sure_lines(explanation), confidence_line(explanation["prediction"]))
+        console.print(f"[bold]{explanation.model}[/bold]")
+        lines = (*prediction_lines(explanation), *sure_lines(explanation), confidence_line(explanation.prediction))
         for line in lines:
             console.print(line, markup=False, soft_wrap=True)
-        for entry in explanation["prediction"]["top"]:
-            console.print(f"  {entry['probability']:7.2%}  {short_name(entry['name'])}", markup=False)
-        for entry in explanation["maps"]:
+        for ranked in explanation.prediction.top:
+            console.print(f"  {ranked.probability:7.2%}  {short_name(ranked.name)}", markup=False)
+        for entry in explanation.maps:
             console.print(f"Map: {map_line(entry)}", markup=False, soft_wrap=True)
-            for figure in ("faithfulness", "stability", "agreement"):
-                if entry[figure]:
-                    console.print(f"  {entry[figure]['text']}", markup=False, soft_wrap=True)
+            for proof in (entry.faithfulness, entry.stability, entry.agreement):
+                if proof:
+                    console.print(f"  {proof.text}", markup=False, soft_wrap=True)
 
 
-def prediction_lines(explanation: dict[str, Any]) -> list[str]:
+def prediction_lines(explanation: Explanation) -> list[str]:
     """`Prediction: cat // Decisions: animal (99.34%), …` where the tree decides; where it only retells what the
     network said (marginal mode), its decisions stand on a line of their own."""
-    path = explanation["decision_path"]
-    network = f"Prediction: {short_name(explanation['prediction']['name'])}"
+    path = explanation.decision_path
+    network = f"Prediction: {short_name(explanation.prediction.name)}"
     if path is None:
         return [network]
-    decisions = "Decisions: " + ", ".join(f"{short_name(s['name'])} ({s['probability']:.2%})" for s in path["steps"])
-    if path["mode"] == "marginal":
+    decisions = "Decisions: " + ", ".join(f"{short_name(s.name)} ({s.probability:.2%})" for s in path.steps)
+    if path.mode == "marginal":
         return [network, decisions]
-    return [f"Prediction: {short_name(path['prediction']['name'])} // {decisions}"]
+    return [f"Prediction: {short_name(path.prediction.name)} // {decisions}"]
 
 
-def sure_lines(explanation: Mapping[str, Any]) -> list[str]:
+def sure_lines(explanation: Explanation) -> list[str]:
     """The sure answer and the verdict; nothing of a result that an earlier version stored."""
-    sure, verdict = explanation.get("sure"), explanation.get("verdict")
-    lines = [f"Sure answer: {sure_answer(explanation)}"] if sure else []
-    return [*lines, f"Verdict: {verdict['level']}. {verdict['text']}"] if verdict else lines
+    sure, verdict = explanation.sure, explanation.verdict
+    lines = [f"Sure answer: {sure_answer(sure, explanation.prediction)}"] if sure else []
+    return [*lines, f"Verdict: {verdict.level}. {verdict.text}"] if verdict else lines
 
 
-def sure_answer(explanation: Mapping[str, Any]) -> str:
+def sure_answer(sure: SureAnswer, prediction: Prediction) -> str:
     """`domestic cat (91.66%), most likely tiger cat`. Of the root, that the model vouches for nothing."""
-    sure, name = explanation["sure"], short_name(explanation["prediction"]["name"])
-    if vouches_for_nothing(explanation):
-        return f"none: no group of classes holds {sure['at']:.0%}; most likely {name}"
-    found = f"{short_name(sure['name'])} ({sure['probability']:.2%})"
-    return found if sure["index"] is not None else f"{found}, most likely {name}"
+    name = short_name(prediction.name)
+    if sure.is_root:
+        return f"none: no group of classes holds {sure.at:.0%}; most likely {name}"
+    found = f"{short_name(sure.name)} ({sure.probability:.2%})"
+    return found if sure.index is not None else f"{found}, most likely {name}"
 
 
-def confidence_line(prediction: dict[str, Any]) -> str:
+def confidence_line(prediction: Prediction) -> str:
     """How sure the model is, and what the figures of the classes below are; warnings tell of the calibrated one."""
-    if prediction["confidence"] is None:
+    if prediction.confidence is None:
         return "The raw softmax, not calibrated:"
-    return f"{prediction['confidence']:.2%} confident, calibrated; the raw softmax:"
+    return f"{prediction.confidence:.2%} confident, calibrated; the raw softmax:"
 
 
-def map_line(entry: dict[str, Any]) -> str:
+def map_line(entry: MapEntry) -> str:
     """Which class the map is of, and whether it adds up to the network's score."""
-    against = f" rather than {short_name(entry['contrast']['name'])}" if entry["contrast"] else ""
-    rows, columns = entry["grid"]
-    question = f"{short_name(entry['target']['name'])}{against} by {entry['method']}"
+    against = f" rather than {short_name(entry.contrast.name)}" if entry.contrast else ""
+    rows, columns = entry.grid
+    question = f"{short_name(entry.target.name)}{against} by {entry.method}"
     return f"{question}, {rows} x {columns} cells, {_guarantee(entry)}"
 
 
-def _guarantee(entry: dict[str, Any]) -> str:
+def _guarantee(entry: MapEntry) -> str:
     """What the method claims of the map, and whether it was found to hold."""
-    check = entry["exactness"]
+    check = entry.exactness
     if check is None:
-        return str(entry["claim"])
-    holds = entry["claim"] if check["exact"] else f"NOT {entry['claim']}"
-    return f"{holds} (residual {check['residual']:.1e}, tolerance {check['tolerance']:.0e})"
+        return entry.claim
+    holds = entry.claim if check.exact else f"NOT {entry.claim}"
+    return f"{holds} (residual {check.residual:.1e}, tolerance {check.tolerance:.0e})"
 
 
 def write_result(result: Result, photo: Photo, out: Path) -> int:
@@ -167,11 +169,11 @@ def write_result(result: Result, photo: Photo, out: Path) -> int:
     there; how many files."""
     written = 0
     clear(out)
-    for number, explanation in enumerate(result.document["explanations"]):
-        folder = out if number == 0 else out / explanation["model"]
+    for number, explanation in enumerate(result.answer.explanations):
+        folder = out if number == 0 else out / explanation.model
         folder.mkdir(parents=True, exist_ok=True)
-        files = {DOCUMENT: json.dumps(_document(result, explanation), indent=2).encode()}
-        for place, entry in enumerate(explanation["maps"]):
+        files = {DOCUMENT: json.dumps(_document(result.answer, explanation), indent=2).encode()}
+        for place, entry in enumerate(explanation.maps):
             files |= _map_files(result, photo, explanation, entry, first=place == 0)
         for name, data in files.items():
             (folder / name).write_bytes(data)
@@ -190,27 +192,25 @@ def clear(out: Path) -> None:
             document.parent.rmdir()
 
 
-def _document(result: Result, explanation: Mapping[str, Any]) -> dict[str, Any]:
+def _document(answer: Answer, explanation: Explanation) -> dict[str, Any]:
     """One model's explanation, with all that the terminal says of it, and what it takes to do it again."""
-    model, whole = explanation["model"], result.document
+    model = explanation.model
     return {
-        **explanation,
-        "agreement": [pair for pair in whole.get("agreement", ()) if model in pair["models"]],
-        "warnings": [warning for warning in whole["warnings"] if warning["model"] == model],
-        "provenance": whole["provenance"],
+        **explanation.to_dict(),
+        "agreement": [pair.to_dict() for pair in answer.agreement if model in pair.models],
+        "warnings": [warning.to_dict() for warning in answer.warnings_of(model)],
+        "provenance": answer.provenance.to_dict(),
     }
 
 
 def _map_files(
-    result: Result, photo: Photo, explanation: dict[str, Any], entry: dict[str, Any], *, first: bool
+    result: Result, photo: Photo, explanation: Explanation, entry: MapEntry, *, first: bool
 ) -> dict[str, bytes]:
     """The raw map, named by its method, and its pictures; those of further methods bear the method's name too."""
-    raw = result.maps[entry["artifacts"]["raw"].removesuffix(".npy")]
-    contrast = entry["contrast"] is not None
-    place = photo.place(explanation["input"]["box"])
-    prefix = "" if first else f"{entry['method']}."
+    style, box = Style(), photo.place(explanation.input.box)
+    prefix = "" if first else f"{entry.method}."
     return {
-        f"{entry['method']}.npy": npy_bytes(raw),
-        f"{prefix}heatmap.png": png_bytes(heatmap(raw, style=Style(), contrast=contrast)),
-        f"{prefix}overlay.png": png_bytes(overlay(photo.pixels, raw, place, style=Style(), contrast=contrast)),
+        f"{entry.method}.npy": npy_bytes(entry.raw(result.maps)),
+        f"{prefix}heatmap.png": png_bytes(entry_heatmap(entry, result.maps, style=style)),
+        f"{prefix}overlay.png": png_bytes(entry_overlay(entry, result.maps, photo.pixels, box, style=style)),
     }

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from cli.explain import print_answer
 from client import Pathlight, Refused
+from shared.answer.answer import Answer
 from shared.jobs import JobStatus
 
 Picture = Path | str
@@ -43,7 +44,7 @@ def print_job(job: dict[str, Any], console: Console) -> None:
     if job["queue"]:
         console.print(f"  position {job['queue']['position']}, about {job['queue']['eta_seconds']:.1f} s")
     if job["result"]:
-        print_answer(job["result"], console)
+        print_answer(Answer.from_dict(job["result"]), console)
 
 
 def _submit(pathlight: Pathlight, picture: Picture, options: dict[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import io
 import os
 import struct
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,16 +19,19 @@ from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from shared import json_text
 from shared import options as job_options
+from shared.answer.answer import Provenance
+from shared.answer.explanation import Explanation
 from shared.archives import UNPACKED_AT_LEAST, UNPACKED_PER_BYTE, Measured
 from shared.blobs import BlobStore
 from shared.bucket import blob_store
 from shared.cards import Registry
 from shared.errors import InvalidBundle, InvalidImage, InvalidOption, ModelUnavailable, PathlightError, StorageFailed
 from shared.images import Limits, Photo
-from shared.jobs import JobOptions
+from shared.jobs import FILLS, JobOptions
 from shared.manifest import MANIFEST, SIGNATURE, Manifest, is_signed
 from shared.results import Result
 from shared.sandbox.decoders import read_explained
@@ -60,6 +63,22 @@ class Claims:
     manifest: Manifest
     job: Mapping[str, Any]
 
+    @property
+    def provenance(self) -> Provenance:
+        """Raises InvalidBundle."""
+        try:
+            return Provenance.from_dict(self.job["result"]["provenance"])
+        except (KeyError, TypeError, ValidationError) as error:
+            raise InvalidBundle(f"its {_JOB} does not tell what was asked") from error
+
+    @property
+    def explanations(self) -> tuple[Explanation, ...]:
+        """Raises InvalidBundle."""
+        try:
+            return tuple(Explanation.from_dict(one) for one in self.job["result"]["explanations"])
+        except (KeyError, TypeError, ValidationError) as error:
+            raise InvalidBundle(f"its {_JOB} has not the explanations that come out again") from error
+
 
 def verify(path: Path, settings: Settings, *, say: Say) -> Claims:
     """Check files, hashes and, where there is a key, the signature. Raises InvalidBundle, saying what is wrong."""
@@ -86,9 +105,9 @@ def recompute(path: Path, claims: Claims, settings: Settings, *, picture: Path |
     options = _options(claims)
     shelf = Shelf(Registry.load(settings), precision=settings.precision)
     asked = Asked(_picture(path, claims, options, settings, picture), options)
-    _check_models(claims.job["result"]["provenance"], provenance([shelf.get(name) for name in options.models], options))
+    _check_models(claims.provenance, provenance([shelf.get(name) for name in options.models], options))
     result = answer(shelf, [asked])[0]
-    _compare_words(claims.job["result"]["explanations"], result.document["explanations"])
+    _compare_words(claims.explanations, result.answer.explanations)
     with _opened(path) as archive:
         _compare_maps(archive, _members(archive), result)
     say(f"the same answer came out again, within {TOLERANCE:.0e}: {len(result.maps)} maps, {', '.join(options.models)}")
@@ -209,13 +228,12 @@ def _job(archive: zipfile.ZipFile, members: Mapping[str, zipfile.ZipInfo], manif
 
 def _options(claims: Claims) -> JobOptions:
     """What the job asked, as the provenance of its result tells."""
+    options = claims.provenance.options
     try:
-        options = JobOptions.from_dict(claims.job["result"]["provenance"]["options"])
-        words = (*options.models, *options.methods, options.target, options.contrast or "", options.mask or "")
-        if not all(isinstance(word, str) for word in words) or options.fill not in job_options.FILLS:
-            raise TypeError
+        if options is None or options.fill not in FILLS:
+            raise InvalidOption("fill")
         job_options.check(options)
-    except (KeyError, TypeError, InvalidOption) as error:
+    except InvalidOption as error:
         raise InvalidBundle(f"its {_JOB} does not tell what was asked") from error
     return options
 
@@ -245,39 +263,37 @@ def _original(sha256: str, blobs: BlobStore, path: Path | None) -> bytes:
     return data
 
 
-def _check_models(stated: Mapping[str, Any], here: Mapping[str, Any]) -> None:
+def _check_models(stated: Provenance, here: Provenance) -> None:
     """The weights, inputs and trees of now have to be those of then. What else a card says, such as a title, makes
     another version of a model, but no other answer."""
-    models = stated.get("models")
-    for name, model in here["models"].items():
-        known = models.get(name) if isinstance(models, dict) else None
-        if not isinstance(known, dict) or known | {"version": None} != model | {"version": None}:
+    unversioned = {"version": None}
+    for name, model in here.models.items():
+        known = stated.models.get(name)
+        if known is None or known.model_copy(update=unversioned) != model.model_copy(update=unversioned):
             raise ModelUnavailable(
                 f"it was computed by another {name} than this installation has; use the same weights"
             )
-    if stated.get("seed") != here["seed"]:
+    if stated.seed != here.seed:
         raise ModelUnavailable("it was computed with another seed than this version of Pathlight uses")
 
 
-def _compare_words(stated: Any, again: Any) -> None:
-    try:
-        pairs = [(_figures(one), _figures(other)) for one, other in zip(stated, again, strict=True)]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InvalidBundle(f"its {_JOB} has not the explanations that come out again") from error
-    for explanation, (one, other) in zip(again, pairs, strict=True):
+def _compare_words(stated: Sequence[Explanation], again: Sequence[Explanation]) -> None:
+    if len(stated) != len(again):
+        raise InvalidBundle(f"its {_JOB} has not the explanations that come out again")
+    for explanation, one, other in zip(again, map(_figures, stated), map(_figures, again), strict=True):
         differing = [what for what in other if what not in one or not abs(one[what] - other[what]) <= TOLERANCE]
         if differing or len(one) != len(other):
             what = differing[0] if differing else "a class or a decision"
-            raise InvalidBundle(f"{explanation['model']} answers otherwise now: {what} is another")
+            raise InvalidBundle(f"{explanation.model} answers otherwise now: {what} is another")
 
 
-def _figures(explanation: Mapping[str, Any]) -> dict[str, float]:
+def _figures(explanation: Explanation) -> dict[str, float]:
     """Each probability that is said, by what it is of: another prediction, class or decision is another name."""
-    prediction, path = explanation["prediction"], explanation["decision_path"]
-    figures = {f"{explanation['model']}'s prediction {prediction['name']}": float(prediction["probability"])}
-    figures |= {f"the probability of {entry['name']}": float(entry["probability"]) for entry in prediction["top"]}
-    for number, step in enumerate(path["steps"] if path else (), 1):
-        figures[f"decision {number}, {step['node']}"] = float(step["probability"])
+    prediction, path = explanation.prediction, explanation.decision_path
+    figures = {f"{explanation.model}'s prediction {prediction.name}": prediction.probability}
+    figures |= {f"the probability of {ranked.name}": ranked.probability for ranked in prediction.top}
+    for number, step in enumerate(path.steps if path else (), 1):
+        figures[f"decision {number}, {step.node}"] = step.probability
     return figures
 
 

@@ -12,8 +12,8 @@ from typing import Any, Unpack
 import httpx
 
 from client import contract
-from client.contract import Batch, Call, Events, Job, Named, Picture, Unreachable
-from client.options import BatchOptions, Options
+from client.contract import Batch, Call, Events, Job, Named, Unreachable
+from client.options import BatchOptions, Options, Picture
 
 
 class AsyncPathlight:

@@ -10,18 +10,17 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import httpx
+
+from client.options import BatchOptions, Options, Picture
 
 Job = dict[str, Any]
 """A job as GET /api/v1/jobs/{id} shows it."""
 
 Batch = dict[str, Any]
 """Many pictures under one set of options, as GET /api/v1/batches/{id} shows them."""
-
-Picture = str | Path | bytes
-"""A file's path, or the bytes of a picture."""
 
 Named = tuple[str, bytes]
 """A picture's name, to be shown, and its bytes."""
@@ -32,6 +31,7 @@ ATTEMPTS = 6  # at one request that the service could not take just then, where 
 PASSING = (429, 502, 503, 504)  # statuses of a service, or of a proxy before it, that is busy or comes again soon
 LONGEST_PAUSE_SECONDS = 2.0  # between two polls
 LONGEST_RETRY_SECONDS = 30.0  # whatever the service asks for
+_NO_FIELDS = ("idempotency_key", "mask", "image_url")
 LEAST_SECONDS = 1.0  # that a request is given, however late it is
 
 
@@ -59,55 +59,24 @@ class Call:
     arguments: Mapping[str, Any] = field(default_factory=dict)  # of httpx's request
 
 
-def submission(
-    picture: Picture | None = None,
-    *,
-    image_url: str | None = None,
-    models: Sequence[str] = (),
-    methods: Sequence[str] = (),
-    target: str | int | None = None,
-    contrast: str | int | None = None,
-    tree: str | None = None,
-    trust: str | None = None,
-    mask: Picture | None = None,
-    fill: str | None = None,
-    parent: str | None = None,
-    webhook: str | None = None,
-    idempotency_key: str | None = None,
-) -> Call:
-    """The submitting of a picture, or of its address, or of neither, where the picture of `parent` is meant. What is
-    left out is as the service has it by default. Without a key of your own, a new one makes sure that sending the
-    request again does not make a second job."""
-    words = {"target": target, "contrast": contrast, "tree": tree, "trust": trust}
-    data = _fields(models, methods, words | {"fill": fill, "parent": parent, "webhook": webhook})
+def submission(picture: Picture | None = None, **options: Unpack[Options]) -> Call:
+    """The submitting of an image, or of its address, or of neither, where the image of `parent` is meant."""
+    headers = _once(options.get("idempotency_key"))
+    fields, mask, image_url = _fields(options), options.get("mask"), options.get("image_url")
     if picture is None:
-        body = data | ({} if image_url is None else {"image_url": image_url})
+        body = fields | ({} if image_url is None else {"image_url": image_url})
         body |= {} if mask is None else {"mask_base64": base64.b64encode(_file(mask)[1]).decode()}
-        return Call("POST", f"{API}/jobs", {"json": body, "headers": _once(idempotency_key)})
+        return Call("POST", f"{API}/jobs", {"json": body, "headers": headers})
     if image_url is not None:
         raise ValueError("give a picture or image_url, not both")
     files = {"image": _file(picture)} | ({"mask": _file(mask)} if mask is not None else {})
-    return Call("POST", f"{API}/jobs", {"data": data, "files": files, "headers": _once(idempotency_key)})
+    return Call("POST", f"{API}/jobs", {"data": fields, "files": files, "headers": headers})
 
 
-def batch_submission(
-    pictures: Sequence[Picture | Named],
-    *,
-    models: Sequence[str] = (),
-    methods: Sequence[str] = (),
-    target: str | int | None = None,
-    contrast: str | int | None = None,
-    tree: str | None = None,
-    trust: str | None = None,
-    idempotency_key: str | None = None,
-) -> Call:
-    """The submitting of many pictures at once, or of one archive of pictures, as `submission`."""
-    data = _fields(models, methods, {"target": target, "contrast": contrast, "tree": tree, "trust": trust})
-    return Call(
-        "POST",
-        f"{API}/batches",
-        {"data": data, "files": [("image", _file(one)) for one in pictures], "headers": _once(idempotency_key)},
-    )
+def batch_submission(pictures: Sequence[Picture | Named], **options: Unpack[BatchOptions]) -> Call:
+    """The submitting of many images at once, or of one archive of images, as `submission`."""
+    headers, files = _once(options.get("idempotency_key")), [("image", _file(one)) for one in pictures]
+    return Call("POST", f"{API}/batches", {"data": _fields(options), "files": files, "headers": headers})
 
 
 def batch_call(batch_id: str) -> Call:
@@ -231,12 +200,17 @@ def _once(key: str | None = None) -> dict[str, str]:
     return {"Idempotency-Key": key or secrets.token_urlsafe(16)}
 
 
-def _fields(
-    models: Sequence[str], methods: Sequence[str], words: Mapping[str, str | int | None]
-) -> dict[str, str | list[str]]:
-    """The form's fields; what is left out is as the service has it by default."""
-    data: dict[str, str | list[str]] = {name: str(word) for name, word in words.items() if word is not None}
-    return data | {name: list(several) for name, several in (("models", models), ("methods", methods)) if several}
+def _fields(options: BatchOptions | Options) -> dict[str, str | list[str]]:
+    """The form's fields: what is neither a file nor a header, and is not left out."""
+    fields: dict[str, str | list[str]] = {}
+    for name, value in options.items():
+        if name in _NO_FIELDS or value is None:
+            continue
+        if not isinstance(value, Sequence) or isinstance(value, str):
+            fields[name] = str(value)
+        elif value:
+            fields[name] = list(value)
+    return fields
 
 
 def _file(picture: Picture | Named) -> Named:

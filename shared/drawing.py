@@ -11,6 +11,7 @@ from __future__ import annotations
 import io
 import math
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 
@@ -19,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from shared.answer.maps import LOGIT, DecisionMap, MapEntry
 from shared.errors import InvalidOption
 from shared.images import LONGEST_SIDE
 from shared.legend import Bar, with_legend
@@ -28,8 +30,6 @@ from shared.scales import FloatMap, Scale
 
 COLORMAPS = ("inferno", "viridis", "jet")
 DIVERGING = "RdBu_r"
-LOGIT = "logit"
-
 GREY = (128, 128, 128)  # what the bar of an overlay is laid over: neither of a bright picture nor of a dark one
 _DIMMED = [(4 * level + 5) // 10 for level in range(256)] * 3  # 0.4 of each band's level, rounded
 _STEPS = 257  # an odd number of colours, so that one of them is the middle of a diverging table
@@ -92,6 +92,18 @@ def overlay(
     _lay(_painted(enlarge(scale.shares(raw), (x1 - x0, y1 - y0)), inks), out, drawn_box)
     bar = _bar(_on_grey(inks), scale) if style.bar else None
     return _explained(out, raw, drawn_box, style=style, bar=bar, scale=scale, unit=unit)
+
+
+def entry_heatmap(entry: MapEntry | DecisionMap, maps: Mapping[str, FloatMap], *, style: Style) -> Image.Image:
+    """The heat map of a map of an answer. `maps` are the arrays of its result."""
+    return heatmap(entry.raw(maps), style=style, contrast=entry.is_contrast, unit=entry.unit)
+
+
+def entry_overlay(
+    entry: MapEntry | DecisionMap, maps: Mapping[str, FloatMap], picture: Image.Image, box: Box, *, style: Style
+) -> Image.Image:
+    """A map of an answer, laid over `box` of the picture. `maps` are the arrays of its result."""
+    return overlay(picture, entry.raw(maps), box, style=style, contrast=entry.is_contrast, unit=entry.unit)
 
 
 def strip(name: str) -> Image.Image:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 
 @dataclass(frozen=True)
@@ -18,6 +17,3 @@ class Group:
     def index(self) -> int | None:
         """Of its class, where it is a single one."""
         return self.classes[0] if len(self.classes) == 1 else None
-
-    def to_dict(self) -> dict[str, Any]:
-        return {"index": self.index, "name": self.name, "node": self.node}

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any
+from typing import Annotated, Any, cast
+
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass as record
+from pydantic.fields import FieldInfo
+
+from shared.methods import METHODS
 
 
 class JobStatus(StrEnum):
@@ -34,30 +40,100 @@ class Lane(StrEnum):
     BULK = "bulk"
 
 
-@dataclass(frozen=True)
-class JobOptions:
+TREES = ("auto", "soft", "hard", "marginal", "off")
+TRUSTS = ("basic", "full")
+FILLS = ("blur", "mean", "grey")
+PREDICTED = "predicted"
+LONGEST_WORD = 200  # characters of a name or keyword that a user gives
+
+
+def _choice(values: tuple[str, ...], text: str) -> Any:
+    """An option with one of some values, the first of them by default."""
+    return Field(default=values[0], description=text, json_schema_extra={"enum": list(values)})
+
+
+def _names(text: str, *, most: int, values: tuple[str, ...] = ()) -> Any:
+    """An option with several names."""
+    item: dict[str, Any] = {"type": "string", "maxLength": LONGEST_WORD} | ({"enum": list(values)} if values else {})
+    return Field(default=(), max_length=most, description=text, json_schema_extra={"items": item})
+
+
+OPTIONS = ConfigDict(extra="forbid", coerce_numbers_to_str=True)
+
+
+@record(frozen=True, config=OPTIONS)
+class CommonOptions:
+    """What may be asked about an image, and about all images of a batch. This is the one description of the options:
+    API, forms, command line and client follow it."""
+
+    models: tuple[Annotated[str, Field(max_length=LONGEST_WORD)], ...] = _names(
+        "Names of models; by default the configured classifier and tree model.", most=20
+    )
+    methods: tuple[str, ...] = _names(
+        "How pixels are weighed; by default the best that each model can do.", most=len(METHODS), values=METHODS
+    )
+    target: str = Field(
+        default=PREDICTED,
+        max_length=LONGEST_WORD,
+        description="What to explain: a class by name or index, a node of the tree by name or id, `predicted`, or "
+        "`sure` (the sure answer).",
+    )
+    contrast: str | None = Field(
+        default=None,
+        max_length=LONGEST_WORD,
+        description="What the target is compared with: a second class or node, `runner-up` (the best class beside the "
+        "target) or `sure`.",
+    )
+    tree: str = _choice(TREES, "How the tree decides.")
+    trust: str = _choice(TRUSTS, "With `full`, how faithful and stable each map is is measured.")
+
+
+@record(frozen=True, config=OPTIONS)
+class WhatIfOptions:
+    """What else may be asked about a single image: what if a part of it were hidden?"""
+
+    fill: str = _choice(FILLS, "What the part hidden by a mask becomes.")
+    parent: str | None = Field(
+        default=None,
+        max_length=100,
+        description="Id of a succeeded job about the same image; the result then has the differences from it.",
+    )
+
+
+@record(frozen=True, config=OPTIONS)
+class JobOptions(WhatIfOptions, CommonOptions):
     """What is asked of the models. `target` and `contrast` are the user's words: a class name, an index, a keyword.
 
-    A what-if hides the part of the picture that is white in `mask` (a blob) under `fill`, and is compared with the
-    result of the job `parent`.
+    A what-if hides the part of the image that is white in `mask` under `fill`, and is compared with the result of the
+    job `parent`.
     """
 
-    models: tuple[str, ...]
-    methods: tuple[str, ...] = ("cam",)
-    target: str = "predicted"
-    contrast: str | None = None
-    tree: str = "auto"
-    trust: str = "basic"
-    mask: str | None = None
-    fill: str = "blur"
-    parent: str | None = None
+    mask: str | None = Field(default=None, description="SHA-256 of the mask.")
 
     def to_dict(self) -> dict[str, Any]:
-        return vars(self) | {"models": list(self.models), "methods": list(self.methods)}
+        return asdict(self) | {"models": list(self.models), "methods": list(self.methods)}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> JobOptions:
-        return cls(**{**data, "models": tuple(data["models"]), "methods": tuple(data["methods"])})
+        return cls(**data)
+
+
+def option_fields(options: type[CommonOptions] | type[WhatIfOptions]) -> dict[str, FieldInfo]:
+    """What is declared of each option, by its name."""
+    found: dict[str, FieldInfo] = cast("Any", options).__pydantic_fields__  # which pydantic does not type
+    return found
+
+
+LISTS = tuple(name for name, option in option_fields(JobOptions).items() if option.default == ())
+"""Options with several values."""
+
+
+def choices_of(option: FieldInfo) -> tuple[str, ...]:
+    """The values that an option may have; none where it is free."""
+    extra = option.json_schema_extra if isinstance(option.json_schema_extra, dict) else {}
+    items = extra.get("items")
+    values = items.get("enum") if isinstance(items, dict) else extra.get("enum")
+    return tuple(map(str, values)) if isinstance(values, list) else ()
 
 
 @dataclass(frozen=True)
@@ -86,6 +162,15 @@ class JobError:
 
 
 @dataclass(frozen=True)
+class JobProgress:
+    """How far a running job is: `done` of `total` steps of the stage that is named."""
+
+    done: int
+    total: int
+    stage: str
+
+
+@dataclass(frozen=True)
 class Job:
     """One job as the store keeps it. Times are milliseconds since the epoch, by Redis's clock."""
 
@@ -104,7 +189,7 @@ class Job:
     position: int | None = None
     eta_seconds: float | None = None
     served: bool = True  # False while it waits and no worker is here that takes it
-    progress: Mapping[str, Any] | None = None
+    progress: JobProgress | None = None
 
     @classmethod
     def from_hash(cls, job_id: str, data: Mapping[str, str]) -> Job:
@@ -122,7 +207,7 @@ class Job:
             cached=data.get("cached") == "1",
             result_ref=data.get("result") or None,
             error=JobError(**json.loads(data["error"])) if data.get("error") else None,
-            progress=json.loads(data["progress"]) if data.get("progress") else None,
+            progress=JobProgress(**json.loads(data["progress"])) if data.get("progress") else None,
         )
 
 
@@ -148,9 +233,8 @@ def versions_text(versions: Mapping[str, str]) -> str:
     return json.dumps(versions, sort_keys=True) if versions else ""
 
 
-def rfc3339(milliseconds: int | None) -> str | None:
-    if milliseconds is None:
-        return None
+def rfc3339(milliseconds: int) -> str:
+    """A time in milliseconds since the epoch, as in 2026-11-30T16:00:00.000Z."""
     moment = datetime.fromtimestamp(milliseconds / 1000, UTC)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 

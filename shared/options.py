@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, TypeVar
 
+from pydantic import TypeAdapter, ValidationError
+
+from shared.answer.record import Caution
 from shared.cards import ModelCard, Registry
 from shared.class_names import short_name
 from shared.errors import InvalidOption
 from shared.groups import Group
-from shared.jobs import JobOptions
+from shared.jobs import LISTS, PREDICTED, CommonOptions, JobOptions, choices_of, option_fields
 from shared.methods import LONG_METHODS, METHODS, reason_of
 
-TREES = ("auto", "soft", "hard", "marginal", "off")
-TRUSTS = ("basic", "full")
-FILLS = ("blur", "mean", "grey")
-PREDICTED = "predicted"
 SURE = "sure"
 RUNNER_UP = "runner-up"
+T = TypeVar("T", bound=CommonOptions)
 _KEYWORDS = {"target": (PREDICTED, SURE), "contrast": (RUNNER_UP, SURE)}
 _INDEX = re.compile(r"-?[0-9]{1,9}")
 
@@ -33,17 +33,40 @@ class Plan:
     target: Group | str | None
     contrast: Group | str | None
     methods: tuple[str, ...] = METHODS[:1]
-    warnings: tuple[dict[str, Any], ...] = ()
+    warnings: tuple[Caution, ...] = ()
+
+
+def validated(schema: type[T], fields: Mapping[str, Any]) -> T:
+    """Options of these names. Raises InvalidOption, naming the first that is wrong."""
+    if empty := [name for name in LISTS if fields.get(name) == []]:
+        raise InvalidOption(f"{empty[0]}: name at least one {empty[0].removesuffix('s')}")
+    try:
+        found = TypeAdapter(schema).validate_python(dict(fields))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        name = ".".join(str(part) for part in first["loc"]) or "body"
+        if first["type"] == "unexpected_keyword_argument":
+            known = ", ".join(option_fields(schema))
+            raise InvalidOption(f"{name}: there is no such option; known options are {known}") from error
+        raise InvalidOption(f"{name}: {first['msg']}") from error
+    _check_choices(found)
+    return found
 
 
 def check(options: JobOptions) -> None:
     """Raise InvalidOption, naming the option and the allowed values, where a value is not one of them."""
-    for method in options.methods:
-        _one_of("methods", method, METHODS)
-    _one_of("tree", options.tree, TREES)
-    _one_of("trust", options.trust, TRUSTS)
+    _check_choices(options)
     if not options.models:
         raise InvalidOption("models: name at least one model")
+
+
+def _check_choices(options: CommonOptions) -> None:
+    for name, option in option_fields(type(options)).items():
+        given = getattr(options, name)
+        for value in given if isinstance(given, tuple) else (given,):
+            allowed = choices_of(option)
+            if allowed and value not in allowed:
+                raise InvalidOption(f"{name}: {value!r} is not one of {', '.join(allowed)}")
 
 
 def best_methods(able: Iterable[Sequence[str]]) -> tuple[str, ...]:
@@ -57,7 +80,8 @@ def is_long(options: JobOptions) -> bool:
 
 
 def plan(options: JobOptions, registry: Registry) -> dict[str, Plan]:
-    """Resolve classes, nodes and methods for every named model. What some models lack is theirs to warn of; what all
+    """Resolve classes, nodes and methods for every named model; where no method is asked for, each has the best that it
+    can do. What some models lack is theirs to warn of; what all
     lack, or an index with more than one model, raises InvalidOption."""
     cards = [registry.get(name) for name in options.models]
     _some_model_can(options.methods, cards)
@@ -72,7 +96,7 @@ def plan(options: JobOptions, registry: Registry) -> dict[str, Plan]:
         missing = [word for word, found in asked if word is not None and found is None]
         if target is not None and target == contrast:
             raise InvalidOption("contrast: a class or node cannot be contrasted with itself")
-        methods = tuple(method for method in options.methods if method in card.methods)
+        methods = tuple(method for method in options.methods or card.methods[:1] if method in card.methods)
         lacking = [_method_not_in_model(card, method) for method in options.methods if method not in methods]
         warnings = (*(_class_not_in_model(card, word) for word in missing), *lacking)
         plans[card.name] = Plan(target, contrast, methods, warnings)
@@ -124,16 +148,11 @@ def _did_you_mean(word: str, cards: Sequence[ModelCard]) -> str:
     return f" (did you mean {', '.join(names[one] for one in near)}?)" if near else ""
 
 
-def _class_not_in_model(card: ModelCard, word: str) -> dict[str, Any]:
+def _class_not_in_model(card: ModelCard, word: str) -> Caution:
     text = f"{card.name} does not know the class {word!r}; it explains its own prediction instead."
-    return {"code": "class_not_in_model", "params": {"model": card.name, "class": word}, "text": text}
+    return Caution(code="class_not_in_model", params={"model": card.name, "class": word}, text=text)
 
 
-def _method_not_in_model(card: ModelCard, method: str) -> dict[str, Any]:
+def _method_not_in_model(card: ModelCard, method: str) -> Caution:
     text = f"{card.name} cannot be explained by {method}: {reason_of(card.head)}."
-    return {"code": "method_not_in_model", "params": {"model": card.name, "method": method}, "text": text}
-
-
-def _one_of(option: str, value: str, allowed: Sequence[str]) -> None:
-    if value not in allowed:
-        raise InvalidOption(f"{option}: {value!r} is not one of {', '.join(allowed)}")
+    return Caution(code="method_not_in_model", params={"model": card.name, "method": method}, text=text)

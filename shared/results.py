@@ -1,4 +1,4 @@
-"""One job's stored result: a JSON document and its raw maps, packed into one blob (NumPy's .npz, no pickle)."""
+"""One job's stored result: its answer and its raw maps, packed into one blob (NumPy's .npz, no pickle)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -16,9 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared import json_text
+from shared.answer.answer import Answer
 from shared.errors import StorageFailed
 
-_DOCUMENT = "result.json"
+_ANSWER = "result.json"
 # Of the ZIP format: what a file's two headers share (version, flag of UTF-8 names, method, time, date, checksum, sizes,
 # lengths of name and extra field), what the directory's adds, and what ends an archive.
 _COMMON, _PLACE, _END = struct.Struct("<5H3I2H"), struct.Struct("<3H2I"), struct.Struct("<4H2IH")
@@ -26,14 +27,22 @@ _COMMON, _PLACE, _END = struct.Struct("<5H3I2H"), struct.Struct("<3H2I"), struct
 
 @dataclass(frozen=True)
 class Result:
-    """`document` is what the API answers; `maps` are float32 arrays by artifact name: maps, h x w in their own unit,
-    and each model's logits, K."""
+    """`maps` are float32 arrays by artifact name: maps, h x w in their own unit, and each model's logits, K."""
 
-    document: Mapping[str, Any]
+    answer: Answer
     maps: Mapping[str, NDArray[np.float32]]
 
+    @property
+    def document(self) -> dict[str, Any]:
+        """The answer as plain values for JSON."""
+        return self.answer.to_dict()
+
+    def with_changes(self, **changes: Any) -> Result:
+        """The same with other values for some fields of the answer."""
+        return replace(self, answer=self.answer.model_copy(update=changes))
+
     def pack(self) -> bytes:
-        files = {_DOCUMENT: json_text.encode(self.document)}
+        files = {_ANSWER: json_text.encode(self.document)}
         return _zipped(files | {f"{name}.npy": npy_bytes(raw) for name, raw in self.maps.items()})
 
     @classmethod
@@ -42,13 +51,13 @@ class Result:
         with _opened(data) as archive:
             names = [name for name in archive.namelist() if name.endswith(".npy")]
             maps = {name[:-4]: _read_npy(archive.read(name)) for name in names}
-            return cls(_read_document(archive), maps)
+            return cls(_read_answer(archive), maps)
 
 
-def unpack_document(data: bytes) -> dict[str, Any]:
-    """The document of a packed result; its maps, which take most of the time, are not read. Raises StorageFailed."""
+def unpack_answer(data: bytes) -> Answer:
+    """The answer of a packed result; its maps, which take most of the time, are not read. Raises StorageFailed."""
     with _opened(data) as archive:
-        return _read_document(archive)
+        return _read_answer(archive)
 
 
 @contextmanager
@@ -60,9 +69,8 @@ def _opened(data: bytes) -> Iterator[zipfile.ZipFile]:
         raise StorageFailed(f"a stored result is damaged: {error}") from error
 
 
-def _read_document(archive: zipfile.ZipFile) -> dict[str, Any]:
-    document: dict[str, Any] = json_text.decode(archive.read(_DOCUMENT))
-    return document
+def _read_answer(archive: zipfile.ZipFile) -> Answer:
+    return Answer.from_dict(json_text.decode(archive.read(_ANSWER)))
 
 
 def npy_bytes(raw: NDArray[np.float32]) -> bytes:

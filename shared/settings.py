@@ -28,75 +28,111 @@ _POOL = re.compile(r"[a-z0-9-]{0,32}")
 LONGEST_SOCKET_PATH = 100  # bytes; Linux allows 107 and some clients append to it
 
 
+def _setting(default: Any, text: str, *, secret: bool = False) -> Any:
+    """A setting with its default and what it means. `docs/settings.md` shows the text; a secret is never printed."""
+    return field(default=default, repr=not secret, metadata={"text": text})
+
+
+def _processes() -> int:
+    """Two do a fifth more than one does on all cores."""
+    return min(2, usable_cores())
+
+
 @dataclass(frozen=True)
 class Settings:
     """Every limit and place, each set by PATHLIGHT_<NAME> (REDIS_URL and PORT go by their usual names)."""
 
-    home: Path = Path(".pathlight")
-    redis_url: str = field(default="", repr=False)  # may hold a password; empty: the embedded server's socket in `home`
-    blobs_url: str = ""  # PATHLIGHT_BLOBS, as s3://bucket/prefix; empty: a folder in `home`
-    host: str = "127.0.0.1"
-    port: int = 8000
-    keys: str = "auto"  # API keys are "required", "off", or required as soon as others can reach the server
-    trusted_hosts: str = ""  # names that a request may call the server by; empty: loopback's, or any where keys are on
-    proxy_hops: int = 0  # reverse proxies in front, each of which is believed about the client's address
-    session_seconds: float = 12 * 3600.0
-    signing_key: str = field(default="", repr=False)  # signs what a bundle says of itself; empty: nothing is signed
-    classifier: str = "efficientnet-lite0-imagenet"
-    tree_model: str = "nbdt-cifar10"
-    models_file: str = ""  # declares models of one's own; empty: models.toml in `home`
-    log_format: str = "text"  # for people, or "json" for programs
-    precision: str = "auto"  # of the networks: bf16 where hardware and card allow it; or "fp32", or "bf16"
-    durability: str = "everysec"  # or "always": fsync before anything is acknowledged
+    # -- where things are
+    home: Path = _setting(Path(".pathlight"), "Folder of the state: jobs, images, fetched weights.")
+    redis_url: str = _setting(
+        "", "Redis to use; without it, Pathlight starts one of its own in the folder of the state.", secret=True
+    )
+    blobs_url: str = _setting(
+        "", "Bucket for images and results, as in `s3://bucket/prefix`; without it, a folder of the state."
+    )
+    models_file: str = _setting("", "File that declares your own models; without it, `models.toml` in the state.")
 
-    image_bytes: int = 10 * 1024 * 1024
-    image_pixels: int = 25_000_000
-    image_side: int = 8192
-    request_bytes: int = 16 * 1024 * 1024
-    form_memory_bytes: int = 256 * 1024  # of one field that is no file
-    request_parts: int = 40
-    # Of one web process. Each reads and serves one request at a time, so that a slow sender holds one.
-    web_threads: int = 256
-    event_streams: int = 64  # of one web process; each holds a thread until its job has ended
-    queue_limit: int = 1000  # interactive jobs that may wait
-    queue_limit_per_key: int = 200  # of them, with one API key
-    writes_per_minute: int = 600  # requests with one API key that change something
-    reads_per_minute: int = 6000
-    sign_ins_per_minute: int = 20  # from one address
-    batch_bytes: int = 2 * 1024**3  # of a batch's upload, and of what its archive holds unpacked
-    batch_members: int = 10_000
-    batch_deadline_seconds: float = 7 * 24 * 3600.0
-    redis_memory_bytes: int = 512 * 1024 * 1024
-    blob_grace_seconds: float = 3600.0  # a file that no job names is left alone for so long: its job may be coming
-    disk_reserve_bytes: int = 256 * 1024 * 1024  # free room below which nothing new is accepted
+    # -- who reaches the server
+    host: str = _setting("127.0.0.1", "Address to listen on.")
+    port: int = _setting(8000, "Port to listen on; 0 takes a free one.")
+    keys: str = _setting(
+        "auto", "API keys are `required`, `off`, or with `auto` required as soon as others can reach the server."
+    )
+    trusted_hosts: str = _setting(
+        "", "Names, by comma, that requests may call the server by; without them loopback's, or any where keys are on."
+    )
+    proxy_hops: int = _setting(0, "Reverse proxies in front of the server, whose word about the client is taken.")
+    public_url: str = _setting("", "Address where others reach the server, for the links in webhooks.")
+    session_seconds: float = _setting(12 * 3600.0, "How long a sign-in lasts.")
+    signing_key: str = _setting("", "Key that signs bundles; without it they are not signed.", secret=True)
 
-    pool: str = ""  # of this worker; its Celery queue is drain.NAME, and drain without a name
-    pool_models: str = ""  # that it serves, by comma; empty: all
-    pool_lanes: str = ""  # that it serves: interactive or bulk; empty: both
-    batch_size: int = 8
-    # Processes of a worker, each with its share of the cores: two do a fifth more than one does on all of them.
-    concurrency: int = field(default_factory=lambda: min(2, usable_cores()))
-    lease_seconds: float = 30.0
-    reap_seconds: float = 10.0
-    max_attempts: int = 3
-    deadline_seconds: float = 24 * 3600.0
-    soft_time_limit_seconds: int = 90
-    time_limit_seconds: int = 120
-    soft_shutdown_seconds: float = 30.0  # how long a worker that is told to stop may go on with its batch
-    retention_seconds: float = 7 * 24 * 3600.0
-    tombstone_seconds: float = 3 * 24 * 3600.0
-    heartbeat_seconds: float = 30.0  # a worker unheard for longer is not counted as ready
+    # -- models
+    classifier: str = _setting("efficientnet-lite0-imagenet", "First of the models that answer by default.")
+    tree_model: str = _setting("nbdt-cifar10", "Second of the models that answer by default.")
+    precision: str = _setting(
+        "auto", "Numbers of the networks: `fp32`, `bf16`, or with `auto` bf16 where processor and model card allow it."
+    )
 
-    image_url: bool = False  # whether a submission may name the address of a picture instead of bringing one
-    outbound_at_once: int = 32  # exchanges and look-ups of one web process
-    outbound_seconds: float = 10.0  # one exchange with an address that a stranger named, from look-up to last byte
-    outbound_ports: str = "80,443"  # of such addresses
-    outbound_loopback: bool = False  # whether such an address may lead to this very machine
+    # -- what is logged and kept
+    log_format: str = _setting("text", "`text` for people, `json` for programs.")
+    durability: str = _setting(
+        "everysec", "With `always`, the disk has what a request brought before the request is answered."
+    )
+    retention_seconds: float = _setting(7 * 24 * 3600.0, "How long a job that has ended is kept.")
+    tombstone_seconds: float = _setting(3 * 24 * 3600.0, "For how long after that a job's id is answered with 410.")
+    blob_grace_seconds: float = _setting(3600.0, "How long a file that no job names is kept: its job may be coming.")
+    disk_reserve_bytes: int = _setting(256 * 1024 * 1024, "Free room on the disk below which nothing new is accepted.")
+    redis_memory_bytes: int = _setting(512 * 1024 * 1024, "Memory of the embedded Redis.")
 
-    webhook_secret: str = field(default="", repr=False)  # signs webhooks: whsec_ and base64; empty: none are sent
-    webhook_attempts: int = 8  # at one webhook, each after four times as long a pause as the one before
-    webhook_pause_seconds: float = 10.0  # the first of these pauses
-    public_url: str = ""  # where others reach the server, for the links of a webhook; empty: links are paths
+    # -- what a request may bring
+    image_bytes: int = _setting(10 * 1024 * 1024, "Bytes of an image.")
+    image_pixels: int = _setting(25_000_000, "Pixels of an image.")
+    image_side: int = _setting(8192, "Pixels of its longer side.")
+    request_bytes: int = _setting(16 * 1024 * 1024, "Bytes of a request that is no batch.")
+    form_memory_bytes: int = _setting(256 * 1024, "Bytes of a form's field that is no file.")
+    request_parts: int = _setting(40, "Parts of a form.")
+    batch_bytes: int = _setting(2 * 1024**3, "Bytes of a batch, as it is sent and as its archive unpacks.")
+    batch_members: int = _setting(10_000, "Images of a batch.")
+
+    # -- how much at once
+    web_threads: int = _setting(256, "Requests that a web process answers at a time.")
+    event_streams: int = _setting(64, "Event streams of a web process; each holds a thread until its job has ended.")
+    queue_limit: int = _setting(1000, "Interactive jobs that may wait.")
+    queue_limit_per_key: int = _setting(200, "Interactive jobs that may wait of one API key.")
+    writes_per_minute: int = _setting(600, "Requests of one API key that change something.")
+    reads_per_minute: int = _setting(6000, "Other requests of one API key.")
+    sign_ins_per_minute: int = _setting(20, "Attempts to sign in from one address.")
+
+    # -- workers
+    pool: str = _setting("", "Name of this worker's pool; its Celery queue is `drain.NAME`, or `drain` without a name.")
+    pool_models: str = _setting("", "Models, by comma, whose jobs the pool takes; without them all.")
+    pool_lanes: str = _setting("", "Lanes whose jobs the pool takes, `interactive` or `bulk`; without them both.")
+    batch_size: int = _setting(8, "Jobs that a worker answers together.")
+    concurrency: int = field(
+        default_factory=_processes,
+        metadata={"text": "Processes of a worker, each with its share of the cores; by default two, or one a core."},
+    )
+    lease_seconds: float = _setting(30.0, "How long a job stays with a worker that is not heard of.")
+    reap_seconds: float = _setting(10.0, "How often the keeper looks for jobs of workers that are lost.")
+    max_attempts: int = _setting(3, "How often a job is started before it fails.")
+    deadline_seconds: float = _setting(24 * 3600.0, "How long a job may wait; then it expires.")
+    batch_deadline_seconds: float = _setting(7 * 24 * 3600.0, "How long a member of a batch may wait.")
+    soft_time_limit_seconds: int = _setting(90, "After which a job of a worker is stopped and fails.")
+    time_limit_seconds: int = _setting(120, "After which the worker's process is ended.")
+    soft_shutdown_seconds: float = _setting(30.0, "How long a worker that is told to stop may go on with its batch.")
+    heartbeat_seconds: float = _setting(30.0, "A worker that was not heard of for longer does not count as ready.")
+
+    # -- other hosts
+    image_url: bool = _setting(False, "Whether a job may name the address of an image instead of bringing one.")
+    outbound_at_once: int = _setting(32, "Exchanges with other hosts of one web process.")
+    outbound_seconds: float = _setting(10.0, "How long such an exchange may take.")
+    outbound_ports: str = _setting("80,443", "Ports of other hosts that may be contacted, by comma.")
+    outbound_loopback: bool = _setting(False, "Whether such an address may lead to this very machine.")
+    webhook_secret: str = _setting(
+        "", "Signs webhooks: `whsec_` and at least 24 bytes in base64; without it none are sent.", secret=True
+    )
+    webhook_attempts: int = _setting(8, "Attempts at one webhook, each after four times as long a pause as before.")
+    webhook_pause_seconds: float = _setting(10.0, "The first of these pauses.")
 
     @classmethod
     def load(cls, environment: Mapping[str, str] | None = None) -> Settings:
@@ -104,9 +140,9 @@ class Settings:
         source = os.environ if environment is None else environment
         kinds = get_type_hints(cls)
         given = {
-            f.name: _parse(_key(f.name), source[_key(f.name)], kinds[f.name])
+            f.name: _parse(variable(f.name), source[variable(f.name)], kinds[f.name])
             for f in fields(cls)
-            if source.get(_key(f.name))
+            if source.get(variable(f.name))
         }
         return cls(**given)
 
@@ -136,7 +172,7 @@ class Settings:
         for f in fields(self):
             value = getattr(self, f.name)
             if isinstance(value, int | float) and not 0 <= value < math.inf:
-                raise InvalidSetting(f"{_key(f.name)}={value} must be a finite number and not negative")
+                raise InvalidSetting(f"{variable(f.name)}={value} must be a finite number and not negative")
         if not re.fullmatch(r"[0-9]{1,5}(,[0-9]{1,5})*", self.outbound_ports):
             raise InvalidSetting(f"PATHLIGHT_OUTBOUND_PORTS={self.outbound_ports!r} must be port numbers, as in 80,443")
         _check_webhook_secret(self.webhook_secret)
@@ -154,7 +190,7 @@ class Settings:
             *_LIMITS,
         ):
             if getattr(self, name) <= 0:
-                raise InvalidSetting(f"{_key(name)}={getattr(self, name)} must be above zero")
+                raise InvalidSetting(f"{variable(name)}={getattr(self, name)} must be above zero")
         if self.blob_grace_seconds < 2 * self.lease_seconds:
             raise InvalidSetting(
                 f"PATHLIGHT_BLOB_GRACE_SECONDS={self.blob_grace_seconds} must be at least twice "
@@ -179,7 +215,7 @@ class Settings:
 
     def to_environment(self) -> dict[str, str]:
         """The variables from which `load` rebuilds this record, for child processes."""
-        return {_key(f.name): str(getattr(self, f.name)) for f in fields(self) if str(getattr(self, f.name))}
+        return {variable(f.name): str(getattr(self, f.name)) for f in fields(self) if str(getattr(self, f.name))}
 
     @property
     def is_public(self) -> bool:
@@ -279,7 +315,8 @@ def _listed(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
-def _key(name: str) -> str:
+def variable(name: str) -> str:
+    """The environment variable of a setting."""
     usual = {"redis_url": "REDIS_URL", "port": "PORT", "blobs_url": "PATHLIGHT_BLOBS"}
     return usual.get(name, f"PATHLIGHT_{name.upper()}")
 

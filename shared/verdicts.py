@@ -71,12 +71,6 @@ class Limits:
         return asdict(self)
 
 
-def vouches_for_nothing(explanation: Mapping[str, Any]) -> bool:
-    """Whether the sure answer of an explanation is the root, that is, all classes. False without a tree."""
-    sure = explanation.get("sure")
-    return sure is not None and bool(sure["is_root"])
-
-
 # One sentence a reason. Their parameters travel with each verdict, so that a page can say it in its reader's language.
 SENTENCES: Mapping[str, str] = {
     "sure_class": "{name}: the model vouches for this class ({probability}).",

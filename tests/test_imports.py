@@ -37,6 +37,7 @@ PURE_ALLOWED = {
     "dataclasses",
     "enum",
     "functools",
+    "importlib",
     "math",
     "typing",
 }

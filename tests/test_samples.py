@@ -43,6 +43,6 @@ def test_the_verdicts_on_a_sample_are_right(shelf: Shelf, name: str) -> None:
     settings = Settings(home=Path("/nonexistent"))
     data, _ = samples.read(name)
     asked = Asked(decode_reduced(data, Limits.of(settings)), JobOptions(settings.default_models, target=SURE))
-    explanations = answer(shelf, [asked])[0].document["explanations"]
-    said = [(verdicts.headline(one), one["verdict"]["level"]) for one in explanations]
+    explanations = answer(shelf, [asked])[0].answer.explanations
+    said = [(verdicts.headline(one), one.verdict.level) for one in explanations if one.verdict]
     assert said == WANTED[name]

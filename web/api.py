@@ -9,16 +9,17 @@ from typing import Any
 
 from flask import Response, jsonify, request, url_for
 from flask_openapi3 import APIBlueprint, Tag
+from pydantic import TypeAdapter
 
 from shared import tracing
 from shared.blobs import BlobStore
 from shared.broker import Bell
 from shared.cards import ModelCard
+from shared.documents import JobDocument
 from shared.drawing import Style
 from shared.errors import JobConflict, PathlightError
 from shared.fetches import Fetch
-from shared.jobs import Job, JobStatus
-from shared.options import TREES
+from shared.jobs import TREES, Job, JobStatus
 from shared.settings import Settings
 from shared.store import JobStore, Submission
 from web import access, fetching
@@ -37,7 +38,6 @@ from web.schemas import (
     FetchOut,
     Health,
     JobForm,
-    JobOut,
     JobPageOut,
     JobPath,
     JsonSubmission,
@@ -77,7 +77,7 @@ _WEBHOOK = {
                 ],
                 "requestBody": {
                     "required": True,
-                    "content": {"application/json": {"schema": {"$ref": "#/components/schemas/JobOut"}}},
+                    "content": {"application/json": {"schema": {"$ref": "#/components/schemas/JobDocument"}}},
                 },
                 "responses": {"2XX": {"description": "Heard; whatever else is answered, it is sent again."}},
             }
@@ -105,7 +105,7 @@ REFUSALS = problems_of(
 
 
 def _submit_body() -> dict[str, Any]:
-    form = JobForm.model_json_schema()
+    form = TypeAdapter(JobForm).json_schema()
     files = {
         "image": "JPEG, PNG or WebP. Needed unless `parent` is given, whose picture is then taken.",
         "mask": "What if: a PNG of the picture's size, white where the picture is to be hidden.",
@@ -116,7 +116,7 @@ def _submit_body() -> dict[str, Any]:
         "required": True,
         "content": {
             "multipart/form-data": {"schema": form},
-            "application/json": {"schema": JsonSubmission.model_json_schema()},
+            "application/json": {"schema": TypeAdapter(JsonSubmission).json_schema()},
         },
     }
 
@@ -173,7 +173,7 @@ def blueprint(
         "/jobs",
         summary="Submit a picture to be explained",
         responses={
-            "202": JobOut,
+            "202": JobDocument,
             **problems_of(
                 HTTPStatus.BAD_REQUEST,
                 HTTPStatus.CONFLICT,
@@ -192,7 +192,7 @@ def blueprint(
         job = accept(submission, picture, mask=mask, store=store, blobs=blobs, bell=bell, room=room)
         if submission.webhook and job.status.is_terminal:  # its answer was known already
             bell.ring_sender()
-        response = jsonify(jobs.told(job))
+        response = jsonify(jobs.told(job).to_dict())
         response.status_code = HTTPStatus.ACCEPTED
         response.headers["Location"] = url_for("api.get_job", job_id=job.id)
         response.headers["Retry-After"] = "1"
@@ -206,12 +206,11 @@ def blueprint(
         responses={"200": JobPageOut, **problems_of(HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.SERVICE_UNAVAILABLE)},
     )
     def list_jobs(query: ListQuery) -> Response:
-        status = JobStatus(query.status) if query.status else None
-        found, cursor = jobs.page(status=status, most=query.limit, cursor=query.cursor)
+        found, cursor = jobs.page(status=query.status, most=query.limit, cursor=query.cursor)
         following = query.model_dump(exclude_none=True) | {"cursor": cursor}
         response = jsonify(
             {
-                "jobs": [jobs.summary(job) for job in found],
+                "jobs": [jobs.summary(job).to_dict() for job in found],
                 "next": None if cursor is None else url_for("api.list_jobs", **following),
             }
         )
@@ -221,10 +220,13 @@ def blueprint(
     @api.get(
         "/jobs/<job_id>",
         summary="Poll a job",
-        responses={"200": JobOut, **problems_of(HTTPStatus.NOT_FOUND, HTTPStatus.GONE, HTTPStatus.SERVICE_UNAVAILABLE)},
+        responses={
+            "200": JobDocument,
+            **problems_of(HTTPStatus.NOT_FOUND, HTTPStatus.GONE, HTTPStatus.SERVICE_UNAVAILABLE),
+        },
     )
     def get_job(path: JobPath) -> Response:
-        response = jsonify(jobs.to_json(jobs.get(path.job_id)))
+        response = jsonify(jobs.document(jobs.get(path.job_id)).to_dict())
         response.headers["Cache-Control"] = "no-store"
         return response
 
@@ -245,12 +247,12 @@ def blueprint(
         "/jobs/<job_id>/cancel",
         summary="Cancel a job",
         description="With an `Idempotency-Key`, the same request sent again is answered as the first.",
-        responses={"200": JobOut, **problems_of(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.GONE)},
+        responses={"200": JobDocument, **problems_of(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.GONE)},
     )
     def cancel_job(path: JobPath) -> Response:
         jobs.get(path.job_id)
         store.cancel(path.job_id, operation=submissions.idempotency_key(request))
-        return jsonify(jobs.told(jobs.get(path.job_id)))
+        return jsonify(jobs.told(jobs.get(path.job_id)).to_dict())
 
     @api.delete(
         "/jobs/<job_id>",
@@ -312,7 +314,7 @@ def blueprint(
             raise JobConflict(f"the job is {job.status}; only a succeeded one has files to bundle")
         for read in (jobs.picture, jobs.mask):  # they are there: once the archive is on its way, nothing can be said
             read(job)
-        sharer, result, document, key = access.sharer(), jobs.result(job), jobs.to_json(job), settings.signing_key
+        sharer, result, document, key = access.sharer(), jobs.result(job), jobs.document(job), settings.signing_key
         pieces = bundle(job, result, document, artifacts=artifacts, signing_key=key, sharer=sharer)
         response = Response(sending.send(sharer, pieces), content_type="application/zip")
         response.headers["Content-Disposition"] = f'attachment; filename="pathlight-{job.id}.zip"'

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
-from typing import Any
 
+from shared.answer.explanation import Explanation
+from shared.answer.maps import DecisionMap, MapEntry
 from shared.blobs import BlobStore
 from shared.cores import usable_cores
-from shared.drawing import LOGIT, Style, heatmap, jpeg_bytes, overlay, png_bytes
+from shared.drawing import Style, entry_heatmap, entry_overlay, jpeg_bytes, png_bytes
 from shared.errors import UnknownJob
 from shared.images import LONGEST_SIDE, Limits, Photo
 from shared.jobs import Job
@@ -71,9 +72,9 @@ class Artifacts:
     def names(self, job: Job, result: Result) -> list[str]:
         """Every file of a succeeded job, each once."""
         found = [PICTURE, *([MASK] if job.options.mask else []), *(f"{name}.npy" for name in result.maps)]
-        for explanation in result.document["explanations"]:
-            for entry, _ in _drawable(explanation):
-                found += entry["artifacts"].values()
+        for explanation in result.answer.explanations:
+            for _, entry in explanation.all_maps():
+                found += entry.artifacts.names()
             found += [name] if (name := _tree_name(explanation)) else []
         return list(dict.fromkeys(found))
 
@@ -106,39 +107,29 @@ class Artifacts:
             raise UnknownJob("the job has no such file")
         if name.endswith(".npy") and (raw := result.maps.get(name[:-4])) is not None:
             return self._artifact(RAW, job.result_ref, name, lambda: npy_bytes(raw))
-        for explanation in result.document["explanations"]:
+        for explanation in result.answer.explanations:
             if name == _tree_name(explanation):
                 return self._tree(job, result, explanation, name, style)
-            for entry, contrast in _drawable(explanation):
-                if name in entry["artifacts"].values():
-                    return self._drawn(job, result, explanation, entry, name, style, contrast=contrast)
+            for _, entry in explanation.all_maps():
+                if name in entry.artifacts.names():
+                    return self._drawn(job, result, explanation, entry, name, style)
         raise UnknownJob("the job has no such file")
 
     def _drawn(
-        self,
-        job: Job,
-        result: Result,
-        explanation: dict[str, Any],
-        entry: dict[str, Any],
-        name: str,
-        style: Style,
-        *,
-        contrast: bool,
+        self, job: Job, result: Result, explanation: Explanation, entry: MapEntry | DecisionMap, name: str, style: Style
     ) -> Artifact:
         """The heat map or the overlay of one map."""
-        unit = entry.get("unit", LOGIT)
-        raw = result.maps[entry["artifacts"]["raw"].removesuffix(".npy")]
 
         def make() -> bytes:
-            if name == entry["artifacts"]["heatmap"]:
-                return png_bytes(heatmap(raw, style=style, contrast=contrast, unit=unit))
+            if name == entry.artifacts.heatmap:
+                return png_bytes(entry_heatmap(entry, result.maps, style=style))
             photo = self._decode(job)
-            place = photo.place(explanation["input"]["box"])
-            return png_bytes(overlay(photo.pixels, raw, place, style=style, contrast=contrast, unit=unit))
+            box = photo.place(explanation.input.box)
+            return png_bytes(entry_overlay(entry, result.maps, photo.pixels, box, style=style))
 
         return self._artifact("image/png", job.result_ref, f"{name}{style}", make)
 
-    def _tree(self, job: Job, result: Result, explanation: dict[str, Any], name: str, style: Style) -> Artifact:
+    def _tree(self, job: Job, result: Result, explanation: Explanation, name: str, style: Style) -> Artifact:
         def make() -> bytes:
             return draw_tree(explanation, result.maps, self._decode(job), style=style).encode()
 
@@ -163,18 +154,7 @@ class Artifacts:
         return Artifact(content_type, hashlib.sha256(f"{ref}/{name}".encode()).hexdigest()[:32], make)
 
 
-def _tree_name(explanation: dict[str, Any]) -> str | None:
+def _tree_name(explanation: Explanation) -> str | None:
     """The name of the tree picture; none without a decision path, or where an earlier version stored it."""
-    path = explanation["decision_path"] or {}
-    name: str | None = path.get("artifacts", {}).get("tree")
-    return name
-
-
-def _drawable(explanation: dict[str, Any]) -> Iterator[tuple[dict[str, Any], bool]]:
-    """Every map of an explanation, and whether it contrasts two things; the map of a decision always does."""
-    for entry in explanation["maps"]:
-        yield entry, entry["contrast"] is not None
-    path = explanation["decision_path"]
-    for step in path["steps"] if path else ():
-        if step["map"] is not None:
-            yield step["map"], True
+    path = explanation.decision_path
+    return path.artifacts.tree if path and path.artifacts else None

@@ -14,6 +14,7 @@ import numpy as np
 from flask import Response, jsonify, request, url_for
 from flask_openapi3 import APIBlueprint, Tag
 from numpy.typing import NDArray
+from pydantic import TypeAdapter
 
 from shared import options as job_options
 from shared import tracing
@@ -22,7 +23,7 @@ from shared.blobs import BlobStore
 from shared.broker import Bell
 from shared.cards import Registry
 from shared.errors import UnknownJob
-from shared.jobs import Job, JobOptions, JobStatus, rfc3339
+from shared.jobs import CommonOptions, Job, JobOptions, JobStatus, rfc3339
 from shared.report.page import content_security_policy
 from shared.settings import Settings
 from shared.store import JobStore
@@ -35,7 +36,7 @@ from web.models import Snapshot
 from web.problems import RETRY_AFTER_SECONDS, Gone, ReportUnderWay, problem, status_of
 from web.reports import Reports
 from web.room import Room
-from web.schemas import BatchOptions, BatchOut, BatchPath, MemberPageOut, MemberQuery, ReportPath
+from web.schemas import BatchOut, BatchPath, MemberPageOut, MemberQuery, ReportPath
 from web.sending import Sending
 from web.turns import Turns
 
@@ -86,7 +87,7 @@ def blueprint(
 
     def accept(upload: Upload, key: str, left: int) -> str:
         """Store the batch, for whose pictures so many bytes were left on the disk; its id."""
-        asked = submissions.validate(BatchOptions, submissions.from_form(upload.fields))
+        asked = job_options.validated(CommonOptions, submissions.from_form(upload.fields))
         options = submissions.choose(asked, settings=settings, registry=registry())
         members = [_asked(member, options, registry()) for member in upload.members]
         batch_id = batches.submit(
@@ -171,7 +172,7 @@ def blueprint(
         following = query.model_dump(exclude_none=True) | {"cursor": page.next}
         with drawings.taken(access.sharer()) if query.maps else nullcontext():
             shown = [
-                {"place": place, **jobs.to_json(job), **({"maps": _maps(jobs, job)} if query.maps else {})}
+                {"place": place, **jobs.document(job).to_dict(), **({"maps": _maps(jobs, job)} if query.maps else {})}
                 for place, job in page.members
             ]
         response = jsonify(
@@ -246,7 +247,7 @@ def to_json(batch: Batch) -> dict[str, Any]:
         "status": batch.status.value,
         "name": batch.name,
         "created_at": rfc3339(batch.created_ms),
-        "finished_at": rfc3339(batch.finished_ms),
+        "finished_at": None if batch.finished_ms is None else rfc3339(batch.finished_ms),
         "total": batch.total,
         "counts": {status.value: count for status, count in batch.counts.items()},
         "progress": {"done": batch.ended, "total": batch.total},
@@ -285,7 +286,7 @@ def _cells(raw: NDArray[np.float32]) -> dict[str, Any]:
 
 
 def _submit_body() -> dict[str, Any]:
-    form = BatchOptions.model_json_schema()
+    form = TypeAdapter(CommonOptions).json_schema()
     pictures = {"type": "array", "items": {"type": "string", "format": "binary"}}
     form["properties"] = {"image": pictures, **form["properties"]}
     form["required"] = ["image"]

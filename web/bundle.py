@@ -8,8 +8,8 @@ import hashlib
 import json
 import zipfile
 from collections.abc import Iterable, Iterator
-from typing import Any
 
+from shared.documents import JobDocument
 from shared.drawing import Style
 from shared.jobs import Job
 from shared.manifest import MANIFEST, SIGNATURE, Manifest, sign
@@ -20,10 +20,10 @@ _MODE = 0o644 << 16  # of a file, as archives keep it
 
 
 def bundle(
-    job: Job, result: Result, document: dict[str, Any], *, artifacts: Artifacts, signing_key: str, sharer: str
+    job: Job, result: Result, document: JobDocument, *, artifacts: Artifacts, signing_key: str, sharer: str
 ) -> Iterator[bytes]:
-    """The archive of a succeeded job in parts; `document` is the job's JSON. No key: no signature. What is drawn counts
-    to the sharer."""
+    """The archive of a succeeded job in parts; `document` is the job as the API returns it. No key: no signature.
+    What is drawn counts to the sharer."""
     return archive(_with_manifest(job, _files(job, result, document, artifacts, sharer), signing_key))
 
 
@@ -40,9 +40,9 @@ def archive(files: Iterable[tuple[str, bytes]]) -> Iterator[bytes]:
 
 
 def _files(
-    job: Job, result: Result, document: dict[str, Any], artifacts: Artifacts, sharer: str
+    job: Job, result: Result, document: JobDocument, artifacts: Artifacts, sharer: str
 ) -> Iterator[tuple[str, bytes]]:
-    yield "job.json", _json(document)
+    yield "job.json", _json(document.to_dict())
     for name in artifacts.names(job, result):
         yield f"artifacts/{name}", artifacts.get(job, result, name, Style(), sharer=sharer, patient=True).make()
 

@@ -75,7 +75,7 @@ class Streams:
             log.warning("the event stream of job %s ended: %s", job_id, error)
 
     def _event(self, job: Job) -> str:
-        return f"event: job\ndata: {json_text.encode(self._jobs.to_json(job)).decode()}\n\n"
+        return f"event: job\ndata: {json_text.encode(self._jobs.document(job).to_dict()).decode()}\n\n"
 
 
 def _response(events: Iterator[str] | list[str]) -> Response:

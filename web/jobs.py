@@ -5,15 +5,14 @@ from __future__ import annotations
 import base64
 import binascii
 from functools import lru_cache
-from typing import Any
 
 from flask import request
 
 from shared.blobs import BlobStore
-from shared.documents import job_document, job_summary
+from shared.documents import JobDocument, JobSummary, job_document, job_summary
 from shared.errors import InvalidOption, UnknownJob
 from shared.jobs import Job, JobStatus
-from shared.results import Result, unpack_document
+from shared.results import Result, unpack_answer
 from shared.store import JobStore
 from web import access
 from web.problems import Gone
@@ -26,7 +25,7 @@ class Jobs:
         self._store = store
         self._blobs = blobs
         self._result = lru_cache(maxsize=64)(lambda ref: Result.unpack(blobs.get(ref)))
-        self._document = lru_cache(maxsize=64)(lambda ref: unpack_document(blobs.get(ref)))
+        self._answer = lru_cache(maxsize=64)(lambda ref: unpack_answer(blobs.get(ref)))
 
     def get(self, job_id: str) -> Job:
         """Raises UnknownJob, or Gone for a job whose retention has passed. Whose job the caller may not see is unknown,
@@ -61,16 +60,16 @@ class Jobs:
             raise InvalidOption("cursor: the job that it goes on from is no longer kept; begin again") from None
         return found, _cursor(found[-1].id) if more and found else None
 
-    def to_json(self, job: Job) -> dict[str, Any]:
+    def document(self, job: Job) -> JobDocument:
         """The job of the contract."""
-        result = self._document(_result_ref(job)) if job.status is JobStatus.SUCCEEDED else None
-        return job_document(job, result, base=request.script_root)
+        answer = self._answer(_result_ref(job)) if job.status is JobStatus.SUCCEEDED else None
+        return job_document(job, answer, base=request.script_root)
 
-    def told(self, job: Job) -> dict[str, Any]:
+    def told(self, job: Job) -> JobDocument:
         """The job for somebody who has changed something: with its result for those who may read."""
-        return self.to_json(job) if access.may_read() else {**self.summary(job), "result": None}
+        return self.document(job) if access.may_read() else job_document(job, None, base=request.script_root)
 
-    def summary(self, job: Job) -> dict[str, Any]:
+    def summary(self, job: Job) -> JobSummary:
         """The same without the result."""
         return job_summary(job, base=request.script_root)
 

@@ -11,22 +11,22 @@ from typing import Any
 
 from flask import Blueprint, Response, make_response, redirect, render_template, request, url_for
 from flask.wrappers import Request
-from numpy.typing import NDArray
 from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.wrappers import Response as WerkzeugResponse
 
 from shared import phrases
+from shared.answer.maps import MapEntry
 from shared.blobs import BlobStore
 from shared.broker import Bell
 from shared.cards import ModelCard, Registry
 from shared.class_names import short_name
-from shared.decision_path import is_weak
 from shared.drawing import COLORMAPS, DIVERGING, png_bytes, strip
 from shared.errors import JobConflict, PathlightError, UnknownJob
 from shared.images import LONGEST_SIDE
-from shared.jobs import Job, JobStatus, rfc3339
-from shared.methods import METHODS
-from shared.options import SURE, TREES, best_methods
+from shared.jobs import LISTS, TREES, CommonOptions, Job, JobStatus, option_fields, rfc3339
+from shared.methods import CATALOGUE
+from shared.options import SURE, best_methods, validated
+from shared.scales import FloatMap
 from shared.settings import Settings
 from shared.store import JobStore
 from web import access, compression, csrf, follow_up, language, problems, reproduce, samples, stage, verdicts, words
@@ -39,7 +39,6 @@ from web.models import Snapshot
 from web.problems import BadRequest, Gone, NotAllowed, discard_body, status_of
 from web.room import Room
 from web.samples import SAMPLES
-from web.schemas import Options
 from web.turns import Turns
 
 OVERLAY_WIDTHS = (480, 960)  # drawn pixels, for ordinary and for dense screens
@@ -61,7 +60,7 @@ def blueprint(
     """The form, the jobs' pages and the files they load."""
     pages = Blueprint("pages", __name__, template_folder="templates", static_folder="static", static_url_path="/assets")
     version = _version(_FOLDER / "static")
-    pages.app_context_processor(lambda: {"version": version, "verdicts": verdicts, "is_weak": is_weak})
+    pages.app_context_processor(lambda: {"version": version, "verdicts": verdicts})
     for name, phrase in _FILTERS.items():
         pages.add_app_template_filter(phrase, name)
     language.register(pages)
@@ -105,7 +104,7 @@ def blueprint(
             with suppress(UnknownJob, Gone):
                 found.append(jobs.get(job_id))
         waiting = any(not job.status.is_terminal for job in found)
-        shown = {"jobs": [jobs.to_json(job) for job in found], "cards": registry().cards, "waiting": waiting}
+        shown = {"jobs": [jobs.document(job) for job in found], "cards": registry().cards, "waiting": waiting}
         response = make_response(render_template("several.html", **shown))
         response.headers["Cache-Control"] = "no-store"
         return response
@@ -121,7 +120,7 @@ def blueprint(
         found = jobs.get(job_id)
         token = csrf.token_for(request)
         shown = {
-            "job": jobs.to_json(found),
+            "job": jobs.document(found),
             "cards": registry().cards,
             "raw": _raw_maps(jobs, found) if found.status is JobStatus.SUCCEEDED else None,
             "before": _before(jobs, found),
@@ -221,13 +220,15 @@ def must_be_genuine(request: Request) -> None:
         raise NotAllowed(_("this page was opened too long ago or elsewhere; load it again and try once more"))
 
 
-def _read_options(chosen: Mapping[str, Any]) -> Options:
-    words = ("target", "contrast", "tree", "trust")
+def _read_options(chosen: Mapping[str, Any]) -> CommonOptions:
+    """What the form says; what is left empty is as it is by default, but for the target, which is the sure answer."""
     given: dict[str, Any] = {"target": SURE}
-    given |= {name: chosen[name].strip() for name in words if chosen.get(name, "").strip()}
-    if chosen["methods"]:
-        given["methods"] = chosen["methods"]
-    return follow_up.validated({**given, "models": chosen["models"]})
+    for name in option_fields(CommonOptions):
+        value = chosen.get(name) or ""
+        if value := value if name in LISTS else value.strip():
+            given[name] = value
+    given["models"] = chosen["models"]
+    return validated(CommonOptions, given)
 
 
 def _default_choice(registry: Registry, settings: Settings) -> dict[str, Any]:
@@ -242,7 +243,7 @@ def _offer(registry: Registry, settings: Settings) -> dict[str, Any]:
         "cards": in_order(registry, settings),
         "classes": _class_names(registry),
         "trees": TREES,
-        "methods": METHODS,
+        "methods": CATALOGUE,
         "token_field": csrf.FIELD,
         "samples": SAMPLES,
         "sure": SURE,
@@ -262,10 +263,10 @@ def _class_names(registry: Registry) -> list[str]:
     return sorted(names, key=str.casefold)
 
 
-def _raw_maps(jobs: Jobs, found: Job) -> Callable[[Mapping[str, Any]], NDArray[Any]]:
-    """Gives the values of a map of a job's answer (h x w) by its entry, whose artifacts are addresses."""
+def _raw_maps(jobs: Jobs, found: Job) -> Callable[[MapEntry], FloatMap]:
+    """Gives the values of a map of a job's answer (h x w) by its entry."""
     maps = jobs.result(found).maps
-    return lambda entry: maps[entry["artifacts"]["raw"].rpartition("/")[2].removesuffix(".npy")]
+    return lambda entry: entry.raw(maps)
 
 
 def _before(jobs: Jobs, found: Job) -> dict[str, Any]:
@@ -275,12 +276,12 @@ def _before(jobs: Jobs, found: Job) -> dict[str, Any]:
         raw = _raw_maps(jobs, parent)
     except (UnknownJob, Gone):
         return {}
-    known = jobs.to_json(parent)
+    known = jobs.document(parent)
     picture = url_for("api.get_artifact", job_id=parent.id, name="picture.jpg")
     return {
-        one["model"]: {"stage": stage.of_map(known, one, one["maps"][0], raw(one["maps"][0])), "picture": picture}
-        for one in known["result"]["explanations"]
-        if one["maps"]
+        one.model: {"stage": stage.of_map(known, one, one.maps[0], raw(one.maps[0])), "picture": picture}
+        for one in (known.result.explanations if known.result else ())
+        if one.maps
     }
 
 
@@ -288,8 +289,7 @@ def _kept_until(found: Job, settings: Settings) -> str | None:
     """The day (UTC) until which an ended job and its page are kept; None for one on its way."""
     if found.finished_ms is None:
         return None
-    moment = rfc3339(found.finished_ms + round(settings.retention_seconds * 1000))
-    return moment[:10] if moment else None
+    return rfc3339(found.finished_ms + round(settings.retention_seconds * 1000))[:10]
 
 
 def _commands(found: Job) -> dict[str, str]:
@@ -344,6 +344,7 @@ _FILTERS: Mapping[str, Callable[..., str]] = {
     "sentence": sentence,
     "short": short_name,
     "method_name": words.method_name,
+    "method_hint": words.method_hint,
     "verdict_word": words.verdict,
     "in_brief": verdicts.in_brief,
 }

@@ -15,7 +15,7 @@ from flask import url_for
 
 from shared.batches import Batch, BatchStore
 from shared.blobs import BlobStore
-from shared.drawing import Style, jpeg_bytes, overlay
+from shared.drawing import Style, entry_overlay, jpeg_bytes
 from shared.errors import JobConflict, PathlightError
 from shared.images import Limits
 from shared.jobs import Job, JobError, JobStatus
@@ -188,14 +188,14 @@ class Reports:
         return rows, maps, jobs
 
     def _outcome(self, job: Job) -> Outcome:
-        image, path = job.image.to_dict(), job.image.filename
+        image, path = job.image, job.image.filename
         if job.status is not JobStatus.SUCCEEDED or job.result_ref is None:
             return Outcome(path, job.status, image, job.error or unanswered(job.status), job=job.id)
         try:
             result = Result.unpack(self._blobs.get(job.result_ref))
         except PathlightError as error:
             return Outcome(path, JobStatus.FAILED, image, JobError(error.code, str(error)), job=job.id)
-        return Outcome(path, job.status, image, document=result.document, maps=result.maps, job=job.id)
+        return Outcome(path, job.status, image, answer=result.answer, maps=result.maps, job=job.id)
 
     def _thumbs(self, job: Job, sharer: str) -> Iterator[bytes]:
         outcome = self._outcome(job)
@@ -204,11 +204,8 @@ class Reports:
         with self._drawings.taken(sharer, patient=True):
             photo = explained_picture(self._blobs, job.image, job.options, limits=self._limits, read=read_shown)
         for explanation in outcome.explanations:
-            entry = explanation["maps"][0]
-            style = Style(width=THUMB_WIDTH)
-            contrast = entry["contrast"] is not None
-            place = photo.place(explanation["input"]["box"])
-            drawn = overlay(photo.pixels, outcome.raw(entry), place, style=style, contrast=contrast)
+            entry, box = explanation.maps[0], photo.place(explanation.input.box)
+            drawn = entry_overlay(entry, outcome.maps, photo.pixels, box, style=Style(width=THUMB_WIDTH))
             yield jpeg_bytes(drawn, quality=80)
 
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import shlex
 
-from shared.jobs import Job, JobOptions
+from shared.jobs import LISTS, CommonOptions, Job, JobOptions, option_fields
+from shared.methods import METHODS
 
-_DEFAULTS = JobOptions(models=())
+_DEFAULTS = JobOptions(methods=METHODS[:1])
 
 
 def cli_command(job: Job) -> str:
     """The `pathlight explain` that answers here and now, without a server. It compares with no other job."""
     words = ["pathlight", "explain", job.image.filename]
     for name, value in _said(job.options):
-        words += [f"--{name.removesuffix('s') if name in ('models', 'methods') else name}", value]
+        words += [f"--{name.removesuffix('s') if name in LISTS else name}", value]
     if job.options.mask is not None:
         words += ["--mask", "mask.png", "--fill", job.options.fill]
     return _line(words)
@@ -40,12 +41,10 @@ def _file_of_form(name: str) -> str:
 def _said(options: JobOptions) -> list[tuple[str, str]]:
     """The models, and whatever differs from the defaults."""
     said = [("models", name) for name in options.models]
-    if options.methods != _DEFAULTS.methods:
-        said += [("methods", name) for name in options.methods]
-    for name in ("target", "contrast", "tree", "trust"):
+    for name in option_fields(CommonOptions):
         value = getattr(options, name)
-        if value is not None and value != getattr(_DEFAULTS, name):
-            said.append((name, value))
+        if name != "models" and value is not None and value != getattr(_DEFAULTS, name):
+            said += [(name, one) for one in (value if name in LISTS else (value,))]
     return said
 
 

@@ -5,46 +5,51 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from numpy.typing import NDArray
-
+from shared.answer.classes import ClassGroup, RankedClass
+from shared.answer.explanation import Explanation
+from shared.answer.maps import DecisionMap, MapEntry
+from shared.answer.path import Step
 from shared.cards import ModelCard
 from shared.class_names import short_name
+from shared.documents import JobDocument
 from shared.phrases import number
-from shared.scales import Scale
+from shared.scales import FloatMap, Scale
 from web.language import gettext as _
 
-Json = Mapping[str, Any]
+Stage = Mapping[str, Any]
+"""What the template and `stage.js` draw a map by."""
 
 
-def of_map(job: Json, explanation: Json, entry: Json, raw: NDArray[Any]) -> dict[str, Any]:
+def of_map(job: JobDocument, explanation: Explanation, entry: MapEntry, raw: FloatMap) -> dict[str, Any]:
     """The map of a class, or of one class against another, with its raw values (h x w)."""
-    subject = versus(entry["target"], entry["contrast"])
+    subject = versus(entry.target.name, entry.contrast.name if entry.contrast else None)
     words = _(
         "Map of the evidence for {subject}; it is strongest {where} of what the network saw.",
         subject=subject,
         where=place(raw),
     )
-    contrast = entry["contrast"] is not None
-    scale = Scale.drawn(raw, contrast=contrast)
-    shown = _shown(job, explanation, entry, top=scale.top, contrast=contrast)
-    more = {"overlay": entry["artifacts"]["overlay"], "without_outliers": scale.without_outliers}
+    scale = Scale.drawn(raw, contrast=entry.is_contrast)
+    shown = _shown(job, explanation, entry, top=scale.top)
+    more = {"overlay": entry.artifacts.overlay, "without_outliers": scale.without_outliers}
     return {**shown, **more, "subject": subject, "alt": words.striptags()}
 
 
-def of_step(job: Json, explanation: Json, step: Json) -> dict[str, Any]:
+def of_step(job: JobDocument, explanation: Explanation, step: Step) -> dict[str, Any]:
     """The map of a decision: the branch that was taken against its strongest rival."""
-    rival = next(sibling for sibling in step["siblings"] if sibling["node"] == step["map"]["against"])
-    subject = versus(step, rival)
-    target, other = (short_name(node["name"]) for node in (step, rival))
+    entry, rival = step.map, step.rival
+    assert entry is not None and rival is not None, "a stage was asked of a step without a map"
+    subject = versus(step.name, rival.name)
     return {
-        **_shown(job, explanation, step["map"], top=max(map(abs, step["map"]["range"])), contrast=True),
+        **_shown(job, explanation, entry, top=max(map(abs, entry.range))),
         "subject": subject,
         "alt": _("Map of the decision {subject}", subject=subject).striptags(),
-        "caption": _("Red speaks for {target}, blue for {other}.", target=target, other=other).striptags(),
+        "caption": _(
+            "Red speaks for {target}, blue for {other}.", target=short_name(step.name), other=short_name(rival.name)
+        ).striptags(),
     }
 
 
-def on_one_scale(first: Json, second: Json) -> tuple[Json, Json]:
+def on_one_scale(first: Stage, second: Stage) -> tuple[Stage, Stage]:
     """Two stages on which the same colour means the same value; as they are where only one of them is a contrast."""
     if first["contrast"] != second["contrast"]:
         return first, second
@@ -52,22 +57,22 @@ def on_one_scale(first: Json, second: Json) -> tuple[Json, Json]:
     return {**first, **scale}, {**second, **scale}
 
 
-def versus(target: Json, other: Json | None) -> str:
+def versus(target: str, other: str | None) -> str:
     """What a map is of: "cat", "cat rather than dog"."""
-    name = short_name(target["name"])
+    name = short_name(target)
     if other is None:
         return name
-    return _("{target} rather than {other}", target=name, other=short_name(other["name"])).striptags()
+    return _("{target} rather than {other}", target=name, other=short_name(other)).striptags()
 
 
-def classes(card: ModelCard | None, target: Json) -> tuple[int, ...]:
+def classes(card: ModelCard | None, target: ClassGroup | RankedClass) -> tuple[int, ...]:
     """The indices of a target's classes: of a single one, or of all below its node. Nothing of a node that the model's
     card, which may be another by now, does not know."""
-    if target["index"] is not None:
-        return (target["index"],)
-    if card is None or card.hierarchy is None or target["node"] not in card.hierarchy.by_id:
+    if target.index is not None:
+        return (target.index,)
+    if card is None or card.hierarchy is None or target.node not in card.hierarchy.by_id:
         return ()
-    return card.hierarchy.leaves_below[target["node"]]
+    return card.hierarchy.leaves_below[target.node]
 
 
 def can_ask(card: ModelCard | None, node: str) -> bool:
@@ -75,14 +80,13 @@ def can_ask(card: ModelCard | None, node: str) -> bool:
     return card is not None and card.hierarchy is not None and node in card.hierarchy.by_id
 
 
-def word(target: Json) -> str:
+def word(target: ClassGroup | RankedClass) -> str:
     """A target as a job takes it: the index of its class, or its node."""
-    return str(target["node"] if target["index"] is None else target["index"])
+    return str(target.node if target.index is None else target.index)
 
 
-def unit(entry: Json) -> str:
+def unit(name: str) -> str:
     """The unit of a map's values, as it stands behind a number."""
-    name = entry.get("unit", "logit")
     words = {
         "logit": _("logit units"),
         "probability": _("(probability)"),
@@ -92,7 +96,7 @@ def unit(entry: Json) -> str:
     return words[name].striptags() if name in words else f"({name})"
 
 
-def place(raw: NDArray[Any]) -> str:
+def place(raw: FloatMap) -> str:
     """Where a map's strongest cell lies: "in the centre", "on the left"."""
     places = (
         (_("in the upper left"), _("at the top"), _("in the upper right")),
@@ -104,14 +108,14 @@ def place(raw: NDArray[Any]) -> str:
     return places[3 * (2 * row + 1) // (2 * rows)][3 * (2 * column + 1) // (2 * columns)]
 
 
-def _shown(job: Json, explanation: Json, entry: Json, *, top: float, contrast: bool) -> dict[str, Any]:
+def _shown(job: JobDocument, explanation: Explanation, entry: MapEntry | DecisionMap, *, top: float) -> dict[str, Any]:
     return {
-        "raw": entry["artifacts"]["raw"],
-        "box": explanation["input"]["box"],
-        "size": [job["image"]["width"], job["image"]["height"]],
-        "contrast": contrast,
-        "unit": unit(entry),
-        **_scale(top, contrast=contrast),
+        "raw": entry.artifacts.raw,
+        "box": explanation.input.box,
+        "size": [job.image.width, job.image.height],
+        "contrast": entry.is_contrast,
+        "unit": unit(entry.unit),
+        **_scale(top, contrast=entry.is_contrast),
     }
 
 

@@ -9,32 +9,28 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
-from typing import Any, TypeVar
+from typing import Any
 
 from flask import Request
-from pydantic import ValidationError
 
 from shared import json_text, tracing
 from shared import options as job_options
 from shared.cards import Registry
 from shared.errors import ImageTooLarge, InvalidImage, InvalidOption, JobConflict, UnknownJob, UnsupportedImage
 from shared.images import Header, Limits, read_header
-from shared.jobs import ImageRecord, Job, JobOptions, JobStatus
-from shared.options import FILLS
+from shared.jobs import FILLS, LISTS, CommonOptions, ImageRecord, Job, JobOptions, JobStatus, option_fields
 from shared.settings import Settings
 from shared.store import Submission
 from web import access
 from web.jobs import Jobs
 from web.named_addresses import NamedAddresses
 from web.problems import BadRequest, Gone
-from web.schemas import JobForm, JsonSubmission, Options
+from web.schemas import JobForm, JsonSubmission
 
 LONGEST_FILENAME = 120
 LONGEST_KEY = 200
 MOST_VALUES = 1000  # in a JSON body, names counted too
 _BASE64_PIECE = 2**18  # characters that are decoded in one step; a multiple of four
-_LISTS = ("models", "methods")
-T = TypeVar("T", bound=Options)
 
 
 @dataclass(frozen=True)
@@ -95,7 +91,7 @@ def parent_of(job_id: str, jobs: Jobs) -> Job:
 def check(
     data: bytes,
     filename: str,
-    options: Options,
+    options: CommonOptions,
     *,
     mask: bytes | None = None,
     fill: str = FILLS[0],
@@ -135,18 +131,13 @@ def check(
     )
 
 
-def choose(options: Options, *, settings: Settings, registry: Registry) -> JobOptions:
+def choose(options: CommonOptions, *, settings: Settings, registry: Registry) -> JobOptions:
     """The options of a job, checked against the models; those that are left out as configured, or as is best."""
-    models = tuple(dict.fromkeys(options.models if options.models is not None else settings.default_models))
+    models = tuple(dict.fromkeys(options.models or settings.default_models))
     able = (registry.get(name).methods for name in models)
-    chosen = JobOptions(
-        models=models,
-        methods=tuple(dict.fromkeys(options.methods or job_options.best_methods(able))),
-        target=options.target,
-        contrast=options.contrast,
-        tree=options.tree,
-        trust=options.trust,
-    )
+    methods = tuple(dict.fromkeys(options.methods or job_options.best_methods(able)))
+    asked = {name: getattr(options, name) for name in option_fields(CommonOptions)}
+    chosen = JobOptions(**asked | {"models": models, "methods": methods})
     job_options.check(chosen)
     for name in chosen.models:
         registry.get(name)
@@ -184,7 +175,7 @@ def _read_form(request: Request) -> tuple[File | None, File | None, JobForm]:
         raise BadRequest(f"{unknown[0]}: files are taken in the parts named image and mask")
     picture, mask = (_only_file(request, name) for name in ("image", "mask"))
     fields = from_form({name: request.form.getlist(name) for name in request.form})
-    return picture, mask, validate(JobForm, fields)
+    return picture, mask, job_options.validated(JobForm, fields)
 
 
 def _only_file(request: Request, name: str) -> File | None:
@@ -202,7 +193,7 @@ def from_form(form: Mapping[str, list[str]]) -> dict[str, Any]:
     """A form's fields as options: some are lists, the others are given once; empty ones are left out."""
     fields: dict[str, Any] = {}
     for name, values in form.items():
-        if name in _LISTS:
+        if name in LISTS:
             fields[name] = values
         elif len(values) == 1:
             fields[name] = values[0]
@@ -220,7 +211,7 @@ def _read_json(
         raise BadRequest(f"the body is no JSON that is taken: {error}") from error
     if not isinstance(body, dict):
         raise BadRequest("the body is not a JSON object")
-    submission = validate(JsonSubmission, body)
+    submission = job_options.validated(JsonSubmission, body)
     picture = _decoded("image_base64", submission.image_base64, settings)
     if submission.image_url is not None:
         if picture is not None:
@@ -248,17 +239,6 @@ def _from_base64(text: str) -> Iterator[bytes]:
         raise ValueError("something stands behind the end")
     for start in range(0, len(text), _BASE64_PIECE):
         yield base64.b64decode(text[start : start + _BASE64_PIECE], validate=True)
-
-
-def validate(schema: type[T], fields: Mapping[str, Any]) -> T:
-    try:
-        return schema.model_validate(fields)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        name = ".".join(str(part) for part in first["loc"]) or "body"
-        allowed = ", ".join(schema.model_fields)
-        hint = f"; known options are {allowed}" if first["type"] == "extra_forbidden" else ""
-        raise InvalidOption(f"{name}: {first['msg']}{hint}") from error
 
 
 def idempotency_key(request: Request) -> str:

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from shared.methods import METHODS
+from shared.methods import BY_NAME, METHODS, Method
 from shared.verdicts import Level
 from web.language import gettext as _
+from web.language import told
 
 
 def method_name(method: str) -> str:
     """A method as people call it; its own name where it is one of a newer version."""
-    names = {
-        "cam": _("Class activation map"),
-        "gradcam": "Grad-CAM",
-        "gradcam++": "Grad-CAM++",
-        "layercam": "LayerCAM",
-        "scorecam": "Score-CAM",
-        "integrated-gradients": _("Integrated gradients"),
-        "occlusion": _("Occlusion"),
-        "rise": "RISE",
-    }
-    return names.get(method, method)
+    known = BY_NAME.get(method)
+    return told(known.label_code, known.label) if known else method
+
+
+def method_hint(method: Method) -> str:
+    """How a method works, in a few words."""
+    return told(method.hint_code, method.hint)
 
 
 def stage_names() -> dict[str, str]:

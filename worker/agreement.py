@@ -11,17 +11,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from shared.answer.answer import ModelAgreement
+from shared.answer.record import Params
 from shared.cards import ModelCard
 from shared.class_names import short_name
 from shared.groups import Group
 from shared.phrases import percent
 from worker.kinship import Kinship, Kinships, is_kind_of, synset
-from worker.sure import SureAnswer
+from worker.sure import SureGroup
 
 
 class Relation(StrEnum):
@@ -40,14 +41,14 @@ LITTLE_DETAIL = 0.5
 
 
 @dataclass(frozen=True)
-class Answer:
+class ModelAnswer:
     """What one model answers to one image."""
 
     card: ModelCard
     logits: NDArray[np.float32]  # K
     predicted: int
     confidence: float  # of the prediction: calibrated where the card has a temperature, else the softmax
-    sure: SureAnswer | None  # None of a model without a tree
+    sure: SureGroup | None  # None of a model without a tree
     detail: float = 1.0  # pixels of the image for each pixel of the model's view, along a side
 
     @property
@@ -75,22 +76,23 @@ class Agreement:
     """One pair. `shared` is the deepest group on the narrow model's path that the broad one vouches for too; `share` is
     the probability that it gives to all classes of the narrow one."""
 
-    broad: Answer
-    narrow: Answer
+    broad: ModelAnswer
+    narrow: ModelAnswer
     relation: Relation
     code: str
     shared: Group | None = None
     share: float | None = None
-    params: Mapping[str, Any] = field(default_factory=dict)
+    params: Params = field(default_factory=dict)
 
-    def to_dict(self) -> dict[str, Any]:
-        return {
-            "models": [self.broad.card.name, self.narrow.card.name],
-            "relation": self.relation.value,
-            "code": self.code,
-            "params": dict(self.params),
-            "text": SENTENCES[self.code].format(**self.params),
-        }
+    def record(self) -> ModelAgreement:
+        """As it is stored."""
+        return ModelAgreement(
+            models=(self.broad.card.name, self.narrow.card.name),
+            relation=self.relation.value,
+            code=self.code,
+            params=self.params,
+            text=SENTENCES[self.code].format(**self.params),
+        )
 
 
 SENTENCES: Mapping[str, str] = {
@@ -108,16 +110,16 @@ SENTENCES: Mapping[str, str] = {
 }
 
 
-def agreements(answers: Sequence[Answer], kinships: Kinships) -> list[Agreement]:
+def agreements(answers: Sequence[ModelAnswer], kinships: Kinships) -> list[Agreement]:
     """One for each pair of models, the broad one first; of two with as many classes, the less confident one, so that
     the surer answer is held against what the other model gives to it, in whatever order they were asked."""
     pairs = (sorted(pair, key=_breadth) for pair in combinations(answers, 2))
     return [agreement(broad, narrow, kinships.between(broad.card, narrow.card)) for broad, narrow in pairs]
 
 
-def agreement(broad: Answer, narrow: Answer, kin: Kinship | None) -> Agreement:
+def agreement(broad: ModelAnswer, narrow: ModelAnswer, kin: Kinship | None) -> Agreement:
     """How two answers relate; `kin` is None where their classes cannot be compared."""
-    params = {
+    params: Params = {
         "broad": broad.card.title,
         "narrow": narrow.card.title,
         "ours": short_name(broad.group.name),
@@ -149,11 +151,11 @@ def agreement(broad: Answer, narrow: Answer, kin: Kinship | None) -> Agreement:
     return Agreement(broad, narrow, relation, code, shared, share, params)
 
 
-def _breadth(answer: Answer) -> tuple[int, float, str]:
+def _breadth(answer: ModelAnswer) -> tuple[int, float, str]:
     return -answer.card.class_count, answer.confidence, answer.card.name
 
 
-def _when_confirmed(broad: Answer, narrow: Answer) -> tuple[Relation, str]:
+def _when_confirmed(broad: ModelAnswer, narrow: ModelAnswer) -> tuple[Relation, str]:
     """The relation of two answers of which the broad model's gives enough to the narrow one's."""
     ours, theirs = broad.group.node, narrow.group.node
     assert ours is not None and theirs is not None, "models without a tree have no kinship"
@@ -167,7 +169,7 @@ def _when_confirmed(broad: Answer, narrow: Answer) -> tuple[Relation, str]:
     return Relation.COMPATIBLE, "compatible"
 
 
-def _path(answer: Answer) -> list[Group]:
+def _path(answer: ModelAnswer) -> list[Group]:
     """The answer's group and those above it, up to the root."""
     tree, node = answer.card.hierarchy, answer.group.node
     assert tree is not None and node is not None, "models without a tree have no kinship"

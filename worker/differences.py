@@ -2,71 +2,82 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
-from typing import Any
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from shared.answer.classes import ClassProbability, NodeProbability
+from shared.answer.differences import (
+    ClassDifference,
+    Differences,
+    MapDifference,
+    ModelDifference,
+    PathDifference,
+    PredictionDifference,
+)
+from shared.answer.explanation import Explanation, Prediction
+from shared.answer.maps import MapEntry
+from shared.answer.path import DecisionPath, Step
+from shared.regions import Box
 from shared.results import Result
 from worker.trust.correlation import spearman
 from worker.trust.warnings import warning
-
-Document = Mapping[str, Any]
 
 
 def with_differences(result: Result, *, parent: str, before: Result | None) -> Result:
     """The result with its differences from that of the job `parent`, or with a warning where that is gone."""
     if before is None:
         text = "The result to compare with was removed before this job ran."
-        warnings = [*result.document["warnings"], warning("parent_gone", text, parent=parent)]
-        return replace(result, document={**result.document, "warnings": warnings})
-    return replace(result, document={**result.document, "differences": differences(before, result, parent=parent)})
+        warnings = (*result.answer.warnings, warning("parent_gone", text, parent=parent))
+        return result.with_changes(warnings=warnings)
+    return result.with_changes(differences=differences(before, result, parent=parent))
 
 
-def differences(before: Result, after: Result, *, parent: str) -> dict[str, Any]:
-    """The differences of the contract, for every model that is in both results."""
-    known = {explanation["model"]: explanation for explanation in before.document["explanations"]}
-    pairs = [(known[e["model"]], e) for e in after.document["explanations"] if e["model"] in known]
-    return {"parent": parent, "models": [_model(first, second, before, after) for first, second in pairs]}
+def differences(before: Result, after: Result, *, parent: str) -> Differences:
+    """For every model that is in both results."""
+    pairs = [(before.answer.of(one.model), one) for one in after.answer.explanations]
+    return Differences(
+        parent=parent,
+        models=tuple(_model(first, second, before, after) for first, second in pairs if first is not None),
+    )
 
 
-def _model(first: Document, second: Document, before: Result, after: Result) -> dict[str, Any]:
-    old, new = first["prediction"], second["prediction"]
-    return {
-        "model": second["model"],
-        "prediction": {"changed": old["index"] != new["index"], "before": _share(old), "after": _share(new)},
-        "top": _top(old, new, _probabilities(first, before), _probabilities(second, after)),
-        "maps": _maps(first, second, before, after),
-        "decision_path": _path(first["decision_path"], second["decision_path"]),
-    }
+def _model(first: Explanation, second: Explanation, before: Result, after: Result) -> ModelDifference:
+    old, new = first.prediction, second.prediction
+    return ModelDifference(
+        model=second.model,
+        prediction=PredictionDifference(
+            changed=old.index != new.index, before=_probability(old), after=_probability(new)
+        ),
+        top=_top(old, new, _probabilities(first, before), _probabilities(second, after)),
+        maps=_maps(first, second, before, after),
+        decision_path=_path(first.decision_path, second.decision_path),
+    )
 
 
-def _share(prediction: Document) -> dict[str, Any]:
-    return {name: prediction[name] for name in ("index", "name", "probability")}
+def _probability(prediction: Prediction) -> ClassProbability:
+    return ClassProbability(index=prediction.index, name=prediction.name, probability=prediction.probability)
 
 
 def _top(
-    old: Document, new: Document, before: NDArray[np.float64] | None, after: NDArray[np.float64] | None
-) -> list[dict[str, Any]]:
+    old: Prediction, new: Prediction, before: NDArray[np.float64] | None, after: NDArray[np.float64] | None
+) -> tuple[ClassDifference, ...]:
     """The best classes of the first answer, then those that are new among the best of the second."""
-    names = {ranked["index"]: ranked["name"] for ranked in [*old["top"], *new["top"]]}
-    return [
-        {
-            "index": index,
-            "name": name,
-            "before": None if before is None else float(before[index]),
-            "after": None if after is None else float(after[index]),
-        }
+    names = {ranked.index: ranked.name for ranked in (*old.top, *new.top)}
+    return tuple(
+        ClassDifference(
+            index=index,
+            name=name,
+            before=None if before is None else float(before[index]),
+            after=None if after is None else float(after[index]),
+        )
         for index, name in names.items()
-    ]
+    )
 
 
-def _probabilities(explanation: Document, result: Result) -> NDArray[np.float64] | None:
+def _probabilities(explanation: Explanation, result: Result) -> NDArray[np.float64] | None:
     """K probabilities; None where an earlier version stored no logits."""
-    logits = result.maps.get(f"{explanation['model']}.logits")
+    logits = result.maps.get(f"{explanation.model}.logits")
     if logits is None:
         return None
     odds = np.exp(logits.astype(np.float64) - logits.max())
@@ -74,31 +85,26 @@ def _probabilities(explanation: Document, result: Result) -> NDArray[np.float64]
     return probabilities
 
 
-def _maps(first: Document, second: Document, before: Result, after: Result) -> list[dict[str, Any]]:
-    known = {entry["method"]: entry for entry in first["maps"]}
-    found = []
-    for entry in second["maps"]:
-        if (other := known.get(entry["method"])) is None:
-            continue
-        old, new = _raw(other, before), _raw(entry, after)
-        found.append(
-            {
-                "method": entry["method"],
-                "same_target": _subject(other) == _subject(entry),
-                "correlation": _correlation(old, new),
-                "shift": shift(old, new, box=second["input"]["box"]),
-            }
-        )
-    return found
+def _maps(first: Explanation, second: Explanation, before: Result, after: Result) -> tuple[MapDifference, ...]:
+    known = {entry.method: entry for entry in first.maps}
+    pairs = [(known[entry.method], entry) for entry in second.maps if entry.method in known]
+    return tuple(_map(old, new, old.raw(before.maps), new.raw(after.maps), second.input.box) for old, new in pairs)
 
 
-def _subject(entry: Document) -> list[tuple[Any, Any] | None]:
+def _map(
+    old: MapEntry, new: MapEntry, raw_before: NDArray[np.float32], raw_after: NDArray[np.float32], box: Box
+) -> MapDifference:
+    return MapDifference(
+        method=new.method,
+        same_target=_subject(old) == _subject(new),
+        correlation=_correlation(raw_before, raw_after),
+        shift=shift(raw_before, raw_after, box=box),
+    )
+
+
+def _subject(entry: MapEntry) -> list[tuple[int | None, str] | None]:
     """What a map is of, in a form that results of earlier versions have too: they name no node."""
-    return [one and (one["index"], one["name"]) for one in (entry["target"], entry["contrast"])]
-
-
-def _raw(entry: Document, result: Result) -> NDArray[np.float32]:
-    return result.maps[entry["artifacts"]["raw"].removesuffix(".npy")]
+    return [None if one is None else (one.index, one.name) for one in (entry.target, entry.contrast)]
 
 
 def _correlation(old: NDArray[np.float32], new: NDArray[np.float32]) -> float | None:
@@ -108,13 +114,14 @@ def _correlation(old: NDArray[np.float32], new: NDArray[np.float32]) -> float | 
     return spearman(torch.from_numpy(old.copy())[None], torch.from_numpy(new.copy())[None])[0]
 
 
-def shift(old: NDArray[np.float32], new: NDArray[np.float32], *, box: list[int]) -> list[float] | None:
+def shift(old: NDArray[np.float32], new: NDArray[np.float32], *, box: Box) -> tuple[float, float] | None:
     """How far the centre of the positive evidence moved, right and down in pixels, between two h x w maps of the part
     `box` (x0 y0 x1 y1) of a picture. None where a map has no positive evidence."""
     start, end = _centre(old), _centre(new)
     if start is None or end is None:
         return None
-    return [round((end[axis] - start[axis]) * (box[2 + axis] - box[axis]), 1) for axis in (0, 1)]
+    right, down = (round((end[axis] - start[axis]) * (box[2 + axis] - box[axis]), 1) for axis in (0, 1))
+    return right, down
 
 
 def _centre(raw: NDArray[np.float32]) -> tuple[float, float] | None:
@@ -127,15 +134,15 @@ def _centre(raw: NDArray[np.float32]) -> tuple[float, float] | None:
     return float((evidence.sum(0) * columns).sum() / total), float((evidence.sum(1) * rows).sum() / total)
 
 
-def _path(old: Document | None, new: Document | None) -> dict[str, Any] | None:
+def _path(old: DecisionPath | None, new: DecisionPath | None) -> PathDifference | None:
     """The first decision that fell otherwise; None where not both have a path."""
     if old is None or new is None:
         return None
-    for number, (first, second) in enumerate(zip(old["steps"], new["steps"], strict=False)):
-        if first["node"] != second["node"]:
-            return {"changed": True, "step": number, "before": _node(first), "after": _node(second)}
-    return {"changed": False, "step": None, "before": None, "after": None}
+    for number, (first, second) in enumerate(zip(old.steps, new.steps, strict=False)):
+        if first.node != second.node:
+            return PathDifference(changed=True, step=number, before=_node(first), after=_node(second))
+    return PathDifference(changed=False)
 
 
-def _node(step: Document) -> dict[str, Any]:
-    return {name: step[name] for name in ("node", "name", "probability")}
+def _node(step: Step) -> NodeProbability:
+    return NodeProbability(node=step.node, name=step.name, probability=step.probability)

@@ -14,7 +14,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from types import TracebackType
 from typing import TypeVar
 
@@ -154,7 +153,7 @@ class Drain:
             results = self._answer([asked for _, asked in batch], progress)
         compute_ms = 1000 * (time.perf_counter() - began)
         return [
-            (claim, self._compared(claim, _taking(result, compute_ms)))
+            (claim, self._compared(claim, _with_compute_time(result, compute_ms)))
             for (claim, _), result in zip(batch, results, strict=True)
         ]
 
@@ -193,7 +192,7 @@ class Drain:
         ends = []
         for claim, result in answered:
             if leases.state(claim) is Lease.HELD:
-                compute_ms = float(result.document["timings"]["compute_ms"])
+                compute_ms = result.answer.timings["compute_ms"]
                 packed = result.pack()
                 ends.append(
                     End(
@@ -252,13 +251,13 @@ class Drain:
 
 def _is_as_asked(result: Result, claim: Claim) -> bool:
     """Whether the versions of the models have answered that were current when the job was accepted."""
-    models = result.document.get("provenance", {}).get("models", {})
-    return all(models.get(name, {}).get("version", version) == version for name, version in claim.versions.items())
+    models = result.answer.provenance.models
+    return all(models[name].version == version for name, version in claim.versions.items() if name in models)
 
 
-def _taking(result: Result, compute_ms: float) -> Result:
+def _with_compute_time(result: Result, compute_ms: float) -> Result:
     """The result with the time that its batch took, from the pictures' bytes on: decoding, networks and maps."""
-    return replace(result, document={**result.document, "timings": {"compute_ms": round(compute_ms, 3)}})
+    return result.with_changes(timings={"compute_ms": round(compute_ms, 3)})
 
 
 def _new_id() -> str:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from shared.answer.maps import Certificate
+from shared.answer.record import Caution
 from worker import maps
-from worker.methods import gradients
-from worker.methods.attribution import Attribution, Claim
+from worker.methods import integrated_gradients
+from worker.methods.attribution import Attribution, Guarantee
 from worker.trust.warnings import map_warnings
 
-_TOLERANCE = {Claim.COMPLETE: gradients.TOLERANCE}  # an exact map has the tolerance of its precision
+_TOLERANCE = {Guarantee.COMPLETE: integrated_gradients.TOLERANCE}  # an exact map has the tolerance of its precision
 
 
 @dataclass(frozen=True)
@@ -24,11 +25,11 @@ class Evidence:
 
     raw: Tensor  # h x w
     values: NDArray[np.float32]  # the same
-    claim: Claim
+    guarantee: Guarantee
     unit: str
     range: tuple[float, float]
-    certificate: maps.Certificate | None  # None for a method that does not claim to add up to the score
-    warnings: list[dict[str, Any]]
+    certificate: Certificate | None  # None for a method that does not claim to add up to the score
+    warnings: list[Caution]
 
 
 def evidence(attribution: Attribution, scores: Sequence[float]) -> list[Evidence]:
@@ -38,15 +39,15 @@ def evidence(attribution: Attribution, scores: Sequence[float]) -> list[Evidence
     ranges = zip(cells.amin(1).tolist(), cells.amax(1).tolist(), strict=True)
     said = zip(ranges, _certificates(attribution, cells, scores), map_warnings(raws), strict=True)
     return [
-        Evidence(raw, values, attribution.claim, attribution.unit, *one)
+        Evidence(raw, values, attribution.guarantee, attribution.unit, *one)
         for raw, values, one in zip(raws, raws.cpu().numpy(), said, strict=True)
     ]
 
 
-def _certificates(attribution: Attribution, cells: Tensor, scores: Sequence[float]) -> list[maps.Certificate | None]:
+def _certificates(attribution: Attribution, cells: Tensor, scores: Sequence[float]) -> list[Certificate | None]:
     if attribution.constants is None:
         return [None] * len(scores)
-    tolerance = _TOLERANCE.get(attribution.claim, maps.TOLERANCE[attribution.maps.dtype])
+    tolerance = _TOLERANCE.get(attribution.guarantee, maps.TOLERANCE[attribution.maps.dtype])
     terms = cells.abs().mean(1) if attribution.terms is None else attribution.terms
     figures = (cells.mean(1), terms, attribution.constants)
     return [

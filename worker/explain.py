@@ -5,44 +5,49 @@ This is the computation of the product. It knows no queue, no Redis, no web and 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from shared.answer.classes import ClassGroup
+from shared.answer.explanation import Explanation, ExplanationArtifacts, InputView, SureAnswer
+from shared.answer.maps import MapArtifacts, MapEntry
+from shared.answer.path import WEAK_BELOW, DecisionPath
+from shared.answer.record import Caution
 from shared.cards import ModelCard
 from shared.class_names import short_name
-from shared.decision_path import WEAK_BELOW
+from shared.groups import Group
 from shared.methods import FEATURE_METHODS
 from shared.options import SURE
 from shared.seeing import Seen, crop_box
-from worker.agreement import Answer
+from worker.agreement import ModelAnswer
 from worker.evidence import Evidence, evidence
 from worker.forward import SEED, Forward, Progress, Question, ignore
 from worker.inputs import to_tensors
 from worker.methods import METHODS
-from worker.methods.attribution import Claim
+from worker.methods.attribution import Guarantee
 from worker.models import Model
 from worker.paths import DecisionPaths
-from worker.predictions import Prediction, predictions
+from worker.predictions import Predicted, predictions
 from worker.proof import Proof, prove
-from worker.sure import SureAnswer
+from worker.sure import SureGroup
 from worker.tree import TreeMode
 from worker.trust.warnings import path_warnings, warning
 
 
 @dataclass(frozen=True)
-class Explanation:
-    """One model's explanation of one image: the document of the contract, the raw maps and logits it names, and the
-    answer that verdicts go by."""
+class Explained:
+    """One model's explanation of one image: its record, the raw maps and logits that it names, the answer that verdicts
+    go by, and the warnings."""
 
-    document: dict[str, Any]
-    answer: Answer
-    maps: dict[str, NDArray[np.float32]] = field(default_factory=dict)
+    explanation: Explanation
+    answer: ModelAnswer
+    maps: dict[str, NDArray[np.float32]]
+    warnings: tuple[Caution, ...] = ()
 
 
 def tree_mode(card: ModelCard, option: str) -> TreeMode | None:
@@ -57,7 +62,7 @@ def tree_mode(card: ModelCard, option: str) -> TreeMode | None:
 @torch.no_grad()
 def explain(
     model: Model, photos: Sequence[Seen], questions: Sequence[Question], *, progress: Progress = ignore
-) -> list[Explanation]:
+) -> list[Explained]:
     """Explain N pictures, each with its own question."""
     inputs = to_tensors(photos, model.card.input).to(model.device)
     forward = Forward.of(model, inputs, questions)
@@ -71,7 +76,7 @@ def explain_forward(
     boxes: Sequence[tuple[int, int, int, int]],
     *,
     progress: Progress,
-) -> list[Explanation]:
+) -> list[Explained]:
     """The part behind the forward pass: maps, certificates, proof and decision paths."""
     found = _evidence(forward, questions, progress=progress)
     predicted = predictions(forward.model.card, forward.logits, forward.order)
@@ -86,44 +91,35 @@ def explain_forward(
         arrays = {_map_name(forward, method): one.values for method, one in own.items()}
         arrays[_map_name(forward, "logits")] = logits[i]
         walked = paths[question.tree] if question.tree is not None else None
-        path = _path(forward, i, walked) if walked else None
-        document = _document(forward, i, question, predicted[i], entries=entries, path=path, box=box)
         card = forward.model.card
+        explanation = Explanation(
+            model=card.name,
+            artifacts=ExplanationArtifacts(logits=f"{_map_name(forward, 'logits')}.npy"),
+            prediction=predicted[i].prediction,
+            sure=_sure(forward.sure[i]),
+            maps=tuple(entries),
+            decision_path=_path(forward, i, walked) if walked else None,
+            input=InputView(box=box, size=card.input.size),
+        )
         detail = (box[2] - box[0]) / card.input.crop
-        answer = Answer(card, logits[i], forward.predicted[i], predicted[i].confidence, forward.sure[i], detail)
-        out.append(Explanation(document, answer, arrays | (walked.arrays(i) if walked else {})))
+        answer = ModelAnswer(card, logits[i], forward.predicted[i], predicted[i].confidence, forward.sure[i], detail)
+        arrays |= walked.arrays(i) if walked else {}
+        out.append(Explained(explanation, answer, arrays, _warnings(forward, i, question, predicted[i], explanation)))
     return out
 
 
-def _document(
-    forward: Forward,
-    i: int,
-    question: Question,
-    predicted: Prediction,
-    *,
-    entries: list[dict[str, Any]],
-    path: dict[str, Any] | None,
-    box: tuple[int, int, int, int],
-) -> dict[str, Any]:
-    """Image i's explanation as the contract shows it."""
-    card = forward.model.card
-    return {
-        "model": card.name,
-        "artifacts": {"logits": f"{_map_name(forward, 'logits')}.npy"},
-        "prediction": predicted.document,
-        "sure": _sure(forward.sure[i]),
-        "maps": entries,
-        "decision_path": path,
-        "input": {"box": list(box), "size": card.input.size},
-        "warnings": [
-            *question.warnings,
-            *_target_warnings(forward, i, question),
-            *_contrast_warnings(forward, i, question),
-            *predicted.warnings,
-            *_path_warnings(forward, i, path),
-            *(one for entry in entries for one in entry["warnings"]),
-        ],
-    }
+def _warnings(
+    forward: Forward, i: int, question: Question, predicted: Predicted, explanation: Explanation
+) -> tuple[Caution, ...]:
+    """All warnings about image i's explanation, those of its maps last."""
+    return (
+        *question.warnings,
+        *_target_warnings(forward, i, question),
+        *_contrast_warnings(forward, i, question),
+        *predicted.warnings,
+        *_path_warnings(forward, i, explanation.decision_path),
+        *(one for entry in explanation.maps for one in entry.warnings),
+    )
 
 
 def _evidence(
@@ -141,23 +137,24 @@ def _evidence(
     return found
 
 
-def _sure(found: SureAnswer | None) -> dict[str, Any] | None:
+def _sure(found: SureGroup | None) -> SureAnswer | None:
     if found is None:
         return None
     group = found.group
-    return {
-        "node": group.node,
-        "name": group.name,
-        "short_name": short_name(group.name),
-        "probability": found.probability,
-        "index": group.index,
-        "class_count": len(group.classes),
-        "is_root": found.is_root,
-        "at": found.at,
-    }
+    assert group.node is not None, "a sure answer is a node of a tree"
+    return SureAnswer(
+        node=group.node,
+        name=group.name,
+        short_name=short_name(group.name),
+        probability=found.probability,
+        index=group.index,
+        class_count=len(group.classes),
+        is_root=found.is_root,
+        at=found.at,
+    )
 
 
-def _target_warnings(forward: Forward, i: int, question: Question) -> list[dict[str, Any]]:
+def _target_warnings(forward: Forward, i: int, question: Question) -> list[Caution]:
     """Where the sure answer was asked about, and is that the model vouches for nothing."""
     found = forward.sure[i]
     if question.target != SURE or found is None or not found.is_root:
@@ -166,7 +163,7 @@ def _target_warnings(forward: Forward, i: int, question: Question) -> list[dict[
     return [warning("nothing_sure", text, at=found.at)]
 
 
-def _contrast_warnings(forward: Forward, i: int, question: Question) -> list[dict[str, Any]]:
+def _contrast_warnings(forward: Forward, i: int, question: Question) -> list[Caution]:
     if question.contrast is None or forward.contrasts[i] is not None:
         return []
     card = forward.model.card
@@ -175,12 +172,12 @@ def _contrast_warnings(forward: Forward, i: int, question: Question) -> list[dic
     return [warning("contrast_is_target", text, **{"class": name})]
 
 
-def _path(forward: Forward, i: int, walked: DecisionPaths) -> dict[str, Any]:
-    document = walked.document(i, network_class=forward.predicted[i])
-    return {**document, "weak_below": _weak_below(forward.model.card, walked.mode)}
+def _path(forward: Forward, i: int, walked: DecisionPaths) -> DecisionPath:
+    weak_below = _weak_below(forward.model.card, walked.mode)
+    return walked.path(i, network_class=forward.predicted[i], weak_below=weak_below)
 
 
-def _path_warnings(forward: Forward, i: int, path: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+def _path_warnings(forward: Forward, i: int, path: DecisionPath | None) -> list[Caution]:
     return [] if path is None else path_warnings(path, network=forward.model.card.classes[forward.predicted[i]])
 
 
@@ -198,23 +195,28 @@ def _map_name(forward: Forward, method: str) -> str:
     return f"{forward.model.card.name}.{method}"
 
 
-def _map_entry(forward: Forward, i: int, method: str, found: Evidence, proof: Proof | None) -> dict[str, Any]:
-    """One map's entry in the document."""
-    card, target, contrast = forward.model.card, forward.targets[i], forward.contrasts[i]
-    name = _map_name(forward, method)
-    proven = proof.to_dict() if proof else {"faithfulness": None, "stability": None, "agreement": None}
-    return {
-        "method": method,
-        "claim": found.claim.value,
-        "target": target.to_dict(),
-        "contrast": None if contrast is None else contrast.to_dict(),
-        "layer": card.layer if method in FEATURE_METHODS else "input",
-        "grid": list(found.values.shape),
-        "unit": found.unit,
-        "artifacts": {"raw": f"{name}.npy", "heatmap": f"{name}.heatmap.png", "overlay": f"{name}.overlay.png"},
-        "range": list(found.range),
-        "entropy_term": forward.entropies[i] if found.claim is Claim.EXACT else None,
-        "exactness": found.certificate.to_dict() if found.certificate else None,
-        **proven,
-        "warnings": [{**one, "method": method} for one in [*found.warnings, *(proof.warnings() if proof else [])]],
-    }
+def _map_entry(forward: Forward, i: int, method: str, found: Evidence, proof: Proof | None) -> MapEntry:
+    """One map's entry in the explanation."""
+    card, contrast = forward.model.card, forward.contrasts[i]
+    warnings = (*found.warnings, *(proof.warnings() if proof else ()))
+    return MapEntry(
+        method=method,
+        claim=found.guarantee.value,
+        target=_class_group(forward.targets[i]),
+        contrast=None if contrast is None else _class_group(contrast),
+        layer=card.layer if method in FEATURE_METHODS else "input",
+        grid=found.values.shape,
+        unit=found.unit,
+        artifacts=MapArtifacts.named(_map_name(forward, method)),
+        range=found.range,
+        entropy_term=forward.entropies[i] if found.guarantee is Guarantee.EXACT else None,
+        exactness=found.certificate,
+        faithfulness=proof.faithfulness if proof else None,
+        stability=proof.stability if proof else None,
+        agreement=proof.agreement if proof else None,
+        warnings=tuple(one.model_copy(update={"method": method}) for one in warnings),
+    )
+
+
+def _class_group(group: Group) -> ClassGroup:
+    return ClassGroup(index=group.index, name=group.name, node=group.node)

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 from torch import Tensor
 
+from shared.answer.record import Caution
 from shared.cards import ModelCard
 from shared.groups import Group
 from shared.options import SURE
 from worker.methods.attribution import Subject
 from worker.models import Model
 from worker.score import Score
-from worker.sure import SureAnswer, sure_nodes
+from worker.sure import SureGroup, sure_nodes
 from worker.tree import TreeMode
 
 SEED = 0  # of all that is drawn at random; it travels with the result
@@ -37,7 +37,7 @@ class Question:
     tree: TreeMode | None = TreeMode.MARGINAL  # None: no decision path
     methods: tuple[str, ...] = ("cam",)
     prove: bool = False  # measure faithfulness, stability and agreement too
-    warnings: tuple[dict[str, Any], ...] = ()
+    warnings: tuple[Caution, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Forward:
     features: Tensor  # N x D x h x w
     logits: Tensor  # N x K
     order: Tensor  # N x K, classes from the best down; ties by index
-    sure: list[SureAnswer | None]  # None of a model without a tree
+    sure: list[SureGroup | None]  # None of a model without a tree
     targets: list[Group]
     contrasts: list[Group | None]
 
@@ -89,13 +89,13 @@ class Forward:
         return Subject(self.model, *tensors, self.score[chosen])
 
 
-def _sure_answers(model: Model, logits: Tensor) -> list[SureAnswer | None]:
+def _sure_answers(model: Model, logits: Tensor) -> list[SureGroup | None]:
     card, matrices = model.card, model.matrices
     if matrices is None or card.hierarchy is None:
         return [None] * len(logits)
     nodes = sure_nodes(logits, matrices, at=card.limits.sure_at)
     return [
-        SureAnswer(
+        SureGroup(
             card.node_group(card.hierarchy.ends[edge]),
             probability,
             card.limits.sure_at,
@@ -106,7 +106,7 @@ def _sure_answers(model: Model, logits: Tensor) -> list[SureAnswer | None]:
 
 
 def _choose(
-    card: ModelCard, order: Tensor, sure: Sequence[SureAnswer | None], questions: Sequence[Question]
+    card: ModelCard, order: Tensor, sure: Sequence[SureGroup | None], questions: Sequence[Question]
 ) -> tuple[list[Group], list[Group | None]]:
     """Target and contrast of each image. A group is not contrasted with itself, which a prediction or a sure answer may
     turn out to be."""

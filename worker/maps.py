@@ -7,43 +7,13 @@ The same holds for any linear combination of head rows, hence for the mean score
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
+from shared.answer.maps import Certificate
+
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-12}
 BACKWARD_ERROR = 1e-6  # at most, of sums in fp32: eight units in the last place of their terms
-
-
-@dataclass(frozen=True)
-class Certificate:
-    """The identity mean(map) + constant = score, checked. `residual` is what it misses, relative to max(1, |score|),
-    and `backward_error` the same relative to the absolute values that were added up, of every channel and the constant.
-
-    A score near 0 may be the sum of large terms that cancel. Rounding them costs many times the tolerance of the score,
-    and yet every term is as exact as numbers of that precision are; so either bound is enough (Higham, Accuracy and
-    Stability of Numerical Algorithms, section 4.2)."""
-
-    bias: float
-    score: float
-    residual: float
-    tolerance: float  # of the residual
-    backward_error: float
-
-    @property
-    def exact(self) -> bool:
-        return self.residual <= self.tolerance
-
-    def to_dict(self) -> dict[str, float | bool]:
-        return {
-            "bias": self.bias,
-            "score": self.score,
-            "residual": self.residual,
-            "tolerance": self.tolerance,
-            "backward_error": self.backward_error,
-            "exact": self.exact,
-        }
 
 
 def pooled(features: Tensor) -> Tensor:
@@ -84,4 +54,11 @@ def certify(mean: float, *, terms: float, constant: float, score: float, toleran
     size, added = max(1.0, abs(score)), terms + abs(constant)
     missed = abs(mean + constant - score)
     allowed = max(tolerance, BACKWARD_ERROR * added / size)
-    return Certificate(constant, score, missed / size, allowed, missed / added if added else 0.0)
+    return Certificate(
+        bias=constant,
+        score=score,
+        residual=missed / size,
+        tolerance=allowed,
+        backward_error=missed / added if added else 0.0,
+        exact=missed / size <= allowed,
+    )

@@ -1,17 +1,19 @@
-"""Decision paths as the contract shows them: every step with its siblings, its map and the map's certificate."""
+"""Decision paths: every step with its siblings, its map and the map's certificate."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from shared.answer.classes import ClassName, NodeProbability
+from shared.answer.maps import DecisionMap, MapArtifacts
+from shared.answer.path import DecisionPath, RunnerUp, Step, TreeArtifacts
 from shared.cards import ModelCard
 from shared.hierarchy import Hierarchy
 from worker import maps
@@ -56,20 +58,21 @@ class DecisionPaths:
             _statistics(found) if found else [],
         )
 
-    def document(self, i: int, *, network_class: int) -> dict[str, Any]:
-        """The path of image i."""
+    def path(self, i: int, *, network_class: int, weak_below: float) -> DecisionPath:
+        """The path of image i; a decision less probable than `weak_below` is weak."""
         leaf = self.predictions[i]
         steps = self._steps(i)
-        weakest = min(range(len(steps)), key=lambda step: float(steps[step]["probability"]))
-        return {
-            "mode": self.mode.value,
-            "prediction": {"index": leaf, "name": self.card.classes[leaf]},
-            "agrees_with_network": leaf == network_class,
-            "weakest": weakest,
-            "runner_up": self._runner_up(i, weakest),
-            "artifacts": {"tree": f"{self.card.name}.tree.svg"},
-            "steps": steps,
-        }
+        weakest = min(range(len(steps)), key=lambda step: steps[step].probability)
+        return DecisionPath(
+            mode=self.mode.value,
+            prediction=ClassName(index=leaf, name=self.card.classes[leaf]),
+            agrees_with_network=leaf == network_class,
+            weakest=weakest,
+            runner_up=self._runner_up(i, weakest),
+            artifacts=TreeArtifacts(tree=f"{self.card.name}.tree.svg"),
+            steps=tuple(steps),
+            weak_below=weak_below,
+        )
 
     def arrays(self, i: int) -> dict[str, NDArray[np.float32]]:
         """The raw maps of image i's steps, by artifact name."""
@@ -77,51 +80,44 @@ class DecisionPaths:
             return {}
         return {self._map_name(step): raw for step, raw in enumerate(self.maps[i]) if self._rival(i, step) is not None}
 
-    def _steps(self, i: int) -> list[dict[str, Any]]:
+    def _steps(self, i: int) -> list[Step]:
         path_p, steps = 1.0, []
         for number, edge in enumerate(self.edges[i]):
             if edge == len(self.tree.edges):
                 break
-            parent, node_id = self.tree.edges[edge]
-            probability = self.edge_p[i][edge]
-            path_p *= probability
-            brothers = [self.tree.edge_into[child] for child in self.tree.by_id[parent].children]
+            path_p *= self.edge_p[i][edge]
+            parent = self.tree.edges[edge][0]
+            branches = [self.tree.edge_into[child] for child in self.tree.by_id[parent].children]
             steps.append(
-                {
-                    **self._node(i, edge),
-                    "path_probability": path_p,
-                    "entropy": _entropy([self.edge_p[i][brother] for brother in brothers]),
-                    "siblings": [self._node(i, brother) for brother in brothers if brother != edge],
-                    "map": self._map_entry(i, number),
-                }
+                Step(
+                    **dict(self._node(i, edge)),
+                    path_probability=path_p,
+                    entropy=_entropy([self.edge_p[i][branch] for branch in branches]),
+                    siblings=tuple(self._node(i, branch) for branch in branches if branch != edge),
+                    map=self._map(i, number),
+                )
             )
         return steps
 
-    def _node(self, i: int, edge: int) -> dict[str, Any]:
-        node_id = self.tree.edges[edge][1]
-        return {
-            "node": node_id,
-            "name": self.card.node_name(node_id),
-            "probability": self.edge_p[i][edge],
-        }
+    def _node(self, i: int, edge: int) -> NodeProbability:
+        node = self.tree.edges[edge][1]
+        return NodeProbability(node=node, name=self.card.node_name(node), probability=self.edge_p[i][edge])
 
-    def _map_entry(self, i: int, step: int) -> dict[str, Any] | None:
+    def _map(self, i: int, step: int) -> DecisionMap | None:
         """The map of one decision; None where there was nothing to decide, or the head is not linear."""
         rival = self._rival(i, step)
         if rival is None or self.maps is None:
             return None
         mean, low, high, constant, margin, entropy_term, terms = self.statistics[i][step]
         tolerance = maps.TOLERANCE[torch.float32]
-        certificate = maps.certify(mean, terms=terms, constant=constant, score=margin, tolerance=tolerance)
-        name = self._map_name(step)
-        return {
-            "against": self.tree.edges[rival][1],
-            "grid": list(self.maps.shape[2:]),
-            "artifacts": {"raw": f"{name}.npy", "heatmap": f"{name}.heatmap.png", "overlay": f"{name}.overlay.png"},
-            "range": [low, high],
-            "entropy_term": entropy_term,
-            "exactness": certificate.to_dict(),
-        }
+        return DecisionMap(
+            against=self.tree.edges[rival][1],
+            grid=self.maps.shape[2:],
+            artifacts=MapArtifacts.named(self._map_name(step)),
+            range=(low, high),
+            entropy_term=entropy_term,
+            exactness=maps.certify(mean, terms=terms, constant=constant, score=margin, tolerance=tolerance),
+        )
 
     def _rival(self, i: int, step: int) -> int | None:
         """The strongest other edge, where there was something to decide."""
@@ -131,7 +127,7 @@ class DecisionPaths:
     def _map_name(self, step: int) -> str:
         return f"{self.card.name}.step-{step + 1}"
 
-    def _runner_up(self, i: int, weakest: int) -> dict[str, Any] | None:
+    def _runner_up(self, i: int, weakest: int) -> RunnerUp | None:
         """The branch that nearly won at the weakest step, and the class to which its best children lead."""
         rival = self._rival(i, weakest)
         if rival is None:
@@ -139,14 +135,7 @@ class DecisionPaths:
         node = self.tree.by_id[self.tree.edges[rival][1]]
         while node.leaf is None:
             node = self.tree.by_id[max(node.children, key=lambda child: self.edge_p[i][self.tree.edge_into[child]])]
-        here = self._node(i, rival)
-        return {
-            "at": weakest,
-            "node": here["node"],
-            "name": here["name"],
-            "leads_to": self.card.classes[node.leaf],
-            "probability": here["probability"],
-        }
+        return RunnerUp(at=weakest, **dict(self._node(i, rival)), leads_to=self.card.classes[node.leaf])
 
 
 def _statistics(decisions: DecisionMaps) -> list[list[list[float]]]:

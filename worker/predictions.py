@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from torch import Tensor
 
+from shared.answer.classes import RankedClass
+from shared.answer.explanation import Prediction
+from shared.answer.record import Caution
 from shared.cards import ModelCard
 from shared.class_names import short_name
 from worker.trust.familiarity import FamiliarityKind, familiarity
@@ -16,20 +18,20 @@ TOP = 5
 
 
 @dataclass(frozen=True)
-class Prediction:
+class Predicted:
     """The prediction of one image, and what a reader must know of it."""
 
-    document: dict[str, Any]
-    warnings: list[dict[str, Any]]
+    prediction: Prediction
+    warnings: list[Caution]
 
     @property
     def confidence(self) -> float:
         """Calibrated where the model is, else the softmax."""
-        calibrated = self.document["confidence"]
-        return float(self.document["probability"] if calibrated is None else calibrated)
+        calibrated = self.prediction.confidence
+        return self.prediction.probability if calibrated is None else calibrated
 
 
-def predictions(card: ModelCard, logits: Tensor, order: Tensor) -> list[Prediction]:
+def predictions(card: ModelCard, logits: Tensor, order: Tensor) -> list[Predicted]:
     """The predictions of a batch, of its N x K logits and the classes from the best down.
 
     All are made at once here and in what follows a forward pass: each look at a tensor takes its time.
@@ -38,19 +40,19 @@ def predictions(card: ModelCard, logits: Tensor, order: Tensor) -> list[Predicti
     measures = (best, logits.softmax(1).gather(1, best), logits.gather(1, best))
     tops = [
         [
-            {"index": k, **_names(card.classes[k]), "probability": probability, "logit": logit}
+            RankedClass(index=k, **_names(card.classes[k]), probability=probability, logit=logit)
             for k, probability, logit in zip(*row, strict=True)
         ]
         for row in zip(*(measure.tolist() for measure in measures), strict=True)
     ]
     measured = card.reliability
     if measured is None:
-        return [Prediction({**top[0], "confidence": None, "top": top}, []) for top in tops]
+        return [Predicted(_prediction(top, None), []) for top in tops]
     confidences = (logits / measured.temperature).softmax(1).gather(1, best[:, :1])[:, 0].tolist()
     familiarities = familiarity(logits, kind=FamiliarityKind(measured.familiarity.kind)).tolist()
     return [
-        Prediction(
-            {**top[0], "confidence": confidence, "top": top},
+        Predicted(
+            _prediction(top, confidence),
             [
                 *confidence_warnings(confidence, threshold=measured.confidence_threshold),
                 *familiarity_warnings(familiar, limit=measured.familiarity),
@@ -58,6 +60,10 @@ def predictions(card: ModelCard, logits: Tensor, order: Tensor) -> list[Predicti
         )
         for top, confidence, familiar in zip(tops, confidences, familiarities, strict=True)
     ]
+
+
+def _prediction(top: list[RankedClass], confidence: float | None) -> Prediction:
+    return Prediction(**dict(top[0]), confidence=confidence, top=tuple(top))
 
 
 def _names(name: str) -> dict[str, str]:

@@ -8,17 +8,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from shared.answer.maps import Faithfulness, MapAgreement, Stability
+from shared.answer.record import Caution
 from worker.forward import SEED, Forward, Progress
 from worker.methods import METHODS
 from worker.methods.attribution import Subject, Watch
-from worker.trust.agreement import Agreement, agreement
-from worker.trust.faithfulness import Faithfulness, faithfulness_of_maps
-from worker.trust.stability import Stability, stability
+from worker.trust.agreement import agreement
+from worker.trust.faithfulness import faithfulness_of_maps
+from worker.trust.stability import stability
 from worker.trust.warnings import stability_warnings
 
 UNREPEATED = ("scorecam", "rise")  # hundreds of passes for one map: three more maps would take too long
@@ -32,16 +33,9 @@ class Proof:
 
     faithfulness: Faithfulness
     stability: Stability | None
-    agreement: Agreement
+    agreement: MapAgreement
 
-    def to_dict(self) -> dict[str, Any]:
-        return {
-            "faithfulness": self.faithfulness.to_dict(),
-            "stability": self.stability.to_dict() if self.stability else None,
-            "agreement": self.agreement.to_dict(),
-        }
-
-    def warnings(self) -> list[dict[str, Any]]:
+    def warnings(self) -> list[Caution]:
         return stability_warnings(self.stability) if self.stability else []
 
 

@@ -17,7 +17,7 @@ from worker.tree import TreeMatrices, TreeMode, edge_scores
 
 
 @dataclass(frozen=True)
-class SureAnswer:
+class SureGroup:
     """The deepest node of the tree that holds a probability of `at`."""
 
     group: Group

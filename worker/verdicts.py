@@ -6,16 +6,16 @@ goes in here.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 
+from shared.answer.explanation import Verdict
+from shared.answer.record import Params
 from shared.class_names import short_name
 from shared.phrases import percent
 from shared.verdicts import SENTENCES, Level
-from worker.agreement import Agreement, Answer, Relation
+from worker.agreement import Agreement, ModelAnswer, Relation
 from worker.trust.familiarity import FamiliarityKind, familiarity
 
 NARROW = 500
@@ -25,25 +25,9 @@ GENERAL = 1 / 4
 """Of a model's classes. A sure answer that covers more of them, such as `artifact`, says little."""
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """One word, and why; the first reason is the one that the sentence says."""
-
-    level: Level
-    reasons: tuple[str, ...]
-    params: Mapping[str, Any]
-
-    def to_dict(self) -> dict[str, Any]:
-        return {
-            "level": self.level.value,
-            "reasons": list(self.reasons),
-            "params": dict(self.params),
-            "text": SENTENCES[self.reasons[0]].format(**self.params),
-        }
-
-
-def verdict(answer: Answer, agreements: Sequence[Agreement]) -> Verdict:
-    """Of one model's answer. Those agreements count that tell what a model with at least as many classes says."""
+def verdict(answer: ModelAnswer, agreements: Sequence[Agreement]) -> Verdict:
+    """What to make of one model's answer. Those agreements count that tell what a model with at least as many classes
+    says."""
     told = [one for one in agreements if one.narrow is answer and one.relation is not Relation.UNKNOWN]
     broader = [one for one in told if one.broad.card.class_count > answer.card.class_count]
     widest = max((one.broad.card.class_count for one in broader), default=0)
@@ -54,7 +38,8 @@ def verdict(answer: Answer, agreements: Sequence[Agreement]) -> Verdict:
     peer = _contradicting_peer(answer, agreements)
     if level is Level.BELIEVE and peer is not None:
         level, reasons, other = Level.CARE, ("peer_contradicts", *reasons), peer
-    return Verdict(level, reasons, _params(answer, witness, other))
+    params = _params(answer, witness, other)
+    return Verdict(level=level.value, reasons=reasons, params=params, text=SENTENCES[reasons[0]].format(**params))
 
 
 def _gravity(found: tuple[Level, tuple[str, ...], Agreement]) -> tuple[int, str]:
@@ -63,7 +48,7 @@ def _gravity(found: tuple[Level, tuple[str, ...], Agreement]) -> tuple[int, str]
     return list(Level).index(level), said.broad.card.name
 
 
-def _alone(answer: Answer) -> tuple[Level, tuple[str, ...]]:
+def _alone(answer: ModelAnswer) -> tuple[Level, tuple[str, ...]]:
     """By what the model itself gives."""
     level, reasons = _own(answer)
     if answer.is_of_small_image and answer.card.class_count >= NARROW:
@@ -76,7 +61,7 @@ def _alone(answer: Answer) -> tuple[Level, tuple[str, ...]]:
     return level, reasons
 
 
-def _own(answer: Answer) -> tuple[Level, tuple[str, ...]]:
+def _own(answer: ModelAnswer) -> tuple[Level, tuple[str, ...]]:
     """By confidence and sure answer."""
     sure, limits = answer.sure, answer.card.limits
     if sure is not None and sure.group.index is not None:
@@ -91,7 +76,7 @@ def _own(answer: Answer) -> tuple[Level, tuple[str, ...]]:
     return Level.CARE, ("nothing_sure",) if sure is None or sure.is_root else ("sure_group",)
 
 
-def _beside(answer: Answer, said: Agreement) -> tuple[Level, tuple[str, ...]]:
+def _beside(answer: ModelAnswer, said: Agreement) -> tuple[Level, tuple[str, ...]]:
     """By what a broader model says, and by what the model itself gives."""
     level, reasons = _own(answer)
     if said.relation is Relation.FOREIGN:
@@ -107,7 +92,7 @@ def _beside(answer: Answer, said: Agreement) -> tuple[Level, tuple[str, ...]]:
     return Level.CARE, reasons if "sure_group" in reasons else ("unsure_confirmed", *reasons)
 
 
-def _contradicting_peer(answer: Answer, agreements: Sequence[Agreement]) -> Answer | None:
+def _contradicting_peer(answer: ModelAnswer, agreements: Sequence[Agreement]) -> ModelAnswer | None:
     """A model with as many classes whose answer excludes this one; by name the first of several."""
     peers = [
         one.narrow if one.broad is answer else one.broad
@@ -119,7 +104,7 @@ def _contradicting_peer(answer: Answer, agreements: Sequence[Agreement]) -> Answ
     return min(peers, key=lambda peer: peer.card.name, default=None)
 
 
-def is_unfamiliar(answer: Answer) -> bool:
+def is_unfamiliar(answer: ModelAnswer) -> bool:
     """Whether the image is unlike those that the model knows, by the limit of its card."""
     limit = answer.card.limits.unfamiliar
     if limit is None:
@@ -128,7 +113,7 @@ def is_unfamiliar(answer: Answer) -> bool:
     return float(familiarity(logits, kind=FamiliarityKind(limit.kind))[0]) < limit.below
 
 
-def _params(answer: Answer, witness: Agreement | None, other: Answer | None) -> dict[str, Any]:
+def _params(answer: ModelAnswer, witness: Agreement | None, other: ModelAnswer | None) -> Params:
     """All that the sentences speak of. `other` is the model that the first reason names."""
     sure = answer.sure
     vouched = sure is not None and not sure.is_root

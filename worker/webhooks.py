@@ -22,7 +22,7 @@ from shared.blobs import BlobStore
 from shared.documents import job_document
 from shared.errors import PathlightError, StoreUnavailable, UnknownJob
 from shared.outbound import Outbound
-from shared.results import unpack_document
+from shared.results import unpack_answer
 from shared.settings import Settings
 from shared.store import JobStore
 from shared.tracing import Trace, tracing
@@ -114,8 +114,8 @@ class Sender:
         """Post the job as it ended; what went wrong, or None where the receiver has taken it."""
         job = self._store.get(delivery.job_id)
         try:
-            result = unpack_document(self._blobs.get(job.result_ref)) if job.result_ref else None
-            body = json_text.encode(job_document(job, result, base=self._settings.public_url.rstrip("/")))
+            answer = unpack_answer(self._blobs.get(job.result_ref)) if job.result_ref else None
+            body = json_text.encode(job_document(job, answer, base=self._settings.public_url.rstrip("/")).to_dict())
             signed = sign(self._settings.webhook_key, message_id=job.id, timestamp=int(time.time()), body=body)
             status = self._outbound.post(
                 delivery.address,

@@ -16,7 +16,7 @@ from torch import Tensor
 from shared.cards import Registry
 from shared.images import Photo
 from training.pictures import Photographs, Pictures, cifar10, photos100, photos1000
-from worker.agreement import Answer
+from worker.agreement import ModelAnswer
 from worker.explain import explain
 from worker.forward import Question
 from worker.inputs import to_tensor
@@ -102,7 +102,7 @@ class Context:
         # What bf16 changes stands in the cards; in fp32 the figures do not depend on the processor.
         self._shelf = Shelf(registry, precision="fp32")
         self._held_out: dict[str, HeldOut] = {}
-        self._answers: dict[str, list[Answer]] = {}
+        self._answers: dict[str, list[ModelAnswer]] = {}
 
     def model(self, name: str) -> Model:
         return self._shelf.get(name)
@@ -128,21 +128,21 @@ class Context:
         order = _order(len(found), seed=self.seed, limit=self._limit)
         return Photographs(tuple(found.files[i] for i in order.tolist()), found.labels[order])
 
-    def answers(self, name: str, photos: Sequence[Photo]) -> list[Answer]:
+    def answers(self, name: str, photos: Sequence[Photo]) -> list[ModelAnswer]:
         """What the product answers to some images, as verdicts go by it."""
-        model, found = self.model(name), list[Answer]()
+        model, found = self.model(name), list[ModelAnswer]()
         for first in progress(range(0, len(photos), BATCH), f"{name}, {len(photos)} images"):
             batch = photos[first : first + BATCH]
             found += [one.answer for one in explain(model, batch, [ANSWER_ALONE] * len(batch))]
         return found
 
-    def answers_to_photographs(self, name: str) -> list[Answer]:
+    def answers_to_photographs(self, name: str) -> list[ModelAnswer]:
         """Kept in memory. Raises FileNotFoundError where there are none."""
         if name not in self._answers:
             self._answers[name] = self.answers(name, self.photographs.photos(slice(None)))
         return self._answers[name]
 
-    def answers_to_held_out(self, name: str, count: int) -> list[Answer]:
+    def answers_to_held_out(self, name: str, count: int) -> list[ModelAnswer]:
         """To the first `count` held-out images of those that chose no limit of the card; kept in memory."""
         held, key = self.held_out(name), f"{name}, held out"
         if len(self._answers.get(key, ())) < count:
@@ -157,7 +157,7 @@ class Context:
         return torch.Generator().manual_seed(self.seed)
 
 
-def logits_of(answers: Sequence[Answer]) -> Tensor:
+def logits_of(answers: Sequence[ModelAnswer]) -> Tensor:
     """N x K."""
     return torch.from_numpy(np.stack([answer.logits for answer in answers]))
 

@@ -13,10 +13,11 @@ from torch import Tensor
 
 from bench.figures import Figure, estimate, median
 from bench.quality.context import BATCH, CIFAR, PHOTOS, SHIPPED, Context, HeldOut, Sizes, progress
+from shared.answer.maps import Stability
 from worker import maps
 from worker.inputs import to_tensor
 from worker.trust.correlation import spearman
-from worker.trust.stability import UNSTABLE, Stability, stability
+from worker.trust.stability import UNSTABLE, stability
 
 JPEG_QUALITY = 50  # of the change that the warning has not seen
 CHANGES = {"noise": ">= 0.95", "shift": ">= 0.9", "flip": None}

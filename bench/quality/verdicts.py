@@ -17,7 +17,7 @@ from bench.quality.truth import holds, true_class
 from shared.class_names import short_name
 from shared.images import Photo
 from shared.verdicts import Level
-from worker.agreement import Answer, agreements
+from worker.agreement import ModelAnswer, agreements
 from worker.kinship import Kinships, synset
 from worker.verdicts import verdict
 
@@ -44,13 +44,13 @@ class Judged:
 
 
 def judged(
-    answers: Sequence[Answer], beside: Sequence[Answer] | None, wnids: Sequence[str], kinships: Kinships
+    answers: Sequence[ModelAnswer], beside: Sequence[ModelAnswer] | None, wnids: Sequence[str], kinships: Kinships
 ) -> list[Judged]:
     """The verdicts on one model's answers to images of `wnids`; `beside` are another model's to the same images."""
     shown = {wnid: true_class(answers[0].card, wnid) for wnid in set(wnids)} if answers else {}
     out = []
     for i, (answer, wnid) in enumerate(zip(answers, wnids, strict=True)):
-        level = verdict(answer, agreements([beside[i], answer], kinships) if beside else []).level
+        level = Level(verdict(answer, agreements([beside[i], answer], kinships) if beside else []).level)
         truth = shown[wnid]
         sure = answer.sure is None or answer.sure.is_root or holds(answer.sure.group, wnid, shown=truth)
         out.append(Judged(level, truth is not None, answer.predicted == truth, sure))
@@ -214,9 +214,11 @@ def generated_and_installed(count: int, *, seed: int) -> dict[str, list[Photo]]:
     return {**nonsense.generated(count, seed=seed), "scikit-image": list(nonsense.installed().values())}
 
 
-def _judged_nonsense(answers: Sequence[Answer], beside: Sequence[Answer] | None, context: Context) -> list[Level]:
+def _judged_nonsense(
+    answers: Sequence[ModelAnswer], beside: Sequence[ModelAnswer] | None, context: Context
+) -> list[Level]:
     return [
-        verdict(answer, agreements([beside[i], answer], context.kinships) if beside else []).level
+        Level(verdict(answer, agreements([beside[i], answer], context.kinships) if beside else []).level)
         for i, answer in enumerate(answers)
     ]
 
@@ -241,7 +243,7 @@ def _never_believed(
     )
 
 
-def _what_is_believed(answers: Sequence[Answer]) -> str:
+def _what_is_believed(answers: Sequence[ModelAnswer]) -> str:
     counts = Counter(short_name(answer.card.classes[answer.predicted]) for answer in answers)
     return f"Believed is {', '.join(f'{name} ({count})' for name, count in counts.most_common())}."
 

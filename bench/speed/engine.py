@@ -20,6 +20,7 @@ from bench.figures import Figure, estimate, median
 from bench.quality.context import Sizes
 from bench.speed.race import Race, race
 from bench.speed.subjects import MODELS, files, large_file, model, precision
+from shared.answer.answer import Answer
 from shared.blobs import BlobStore
 from shared.drawing import Style, overlay, png_bytes
 from shared.images import Limits, Photo, decode, decode_reduced
@@ -28,7 +29,7 @@ from shared.seeing import crop_box, visible_square
 from shared.settings import Settings
 from worker import maps
 from worker.decisions import decision_maps
-from worker.explain import Explanation, explain, tree_mode
+from worker.explain import Explained, explain, tree_mode
 from worker.forward import Question
 from worker.inputs import to_tensors
 from worker.models import Model
@@ -229,17 +230,18 @@ def decoded(given: Sequence[bytes]) -> list[Photo]:
     return side_by_side(partial(decode_reduced, limits=LIMITS), given, threads=torch.get_num_threads())
 
 
-def _explained(subject: Model, given: list[bytes], mode: TreeMode | None) -> list[Explanation]:
+def _explained(subject: Model, given: list[bytes], mode: TreeMode | None) -> list[Explained]:
     photos = decoded(given)
     return explain(subject, photos, [Question(tree=mode)] * len(photos))
 
 
-def _stored(blobs: BlobStore, explanations: list[Explanation]) -> None:
+def _stored(blobs: BlobStore, explanations: list[Explained]) -> None:
     for explanation in explanations:
-        blobs.put(Result(explanation.document, explanation.maps).pack())
+        answer = Answer(explanations=(explanation.explanation,), warnings=explanation.warnings)
+        blobs.put(Result(answer, explanation.maps).pack())
 
 
-def _drawn(subject: Model, given: list[bytes], explanations: list[Explanation]) -> None:
+def _drawn(subject: Model, given: list[bytes], explanations: list[Explained]) -> None:
     pairs = list(zip(given, explanations, strict=True))
     side_by_side(lambda one: _overlay(subject, *one), pairs, threads=torch.get_num_threads())
 
@@ -250,12 +252,12 @@ def _job_with_overlay(subject: Model, given: list[bytes], mode: TreeMode | None,
     _drawn(subject, given, explanations)
 
 
-def _overlay(subject: Model, file: bytes, explanation: Explanation) -> bytes:
+def _overlay(subject: Model, file: bytes, explanation: Explained) -> bytes:
     photo = decode_reduced(file, LIMITS)
     return png_bytes(laid_over(photo, explanation, subject))
 
 
-def laid_over(photo: Photo, explanation: Explanation, subject: Model) -> Image.Image:
+def laid_over(photo: Photo, explanation: Explained, subject: Model) -> Image.Image:
     """The photo with the map of its class."""
     place = photo.place(crop_box(*photo.size, subject.card.input))
     return overlay(photo.pixels, explanation.maps[f"{subject.card.name}.cam"], place, style=STYLE)

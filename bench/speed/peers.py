@@ -23,7 +23,7 @@ from shared.drawing import jpeg_bytes, overlay
 from shared.images import Photo
 from shared.seeing import crop_box
 from worker.architectures import build
-from worker.explain import Explanation, explain, tree_mode
+from worker.explain import Explained, explain, tree_mode
 from worker.forward import Question
 from worker.inputs import to_tensor, to_tensors
 from worker.models import Model
@@ -122,13 +122,13 @@ def _ours(subject: Model, given: list[bytes]) -> None:
     _all_drawn(subject, *_explained(subject, given))
 
 
-def _all_drawn(subject: Model, photos: list[Photo], explanations: list[Explanation]) -> None:
+def _all_drawn(subject: Model, photos: list[Photo], explanations: list[Explained]) -> None:
     pairs = list(zip(photos, explanations, strict=True))
     threads = torch.get_num_threads()
     side_by_side(lambda one: jpeg_bytes(laid_over(*one, subject)), pairs, threads=threads)
 
 
-def _explained(subject: Model, given: list[bytes]) -> tuple[list[Photo], list[Explanation]]:
+def _explained(subject: Model, given: list[bytes]) -> tuple[list[Photo], list[Explained]]:
     photos = decoded(given)
     question = Question(tree=tree_mode(subject.card, "auto"))
     return photos, explain(subject, photos, [question] * len(given))

@@ -21,6 +21,7 @@ from bench.speed.delay import delayed
 from bench.speed.race import seconds
 from cli import embedded
 from cli.processes import Child
+from shared.answer.answer import Answer
 from shared.blobs import BlobStore
 from shared.connection import connect
 from shared.errors import StoreUnavailable
@@ -170,7 +171,7 @@ def _submission() -> Submission:
 def _drain(settings: Settings, name: str, left: Synchronized[int], ended: Synchronized[float]) -> None:
     """Drain until none is left to any process, and note when. The explaining is left out; all else is the worker's."""
     store, blobs = JobStore.connect(settings), _OneBlob(settings.blobs)
-    result = Result({"timings": {"compute_ms": 0.0}}, {})
+    result = Result(Answer(timings={"compute_ms": 0.0}), {})
     decoders = Decoders(1)
     decoders.read_squares([Look(_PIXEL, None, Limits.of(settings), "blur", [])])  # a worker's has started before
     drain = Drain(

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
 import multiprocessing
 import signal
 from collections.abc import Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cli.bulk.journal import Part
 from cli.bulk.record import Recorder, failed, faulty
 from cli.bulk.sources import Picture
 from shared.cards import Registry
 from shared.errors import PathlightError
-from shared.images import decode_reduced
-from shared.jobs import JobError, JobOptions, JobStatus
+from shared.images import decode_reduced, read_header
+from shared.jobs import ImageRecord, JobError, JobOptions, JobStatus
 from shared.report.outcome import Outcome
+from shared.results import Result
 from shared.settings import Settings
 
 if TYPE_CHECKING:
@@ -63,24 +65,21 @@ class Worker:
                 return [outcome for picture in pictures for outcome in self._answer([picture])]
             return [failed(pictures[0], describe(error))]
         for (place, one), result in zip(asked.items(), results, strict=True):
-            found[place] = _outcome(pictures[place], one.photo.size, result)
+            found[place] = self._outcome(pictures[place], one.photo.size, result)
         return [found[place] for place in range(len(pictures))]
 
-
-def _outcome(picture: Picture, size: tuple[int, int], result: Any) -> Outcome:
-    import hashlib
-
-    digest = hashlib.sha256(picture.file.read_bytes()).hexdigest()
-    image = {"sha256": digest, "width": size[0], "height": size[1]}
-    return Outcome(
-        picture.path,
-        JobStatus.SUCCEEDED,
-        image,
-        document=result.document,
-        maps=result.maps,
-        label=picture.label,
-        box=picture.box,
-    )
+    def _outcome(self, picture: Picture, size: tuple[int, int], result: Result) -> Outcome:
+        data = picture.file.read_bytes()
+        kind = read_header(data, self.recorder.limits).format
+        return Outcome(
+            picture.path,
+            JobStatus.SUCCEEDED,
+            ImageRecord(hashlib.sha256(data).hexdigest(), *size, kind, picture.path),
+            answer=result.answer,
+            maps=result.maps,
+            label=picture.label,
+            box=picture.box,
+        )
 
 
 def explain_chunks(

@@ -7,13 +7,14 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from PIL import Image
 
 from cli.bulk.journal import Part
 from cli.bulk.sources import Picture
-from shared.drawing import Style, heatmap, overlay, png_bytes
+from shared.answer.explanation import Explanation
+from shared.answer.maps import DecisionMap, MapEntry
+from shared.drawing import Style, entry_heatmap, entry_overlay, png_bytes
 from shared.errors import InvalidImage
 from shared.images import Limits, Photo, decode_reduced
 from shared.jobs import JobError, JobStatus
@@ -51,7 +52,7 @@ class Recorder:
 
     def _write_thumbs(self, key: str, photo: Photo, outcome: Outcome) -> None:
         for number, explanation in enumerate(outcome.explanations):
-            drawn = _overlay(photo, outcome, explanation, explanation["maps"][0], width=THUMB_WIDTH)
+            drawn = _overlay(photo, outcome, explanation, explanation.maps[0], width=THUMB_WIDTH)
             path = self.out / thumb_name(key, number)
             path.parent.mkdir(parents=True, exist_ok=True)
             drawn.save(path, "JPEG", quality=80)
@@ -67,18 +68,18 @@ class Recorder:
     def _files(self, photo: Photo, outcome: Outcome) -> list[tuple[str, bytes]]:
         files: list[tuple[str, bytes]] = []
         for explanation in outcome.explanations:
-            model = explanation["model"]
-            for name, entry in _entries(explanation):
+            for name, entry in explanation.all_maps():
+                stem = f"{explanation.model}.{name}"
                 if self.artifacts in ("raw", "all"):
-                    files.append((f"{model}.{name}.npy", npy_bytes(outcome.raw(entry))))
+                    files.append((f"{stem}.npy", npy_bytes(entry.raw(outcome.maps))))
                 if self.artifacts in ("overlay", "all"):
                     drawn = _overlay(photo, outcome, explanation, entry, width=None)
-                    files.append((f"{model}.{name}.overlay.png", png_bytes(drawn)))
+                    files.append((f"{stem}.overlay.png", png_bytes(drawn)))
                 if self.artifacts == "all":
-                    drawn = heatmap(outcome.raw(entry), style=Style(), contrast=_is_contrast(entry))
-                    files.append((f"{model}.{name}.heatmap.png", png_bytes(drawn)))
-        if self.artifacts == "all":
-            files.append(("result.json", json.dumps(outcome.document, indent=1).encode()))
+                    drawn = entry_heatmap(entry, outcome.maps, style=Style())
+                    files.append((f"{stem}.heatmap.png", png_bytes(drawn)))
+        if self.artifacts == "all" and outcome.answer:
+            files.append(("result.json", json.dumps(outcome.answer.to_dict(), indent=1).encode()))
         return files
 
 
@@ -105,29 +106,11 @@ def failed(picture: Picture, error: JobError) -> Outcome:
     return Outcome(picture.path, JobStatus.FAILED, error=error, label=picture.label, box=picture.box)
 
 
-def _entries(explanation: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
-    """Every map of an explanation, with a name for its files."""
-    path = explanation["decision_path"]
-    steps = enumerate(path["steps"], 1) if path else ()
-    maps = [(entry["method"], entry) for entry in explanation["maps"]]
-    return [*maps, *((f"step-{number}", step["map"]) for number, step in steps if step["map"])]
-
-
-def _is_contrast(entry: Mapping[str, Any]) -> bool:
-    return "against" in entry or entry.get("contrast") is not None
-
-
 def _overlay(
-    photo: Photo,
-    outcome: Outcome,
-    explanation: Mapping[str, Any],
-    entry: Mapping[str, Any],
-    *,
-    width: int | None,
+    photo: Photo, outcome: Outcome, explanation: Explanation, entry: MapEntry | DecisionMap, *, width: int | None
 ) -> Image.Image:
-    style = Style(width=width)
-    place = photo.place(explanation["input"]["box"])
-    return overlay(photo.pixels, outcome.raw(entry), place, style=style, contrast=_is_contrast(entry))
+    box = photo.place(explanation.input.box)
+    return entry_overlay(entry, outcome.maps, photo.pixels, box, style=Style(width=width))
 
 
 def _tame(path: str) -> str:

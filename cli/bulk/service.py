@@ -17,8 +17,9 @@ import numpy as np
 from cli.bulk.record import failed, faulty
 from cli.bulk.sources import Picture
 from client import Batch, Pathlight, Refused, Unreachable
+from shared.answer.answer import Answer
 from shared.images import Limits
-from shared.jobs import JobError, JobOptions, JobStatus
+from shared.jobs import CommonOptions, ImageRecord, JobError, JobOptions, JobStatus, option_fields
 from shared.report.outcome import Outcome, unanswered
 from shared.report.rows import Known
 
@@ -91,12 +92,7 @@ class BulkService:
         key = hashlib.sha256(json.dumps([nonce, digests, options.to_dict()]).encode()).hexdigest()
         batch = self._pathlight.submit_batch(
             files,
-            models=options.models,
-            methods=options.methods,
-            target=options.target,
-            contrast=options.contrast,
-            tree=options.tree,
-            trust=options.trust,
+            **{name: getattr(options, name) for name in option_fields(CommonOptions)},
             idempotency_key=key,
         )
         return Sent(batch["id"], pictures, asked)
@@ -143,9 +139,9 @@ def _outcome(picture: Picture, member: dict[str, Any]) -> Outcome:
     return Outcome(
         picture.path,
         status,
-        {name: member["image"][name] for name in ("sha256", "width", "height")},
+        ImageRecord(**member["image"]),
         error,
-        member["result"] or {},
+        Answer.from_dict(member["result"]) if member["result"] else None,
         maps,
         picture.label,
         picture.box,

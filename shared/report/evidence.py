@@ -46,9 +46,9 @@ class ClassMaps:
 
     def add(self, outcome: Outcome) -> None:
         for explanation in outcome.explanations:
-            entry = explanation["maps"][0]
-            if outcome.raw(entry).ndim == 2:
-                self._add((explanation["model"], explanation["prediction"]["name"]), outcome.raw(entry), 1)
+            raw = explanation.maps[0].raw(outcome.maps)
+            if raw.ndim == 2:
+                self._add((explanation.model, explanation.prediction.name), raw, 1)
 
     def merge(self, other: ClassMaps) -> None:
         for name, total in other.sums.items():

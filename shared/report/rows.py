@@ -5,10 +5,14 @@ Columns of a model begin with its name and a colon, those of a map with the mode
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from shared.answer.answer import ModelAgreement
+from shared.answer.explanation import Explanation, SureAnswer, Verdict
+from shared.answer.maps import MapEntry
+from shared.answer.path import Step
 from shared.cards import Registry
 from shared.class_names import classes_named, short_name
 from shared.hierarchy import Hierarchy
@@ -43,48 +47,48 @@ def known_models(registry: Registry, names: tuple[str, ...]) -> dict[str, Known]
 
 
 def to_row(outcome: Outcome, models: Mapping[str, Known]) -> Row:
-    """The picture's row. `models` says which classes a label may name."""
+    """The image's row. `models` says which classes a label may name."""
+    image, answer = outcome.image, outcome.answer
     row: Row = {
         "path": outcome.path,
         "status": outcome.status.value,
         "error_code": outcome.error.code if outcome.error else None,
         "error_message": outcome.error.message if outcome.error else None,
         "label": outcome.label,
-        "sha256": outcome.image.get("sha256"),
-        "width": outcome.image.get("width"),
-        "height": outcome.image.get("height"),
+        "sha256": image.sha256 if image else None,
+        "width": image.width if image else None,
+        "height": image.height if image else None,
         "job": outcome.job,
     }
-    warnings = outcome.document.get("warnings", ())
     for explanation in outcome.explanations:
-        name = explanation["model"]
-        codes = sorted({warning["code"] for warning in warnings if warning["model"] == name})
+        name = explanation.model
+        codes = sorted({warning.code for warning in answer.warnings_of(name)}) if answer else []
         part = _of_model(explanation, outcome.label, models.get(name)) | {"warnings": " ".join(codes)}
         part |= _suspicion(part, exact=_holds(explanation))
         row |= {f"{name}:{column}": value for column, value in part.items()}
-        for entry in explanation["maps"]:
+        for entry in explanation.maps:
             figures = _of_map(entry, outcome, explanation)
-            row |= {f"{name}:{entry['method']}:{column}": value for column, value in figures.items()}
-    row["agreement"] = "; ".join(_of_pair(pair) for pair in outcome.document.get("agreement", ())) or None
+            row |= {f"{name}:{entry.method}:{column}": value for column, value in figures.items()}
+    row["agreement"] = "; ".join(map(_of_pair, answer.agreement)) or None if answer else None
     scores = [value for column, value in row.items() if column.endswith(":suspicion")]
     row["suspicion"] = max(scores, default=None)
     return row
 
 
-def _of_pair(pair: Mapping[str, Any]) -> str:
-    return f"{', '.join(pair['models'])}: {pair['relation']}"
+def _of_pair(pair: ModelAgreement) -> str:
+    return f"{', '.join(pair.models)}: {pair.relation}"
 
 
-def _of_model(explanation: Mapping[str, Any], label: str | None, known: Known | None) -> Row:
-    prediction, path = explanation["prediction"], explanation["decision_path"]
+def _of_model(explanation: Explanation, label: str | None, known: Known | None) -> Row:
+    prediction, path = explanation.prediction, explanation.decision_path
     truth = known.class_of(label) if known else None
     row: Row = {
-        "prediction": prediction["name"],
-        "index": prediction["index"],
-        "probability": prediction["probability"],
-        "confidence": prediction["confidence"],
-        "logit": prediction["logit"],
-        "correct": None if truth is None else truth == prediction["index"],
+        "prediction": prediction.name,
+        "index": prediction.index,
+        "probability": prediction.probability,
+        "confidence": prediction.confidence,
+        "logit": prediction.logit,
+        "correct": None if truth is None else truth == prediction.index,
         "tree_prediction": None,
         "agrees": None,
         "path": None,
@@ -94,81 +98,80 @@ def _of_model(explanation: Mapping[str, Any], label: str | None, known: Known | 
         "weakest_probability": None,
         "leaves_at": None,
         "leaves_to": None,
-        **_sure(explanation, truth, known),
-        **_verdict(explanation),
+        **_sure(explanation.sure, truth, known),
+        **_verdict(explanation.verdict),
     }
-    if path is None or not path["steps"]:
+    if path is None or not path.steps:
         return row
-    steps, weakest = path["steps"], path["steps"][path["weakest"]]
+    steps, weakest = path.steps, path.steps[path.weakest]
     row |= {
-        "tree_prediction": path["prediction"]["name"],
-        "agrees": path["agrees_with_network"],
-        "path": ", ".join(f"{short_name(step['name'])} ({step['probability']:.2%})" for step in steps),
-        "path_nodes": " ".join(step["node"] for step in steps),
-        "decision_probabilities": [step["probability"] for step in steps],
-        "weakest": weakest["name"],
-        "weakest_probability": weakest["probability"],
+        "tree_prediction": path.prediction.name,
+        "agrees": path.agrees_with_network,
+        "path": ", ".join(f"{short_name(step.name)} ({step.probability:.2%})" for step in steps),
+        "path_nodes": " ".join(step.node for step in steps),
+        "decision_probabilities": [step.probability for step in steps],
+        "weakest": weakest.name,
+        "weakest_probability": weakest.probability,
     }
     if truth is not None and known is not None and known.hierarchy is not None:
         row |= _departure(steps, known.hierarchy, truth)
     return row
 
 
-def _sure(explanation: Mapping[str, Any], truth: int | None, known: Known | None) -> Row:
+def _sure(sure: SureAnswer | None, truth: int | None, known: Known | None) -> Row:
     """The sure answer, and whether the true class is below it. An earlier version stored none."""
-    sure = explanation.get("sure") or {}
     tree = known.hierarchy if known else None
-    below = tree.leaves_below.get(sure["node"]) if sure and tree else None
+    below = tree.leaves_below.get(sure.node) if sure and tree else None
     return {
-        "sure": sure.get("name"),
-        "sure_node": sure.get("node"),
-        "sure_index": sure.get("index"),
-        "sure_probability": sure.get("probability"),
-        "sure_class_count": sure.get("class_count"),
-        "sure_is_root": sure.get("is_root"),
+        "sure": sure.name if sure else None,
+        "sure_node": sure.node if sure else None,
+        "sure_index": sure.index if sure else None,
+        "sure_probability": sure.probability if sure else None,
+        "sure_class_count": sure.class_count if sure else None,
+        "sure_is_root": sure.is_root if sure else None,
         "sure_correct": None if truth is None or below is None else truth in below,
     }
 
 
-def _verdict(explanation: Mapping[str, Any]) -> Row:
-    verdict = explanation.get("verdict") or {}
-    return {"verdict": verdict.get("level"), "verdict_reasons": " ".join(verdict.get("reasons", ())) or None}
+def _verdict(verdict: Verdict | None) -> Row:
+    if verdict is None:
+        return {"verdict": None, "verdict_reasons": None}
+    return {"verdict": verdict.level, "verdict_reasons": " ".join(verdict.reasons) or None}
 
 
-def _departure(steps: list[Mapping[str, Any]], tree: Hierarchy, truth: int) -> Row:
+def _departure(steps: Sequence[Step], tree: Hierarchy, truth: int) -> Row:
     """The decision at which the path leaves that to the true class, and what it chose instead; none where it stays."""
     right = tree.path_to(truth)
-    for place, step in enumerate(steps):
-        if place >= len(right) or step["node"] != right[place]:
-            return {"leaves_at": "root" if place == 0 else steps[place - 1]["name"], "leaves_to": step["name"]}
+    for number, step in enumerate(steps):
+        if number >= len(right) or step.node != right[number]:
+            return {"leaves_at": "root" if number == 0 else steps[number - 1].name, "leaves_to": step.name}
     return {}
 
 
-def _of_map(entry: Mapping[str, Any], outcome: Outcome, explanation: Mapping[str, Any]) -> Row:
-    exactness = entry["exactness"] or {}
+def _of_map(entry: MapEntry, outcome: Outcome, explanation: Explanation) -> Row:
+    certificate = entry.exactness
     row: Row = {
-        "target": entry["target"]["name"],
-        "exact": exactness.get("exact"),
-        "residual": exactness.get("residual"),
-        "tolerance": exactness.get("tolerance"),
-        "least": entry["range"][0],
-        "most": entry["range"][1],
+        "target": entry.target.name,
+        "exact": certificate.exact if certificate else None,
+        "residual": certificate.residual if certificate else None,
+        "tolerance": certificate.tolerance if certificate else None,
+        "least": entry.range[0],
+        "most": entry.range[1],
         "outside_box": None,
     }
-    for proof in ("faithfulness", "stability", "agreement"):
-        for figure, value in (entry[proof] or {}).items():
+    proofs = {"faithfulness": entry.faithfulness, "stability": entry.stability, "agreement": entry.agreement}
+    for proof, figures in proofs.items():
+        for figure, value in figures or ():
             if figure not in _NO_FIGURES:
                 row[f"{proof}_{figure}"] = value
     if outcome.box is not None:
-        row["outside_box"] = share_outside(outcome.raw(entry), outcome.box, seen=explanation["input"]["box"])
+        row["outside_box"] = share_outside(entry.raw(outcome.maps), outcome.box, seen=explanation.input.box)
     return row
 
 
-def _holds(explanation: Mapping[str, Any]) -> bool:
+def _holds(explanation: Explanation) -> bool:
     """Whether every certificate does, of maps and of decisions."""
-    path = explanation["decision_path"]
-    entries = [*explanation["maps"], *(step["map"] for step in (path["steps"] if path else ()) if step["map"])]
-    return all(entry["exactness"]["exact"] for entry in entries if entry["exactness"])
+    return all(entry.exactness.exact for _, entry in explanation.all_maps() if entry.exactness)
 
 
 def _suspicion(part: Row, *, exact: bool) -> Row:

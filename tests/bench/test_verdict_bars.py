@@ -15,9 +15,9 @@ from bench.quality.verdicts import Judged, judged
 from shared.cards import ModelCard, Registry
 from shared.verdicts import Level
 from training.reliability import SEED
-from worker.agreement import Answer
+from worker.agreement import ModelAnswer
 from worker.kinship import Kinships
-from worker.sure import SureAnswer
+from worker.sure import SureGroup
 
 CIFAR, IMAGENET = "nbdt-cifar10", "efficientnet-lite0-imagenet"
 TABBY, BEAR = "n02123045", "n02132136"
@@ -28,12 +28,12 @@ def card(registry: Registry) -> ModelCard:
     return registry.get(CIFAR)
 
 
-def answer(card: ModelCard, class_index: int, *, lead: float = 12.0) -> Answer:
+def answer(card: ModelCard, class_index: int, *, lead: float = 12.0) -> ModelAnswer:
     """One that vouches for a class."""
     logits = np.zeros(card.class_count, np.float32)
     logits[class_index] = lead
-    sure = SureAnswer(card.class_group(class_index), 0.99, card.limits.sure_at, is_root=False)
-    return Answer(card, logits, class_index, 0.99, sure)
+    sure = SureGroup(card.class_group(class_index), 0.99, card.limits.sure_at, is_root=False)
+    return ModelAnswer(card, logits, class_index, 0.99, sure)
 
 
 def test_the_maps_of_all_nodes_add_up_and_those_of_other_features_do_not(card: ModelCard) -> None:

@@ -12,7 +12,7 @@ from PIL import Image
 from playwright.sync_api import Browser, Page
 
 from shared.cards import Registry
-from shared.drawing import Style, overlay
+from shared.drawing import Style, entry_overlay
 from shared.images import Photo
 from shared.jobs import JobError, JobOptions, JobStatus
 from shared.report.evidence import ClassMaps
@@ -45,12 +45,10 @@ def report(tmp_path_factory: pytest.TempPathFactory, registry: Registry, photos:
     maps = ClassMaps()
     found = []
     for (name, picture), result in zip(photos.items(), results, strict=True):
-        outcome = Outcome(name, JobStatus.SUCCEEDED, {}, None, result.document, result.maps)
+        outcome = Outcome(name, JobStatus.SUCCEEDED, answer=result.answer, maps=result.maps)
         maps.add(outcome)
-        x0, y0, x1, y1 = outcome.explanations[0]["input"]["box"]
-        drawn = overlay(
-            picture, outcome.raw(outcome.explanations[0]["maps"][0]), (x0, y0, x1, y1), style=Style(width=144)
-        )
+        first = outcome.explanations[0]
+        drawn = entry_overlay(first.maps[0], outcome.maps, picture, first.input.box, style=Style(width=144))
         drawn.save(folder / "report" / "thumbs" / f"{name}.jpg")
         found.append([to_row(replace(outcome, label=label), known) for label in LABELS])
     broken = to_row(Outcome("broken", JobStatus.FAILED, error=JobError("invalid_image", "It is no picture.")), known)

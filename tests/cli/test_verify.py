@@ -24,6 +24,7 @@ from PIL import Image
 
 from cli import verify
 from cli.main import main
+from shared.answer.answer import ModelIdentity, Provenance
 from shared.blobs import BlobStore
 from shared.broker import Bell, make_celery
 from shared.cards import Registry
@@ -382,7 +383,7 @@ def test_an_answer_that_does_not_come_out_again_is_found(
         refused(again(forged(**document(change))), f"{MODEL} answers otherwise now")
     refused(again(forged(**document(lambda job: job["result"].update(explanations=[])))), "has not the explanations")
     asked = json.loads(files["job.json"])["options"]
-    for broken in ({**asked, "target": 1}, {**asked, "fill": "paint"}, {**asked, "what": 1}, {}, None):
+    for broken in ({**asked, "target": ["cat"]}, {**asked, "fill": "paint"}, {**asked, "what": 1}, {}, None):
         odd = json.loads(files["job.json"])
         odd["result"]["provenance"]["options"] = broken
         refused(again(forged(**{"job.json": json.dumps(odd).encode()})), "does not tell what was asked")
@@ -411,7 +412,9 @@ def test_other_weights_are_told_from_another_answer(
     answered: Callable[..., Answered], check: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = answered()
-    monkeypatch.setattr("worker.answers.provenance", lambda models, options: {"models": {MODEL: {}}, "seed": 0})
+    monkeypatch.setattr(
+        "worker.answers.provenance", lambda models, options: Provenance(models={MODEL: ModelIdentity()}, seed=0)
+    )
     done = check(job.bundle, "--recompute", home=job.home)
     assert done.exit_code == 2 and f"computed by another {MODEL}" in done.output
 

@@ -113,7 +113,7 @@ def _polled(job: str, body: dict[str, Any]) -> Polled:
         200,
         body["status"],
         body["attempts"],
-        digest=body["result"]["provenance"]["digest"] if body["result"] else "",
+        digest=body["result"]["provenance"]["versions"]["digest"] if body["result"] else "",
         error=body["error"]["code"] if body["error"] else "",
         finished=datetime.fromisoformat(body["finished_at"]).timestamp() if ended else 0.0,
         fingerprint=hashlib.sha256(text.encode()).hexdigest()[:16] if ended else "",

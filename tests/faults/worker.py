@@ -16,6 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from shared.answer.answer import Answer, Provenance
 from shared.blobs import BlobStore
 from shared.broker import DRAIN, Bell
 from shared.cards import ModelCard
@@ -99,7 +100,7 @@ def explain(batch: Sequence[Asked], progress: drain.Progress) -> list[Result]:
         _act(mark.behaviour)
     pass_point(Behaviour.DIE_ANSWERING)
     return [
-        Result({"explanations": [], "provenance": {"digest": mark.digest}, "timings": {"compute_ms": 1.0}}, {})
+        Result(Answer(provenance=Provenance(versions={"digest": mark.digest}), timings={"compute_ms": 1.0}), {})
         for mark in marks
     ]
 

@@ -80,10 +80,11 @@ def test_a_model_without_a_tree_has_its_classes_alone() -> None:
     assert plain.group("animal") is None
 
 
-def test_a_group_is_told_with_its_name_its_node_and_its_class_where_it_is_one(pets: ModelCard) -> None:
-    assert pets.class_group(0).to_dict() == {"index": 0, "name": "Siamese cat, Siamese", "node": "c0"}
-    assert pets.node_group("b").to_dict() == {"index": None, "name": "bird", "node": "b"}
-    assert pets.node_group("c2").to_dict() == pets.class_group(2).to_dict()
+def test_a_group_has_its_name_its_node_and_its_class_where_it_is_one(pets: ModelCard) -> None:
+    one, bird = pets.class_group(0), pets.node_group("b")
+    assert (one.index, one.name, one.node) == (0, "Siamese cat, Siamese", "c0")
+    assert (bird.index, bird.name, bird.node) == (None, "bird", "b")
+    assert pets.node_group("c2") == pets.class_group(2)
     assert pets.node_group("d").name == "dog / zebra finch / bullfinch"
     with pytest.raises(KeyError):
         pets.node_group("wolf")
@@ -96,7 +97,7 @@ def test_a_node_is_planned_for_every_model_that_has_it(pets: ModelCard) -> None:
     assert plans["pets"] == Plan(pets.node_group("b"), RUNNER_UP)
     assert plans["zoo"] == Plan(zoo.class_group(0), RUNNER_UP)
     lacking = plan(JobOptions(("pets", "zoo"), target="pet"), registry)["zoo"]
-    assert lacking.target is None and [one["code"] for one in lacking.warnings] == ["class_not_in_model"]
+    assert lacking.target is None and [one.code for one in lacking.warnings] == ["class_not_in_model"]
 
 
 def test_the_sure_answer_is_left_to_each_image(pets: ModelCard) -> None:

@@ -24,7 +24,7 @@ def test_queued_and_running_are_the_only_states_that_end() -> None:
 
 def test_options_survive_the_way_through_json() -> None:
     assert JobOptions.from_dict(json.loads(json.dumps(OPTIONS.to_dict()))) == OPTIONS
-    assert JobOptions.from_dict({"models": ["m"], "methods": ["cam"]}) == JobOptions(("m",))
+    assert JobOptions.from_dict({"models": ["m"], "methods": ["cam"]}) == JobOptions(("m",), ("cam",))
 
 
 def test_an_image_record_and_an_error_survive_the_way_through_json() -> None:
@@ -56,17 +56,16 @@ def test_a_job_is_read_from_the_fields_that_the_store_keeps() -> None:
 @pytest.mark.parametrize(
     ("milliseconds", "text"),
     [
-        (None, None),
         (0, "1970-01-01T00:00:00.000Z"),
         (1, "1970-01-01T00:00:00.001Z"),
         (1_700_000_000_123, "2023-11-14T22:13:20.123Z"),
         (4_102_444_799_999, "2099-12-31T23:59:59.999Z"),
     ],
 )
-def test_a_time_is_written_in_utc_to_the_millisecond(milliseconds: int | None, text: str | None) -> None:
+def test_a_time_is_written_in_utc_to_the_millisecond(milliseconds: int, text: str) -> None:
     assert rfc3339(milliseconds) == text
 
 
 def test_no_millisecond_is_lost_to_rounding() -> None:
     start = 1_700_000_000_000
-    assert all(str(rfc3339(start + i))[-4:-1] == f"{i:03}" for i in range(1000))
+    assert all(rfc3339(start + i)[-4:-1] == f"{i:03}" for i in range(1000))

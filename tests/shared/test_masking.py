@@ -15,9 +15,8 @@ from PIL import Image
 from shared.blobs import BlobStore
 from shared.errors import ImageTooLarge, InvalidImage
 from shared.images import Limits, Photo
-from shared.jobs import ImageRecord, JobOptions
+from shared.jobs import FILLS, ImageRecord, JobOptions
 from shared.masking import GREY, explained_picture, hide, read_explained, read_mask
-from shared.options import FILLS
 from shared.settings import Settings
 from tests.conftest import encoded
 

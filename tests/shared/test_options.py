@@ -10,9 +10,9 @@ import pytest
 from shared.cards import Registry
 from shared.errors import InvalidOption
 from shared.groups import Group
-from shared.jobs import JobOptions
+from shared.jobs import TREES, TRUSTS, JobOptions
 from shared.methods import LONG_METHODS, METHODS
-from shared.options import RUNNER_UP, TREES, TRUSTS, Plan, best_methods, check, is_long, plan
+from shared.options import RUNNER_UP, Plan, best_methods, check, is_long, plan, validated
 from tests.shared.cards import card
 
 PETS = card("pets", "Siamese cat, Siamese", "dog", "Great Dane")
@@ -123,6 +123,7 @@ def test_an_index_out_of_range_is_refused_naming_the_range(option: str, word: st
 @pytest.mark.parametrize("word", ["9" * 5000, "-" * 50 + "7", "1" * 10])
 def test_a_number_of_any_length_is_refused_not_computed(word: str) -> None:
     with pytest.raises(InvalidOption, match="^target: "):
+        validated(JobOptions, {"models": ["pets"], "target": word})
         planned(target=word)
 
 
@@ -145,7 +146,7 @@ def test_a_model_that_lacks_the_class_explains_its_prediction_and_says_so() -> N
     assert plans["pets"] == Plan(pets(1), None)
     assert plans["zoo"].target is None
     (warning,) = plans["zoo"].warnings
-    assert warning == {
+    assert warning.to_dict() == {
         "code": "class_not_in_model",
         "params": {"model": "zoo", "class": "dog"},
         "text": "zoo does not know the class 'dog'; it explains its own prediction instead.",
@@ -156,8 +157,8 @@ def test_target_and_contrast_are_looked_up_apart() -> None:
     plans = planned(target="dog", contrast="lion", models="pets zoo")
     assert (plans["pets"].target, plans["pets"].contrast) == (pets(1), None)
     assert (plans["zoo"].target, plans["zoo"].contrast) == (None, ZOO.class_group(0))
-    assert [w["params"]["class"] for w in plans["pets"].warnings] == ["lion"]
-    assert [w["params"]["class"] for w in plans["zoo"].warnings] == ["dog"]
+    assert [w.params["class"] for w in plans["pets"].warnings] == ["lion"]
+    assert [w.params["class"] for w in plans["zoo"].warnings] == ["dog"]
 
 
 def test_a_model_whose_classes_are_not_fetched_yet_lacks_every_name() -> None:
@@ -193,7 +194,7 @@ def test_a_method_that_only_some_models_can_do_is_theirs_and_the_others_warn() -
     assert plans["pets"] == Plan(None, None, ("rise", "cam"))
     assert plans["opaque"].methods == ("rise",)
     (warning,) = plans["opaque"].warnings
-    assert warning == {
+    assert warning.to_dict() == {
         "code": "method_not_in_model",
         "params": {"model": "opaque", "method": "cam"},
         "text": "opaque cannot be explained by cam: its last feature map is followed by more than global average "

@@ -17,13 +17,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.cards import Registry
-from shared.jobs import JobError, JobStatus
+from shared.jobs import ImageRecord, JobError, JobStatus
 from shared.report.evidence import ClassMaps, share_outside
 from shared.report.figures import write_figures
 from shared.report.outcome import Box, Outcome, unanswered
 from shared.report.page import Report, content_security_policy, render, summary_of
 from shared.report.rows import Known, Row, known_models, to_row
 from shared.report.tables import csv_lines
+from tests.shared.answers import answer_of
 
 MODEL = "nbdt-cifar10"
 
@@ -84,9 +85,9 @@ def outcome(
         ],
         "warnings": [{"model": MODEL, "code": code} for code in codes],
     }
-    image = {"sha256": "a" * 64, "width": 40, "height": 40}
+    image = ImageRecord("a" * 64, 40, 40, "PNG", path)
     maps = {f"{MODEL}.cam": raw}
-    return Outcome(path, JobStatus.SUCCEEDED, image, None, document, maps, label, box)
+    return Outcome(path, JobStatus.SUCCEEDED, image, None, answer_of(document), maps, label, box)
 
 
 @pytest.fixture(scope="module")
@@ -139,7 +140,8 @@ def test_a_row_of_an_earlier_version_has_the_same_columns_without_values(models:
 def test_a_row_says_how_the_models_answers_relate(models: dict[str, Known]) -> None:
     one = outcome()
     pair = {"models": ["big", MODEL], "relation": "kind", "code": "kind_broad", "text": "A cat is a cat."}
-    told = replace(one, document={**one.document, "agreement": [pair]})
+    assert one.answer is not None
+    told = replace(one, answer=answer_of({**one.answer.to_dict(), "agreement": [pair]}))
     assert to_row(told, models)["agreement"] == f"big, {MODEL}: kind"
     assert to_row(one, models)["agreement"] is None
 

@@ -20,7 +20,7 @@ import redis
 from cli import embedded
 from shared.broker import make_celery
 from shared.errors import JobConflict, QueueFull, StoreUnavailable, UnknownJob
-from shared.jobs import Claim, ImageRecord, Job, JobError, JobOptions, JobStatus, Lane
+from shared.jobs import Claim, ImageRecord, Job, JobError, JobOptions, JobProgress, JobStatus, Lane
 from shared.settings import Settings
 from shared.store import PREFIX, End, JobStore, Lease, Role, Submission
 from tests.conftest import wait_for
@@ -414,7 +414,7 @@ def test_progress_is_seen_while_a_job_runs_and_gone_when_it_ends(store: JobStore
     store.submit(submission())
     claim = take_one(store)
     assert store.report([claim], done=1, total=4, stage="rise") == {claim.id: Lease.HELD}
-    assert store.get(claim.id).progress == {"done": 1, "total": 4, "stage": "rise"}
+    assert store.get(claim.id).progress == JobProgress(1, 4, "rise")
     store.fail(claim, ERROR)
     assert store.get(claim.id).progress is None
     assert store.report([claim], done=2, total=4, stage="rise") == {claim.id: Lease.LOST}

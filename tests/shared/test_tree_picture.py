@@ -13,10 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from shared.answer.path import DecisionPath
 from shared.drawing import Style
 from shared.images import Photo
 from shared.phrases import percent
 from shared.tree_picture import MOST_SIBLINGS, WIDTH, describe, draw_tree, tree_picture
+from tests.shared.answers import explanation_of, path_of
 
 SVG = "{http://www.w3.org/2000/svg}"
 DOT = b"\x89PNG\r\n\x1a\n, say"
@@ -41,17 +43,18 @@ def step(name: str, probability: float, *siblings: tuple[str, float]) -> dict[st
     return {**node(name, probability), "path_probability": 0.8046, "entropy": 0.1, "siblings": others, "map": None}
 
 
-def path(*steps: dict[str, Any], **changes: Any) -> dict[str, Any]:
+def path(*steps: dict[str, Any], **changes: Any) -> DecisionPath:
     steps = steps or (step("animal", 0.9934, ("vehicle", 0.0066)), step("tabby", 0.81, ("dog", 0.17), ("fox", 0.02)))
     base = {"mode": "soft", "prediction": {"index": 0, "name": steps[-1]["name"]}, "agrees_with_network": True}
-    return {**base, "weakest": len(steps) - 1, "weak_below": 1.0, "runner_up": None, "steps": list(steps), **changes}
+    more = {"weakest": len(steps) - 1, "weak_below": 1.0, "runner_up": None, "steps": list(steps)}
+    return path_of({**base, **more, **changes})
 
 
 def runner_up(at: int, name: str, leads_to: str, probability: float = 0.17) -> dict[str, Any]:
     return {"at": at, **node(name, probability), "leads_to": leads_to}
 
 
-def drawn(path: dict[str, Any], *, thumbnails: dict[int, bytes] | None = None, model: str = "pets") -> Element:
+def drawn(path: DecisionPath, *, thumbnails: dict[int, bytes] | None = None, model: str = "pets") -> Element:
     return fromstring(tree_picture(path, model=model, thumbnails=thumbnails or {}, scale_note="each on its own scale"))
 
 
@@ -172,9 +175,9 @@ def test_nothing_lies_below_the_edge_or_on_top_of_another_step() -> None:
 def test_each_decision_that_has_a_map_has_its_small_picture_on_a_scale_that_is_stated() -> None:
     raw = np.zeros((7, 7), np.float32)
     raw[1, 5], raw[5, 1] = 4.0, -4.0
-    given = path()
+    given = path().to_dict()
     given["steps"][1]["map"] = {"artifacts": {"raw": "pets.step-2.npy"}}
-    explanation = {"model": "pets", "decision_path": given, "input": {"box": [20, 0, 100, 80]}}
+    explanation = explanation_of({"model": "pets", "decision_path": given, "input": {"box": [20, 0, 100, 80]}})
     photo = Photo.whole(Image.new("RGB", (120, 80), (200, 60, 60)))
 
     def small(scale: float | None) -> tuple[list[int], str]:

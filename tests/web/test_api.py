@@ -29,6 +29,7 @@ from shared.results import Result
 from shared.settings import Settings
 from shared.store import JobStore
 from tests.conftest import encoded
+from tests.shared.answers import answer_of
 from web import submission
 from web.app import create_app
 
@@ -88,7 +89,7 @@ def run_one(store: JobStore, blobs: BlobStore, *, path: dict[str, Any] | None = 
         "input": {"box": [75, 0, 375, 300], "size": 32},
     }
     document = {"explanations": [explanation], "provenance": {}, "timings": {"compute_ms": 1.0}, "warnings": []}
-    result = Result(document, {name: raw})
+    result = Result(answer_of(document), {name: raw})
     assert store.succeed(claim, blobs.put(result.pack()), compute_ms=1.0)
     return result
 

@@ -18,6 +18,7 @@ from shared.blobs import BlobStore
 from shared.broker import Bell, make_celery
 from shared.cards import ModelCard, Registry
 from shared.language import Catalogue
+from shared.methods import CATALOGUE
 from shared.report.outcome import NO_ANSWER
 from shared.report.page import TITLE
 from shared.settings import REPOSITORY, Settings
@@ -97,6 +98,8 @@ def emitted_codes() -> set[str]:
 SENTENCES = {f"verdict_{reason}": text for reason, text in verdicts.SENTENCES.items()} | {
     f"agreement_{code}": text for code, text in agreement.SENTENCES.items()
 }
+SENTENCES |= {method.label_code: method.label for method in CATALOGUE}
+SENTENCES |= {method.hint_code: method.hint for method in CATALOGUE}
 
 
 def codes_of_templates() -> Iterator[str]:
@@ -175,10 +178,10 @@ def texts_of(card: ModelCard) -> Iterator[str]:
 
 def test_every_unit_of_a_map_has_words_of_the_readers(app: Flask) -> None:
     methods = "".join(path.read_text("utf-8") for path in (REPOSITORY / "worker" / "methods").glob("*.py"))
-    units = set(re.findall(r'Attribution\(.*, "(\w+)", Claim', methods))
+    units = set(re.findall(r'Attribution\(.*, "(\w+)", Guarantee', methods))
     assert {"logit", "activation"} <= units
     with app.test_request_context("/?lang=ja"):
-        assert not [unit for unit in units if unit in stage.unit({"unit": unit})]
+        assert not [unit for unit in units if unit in stage.unit(unit)]
 
 
 def test_a_sentence_in_two_places_is_translated_alike(catalogue: Catalogue) -> None:

@@ -28,6 +28,7 @@ from shared.results import Result
 from shared.scales import FloatMap, Scale
 from shared.settings import Settings
 from shared.store import JobStore, Submission
+from tests.shared.answers import answer_of
 from tests.shared.submissions import collect
 from web import csrf, pages, reproduce, stage
 from web.app import create_app
@@ -77,7 +78,7 @@ class House:
     def answered(self, document: dict[str, Any], *, filename: str = "cat.png", raw: FloatMap = CAM) -> str:
         """A succeeded job with this answer."""
         job_id = self.submit(filename=filename)
-        result = Result(document, {"animals.cam": raw})
+        result = Result(answer_of(document), {"animals.cam": raw})
         assert self.store.succeed(self.claim(), self.blobs.put(result.pack()), compute_ms=3.0)
         return job_id
 
@@ -167,7 +168,7 @@ def decision_path() -> dict[str, Any]:
 
 def document(*explanations: dict[str, Any], warnings: tuple[dict[str, Any], ...] = ()) -> dict[str, Any]:
     model = {"weights_sha256": "ab" * 32, "input": INPUT, "hierarchy": "a small tree"}
-    provenance = {"models": {"animals": model}, "options": JobOptions(("animals",)).to_dict(), "seed": 0}
+    provenance = {"models": {"animals": model}, "options": JobOptions(("animals",), ("cam",)).to_dict(), "seed": 0}
     return {
         "explanations": list(explanations or [explanation()]),
         "provenance": {**provenance, "versions": {"torch": "2.13.0"}},
@@ -217,7 +218,7 @@ def test_a_sent_picture_becomes_a_job_and_leads_to_its_page(house: House) -> Non
     response = house.send(target=" tabby ", contrast="dog", tree="hard", models=["animals"], filename="a/b/cat.png")
     assert response.status_code == 303
     job = house.store.get(response.headers["Location"].removeprefix("/jobs/"))
-    assert job.options == JobOptions(("animals",), target="tabby", contrast="dog", tree="hard")
+    assert job.options == JobOptions(("animals",), ("cam",), target="tabby", contrast="dog", tree="hard")
     assert job.image == ImageRecord(job.image.sha256, 40, 30, "PNG", "cat.png")
     assert house.blobs.get(job.image.sha256) == png()
     assert house.bell.rings == 1
@@ -225,7 +226,7 @@ def test_a_sent_picture_becomes_a_job_and_leads_to_its_page(house: House) -> Non
 
 def test_empty_fields_mean_the_defaults(house: House) -> None:
     location = house.send(target=" ", contrast="").headers["Location"]
-    assert house.store.get(location.removeprefix("/jobs/")).options == JobOptions(PAIR, target="sure")
+    assert house.store.get(location.removeprefix("/jobs/")).options == JobOptions(PAIR, ("cam",), target="sure")
 
 
 @pytest.mark.parametrize(
@@ -705,7 +706,7 @@ def test_another_class_can_be_asked_about_without_sending_the_picture_again(hous
     response = again(house, job_id, models="animals", target="1")
     assert response.status_code == 303 and house.bell.rings == 1
     asked = house.store.get(response.headers["Location"].removeprefix("/jobs/"))
-    assert asked.options == JobOptions(("animals",), target="1")
+    assert asked.options == JobOptions(("animals",), ("cam",), target="1")
     assert asked.image == house.store.get(job_id).image
 
 
@@ -715,7 +716,7 @@ def test_two_classes_can_be_contrasted(house: House) -> None:
     assert "Why tabby and not something else?" in page and "Rather than" in page
     response = again(house, job_id, models="animals", target="0", contrast="dog")
     asked = house.store.get(response.headers["Location"].removeprefix("/jobs/"))
-    assert asked.options == JobOptions(("animals",), target="0", contrast="dog")
+    assert asked.options == JobOptions(("animals",), ("cam",), target="0", contrast="dog")
 
 
 def test_a_further_question_keeps_the_other_options_but_not_the_classes(house: House) -> None:
@@ -753,7 +754,7 @@ def test_an_answer_tells_the_commands_that_ask_the_same(house: House) -> None:
     options = JobOptions(("animals",), ("cam", "rise"), target="dog", contrast="tabby, tabby cat", tree="hard")
     picture = ImageRecord(house.blobs.put(png()), 40, 30, "PNG", "my cat; asleep.png")
     job_id = house.store.submit(Submission(options, picture))
-    result = Result(document(), {"animals.cam": CAM})
+    result = Result(answer_of(document()), {"animals.cam": CAM})
     assert house.store.succeed(house.claim(), house.blobs.put(result.pack()), compute_ms=3.0)
     seen = words(house.client.get(f"/jobs/{job_id}"))
     classes = "--target dog --contrast 'tabby, tabby cat' --tree hard"
@@ -831,7 +832,7 @@ def test_a_painted_mask_is_taken_and_kept_for_further_questions(house: House) ->
 
 def test_a_map_without_positive_evidence_has_no_hottest_region(house: House) -> None:
     job_id = house.submit()
-    result = Result(document(), {"animals.cam": -np.ones((7, 7), np.float32)})
+    result = Result(answer_of(document()), {"animals.cam": -np.ones((7, 7), np.float32)})
     assert house.store.succeed(house.claim(), house.blobs.put(result.pack()), compute_ms=3.0)
     response = again(house, job_id, models="animals", hide="hottest")
     assert response.status_code == 422 and "no positive evidence to hide" in words(response)
@@ -842,7 +843,7 @@ def test_a_what_if_says_what_changed_beside_the_answer_before(house: House) -> N
     changed = document() | {"differences": {"parent": parent, "models": [what_if()]}}
     again(house, parent, models="animals", hide="hottest")
     claim = house.claim()
-    packed = Result(changed, {"animals.cam": CAM}).pack()
+    packed = Result(answer_of(changed), {"animals.cam": CAM}).pack()
     assert house.store.succeed(claim, house.blobs.put(packed), compute_ms=3.0)
     page = house.client.get(f"/jobs/{claim.id}")
     seen = words(page)

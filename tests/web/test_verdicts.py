@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 
+from shared.answer.classes import ClassGroup
 from shared.blobs import BlobStore
 from shared.cards import Registry
 from shared.jobs import JobOptions
 from shared.settings import Settings
 from shared.store import JobStore
 from shared.verdicts import SENTENCES
+from tests.shared.answers import explanation_of
 from tests.web.test_pages import House, again, build, document, words
 from tests.web.test_pages import explanation as of_an_earlier_version
 from web import stage, verdicts
@@ -98,7 +100,7 @@ def seen(house: House, result: dict[str, Any], language: str = "en") -> str:
     ],
 )
 def test_the_headline_is_the_sure_answer(sure: dict[str, Any] | None, headline: str) -> None:
-    assert verdicts.headline(explanation(sure=sure)) == headline
+    assert verdicts.headline(explanation_of(explanation(sure=sure))) == headline
 
 
 def test_one_probability_stands_beside_the_sure_answer_and_says_what_it_is_of(house: House) -> None:
@@ -253,9 +255,9 @@ def test_a_what_if_about_a_contrast_of_groups_keeps_both(house: House) -> None:
 
 @pytest.mark.parametrize(
     ("target", "word"),
-    [({"index": 0, "name": "a", "node": "x"}, "0"), ({"index": None, "name": "a", "node": "x"}, "x")],
+    [(ClassGroup(index=0, name="a", node="x"), "0"), (ClassGroup(index=None, name="a", node="x"), "x")],
 )
-def test_a_target_is_asked_about_again_by_its_class_or_its_node(target: dict[str, Any], word: str) -> None:
+def test_a_target_is_asked_about_again_by_its_class_or_its_node(target: ClassGroup, word: str) -> None:
     assert stage.word(target) == word
 
 
@@ -273,7 +275,7 @@ def test_every_step_of_the_path_and_the_sure_answer_can_be_asked_about(house: Ho
     ]
     response = again(house, job_id, models=IMAGENET, target=DOMESTIC_CAT)
     new = house.store.get(response.headers["Location"].removeprefix("/jobs/"))
-    assert new.options == JobOptions((IMAGENET,), target=DOMESTIC_CAT)
+    assert new.options == JobOptions((IMAGENET,), ("cam",), target=DOMESTIC_CAT)
 
 
 def test_what_is_shown_is_not_offered_again(house: House) -> None:

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from shared.cards import ModelCard
-from worker.agreement import Answer
-from worker.sure import SureAnswer, sure_nodes
+from worker.agreement import ModelAnswer
+from worker.sure import SureGroup, sure_nodes
 from worker.tree import TreeMatrices
 
 FAMILIAR = 20.0  # log-sum-exp of the logits, above the limit of every card
@@ -18,7 +18,7 @@ FAMILIAR = 20.0  # log-sum-exp of the logits, above the limit of every card
 
 def answer(
     card: ModelCard, shares: Mapping[str, float], *, energy: float = FAMILIAR, confidence: float | None = None
-) -> Answer:
+) -> ModelAnswer:
     """The answer with these probabilities for some classes or nodes, by name, and the rest of 1 for all others alike.
 
     What a node gets is spread evenly over its classes.
@@ -26,11 +26,11 @@ def answer(
     return answer_to(card, logits_of(card, shares) + energy, confidence=confidence)
 
 
-def answer_to(card: ModelCard, logits: Tensor, *, confidence: float | None = None) -> Answer:
+def answer_to(card: ModelCard, logits: Tensor, *, confidence: float | None = None) -> ModelAnswer:
     """The answer that K logits make; its confidence is their softmax where it is not given."""
     predicted = int(logits.argmax())
     told = float(logits.softmax(0)[predicted]) if confidence is None else confidence
-    return Answer(card, logits.numpy(), predicted, told, _sure(card, logits))
+    return ModelAnswer(card, logits.numpy(), predicted, told, _sure(card, logits))
 
 
 def logits_of(card: ModelCard, shares: Mapping[str, float]) -> Tensor:
@@ -47,16 +47,14 @@ def logits_of(card: ModelCard, shares: Mapping[str, float]) -> Tensor:
     return probabilities.clamp(min=1e-12).log()
 
 
-def _sure(card: ModelCard, logits: Tensor) -> SureAnswer | None:
+def _sure(card: ModelCard, logits: Tensor) -> SureGroup | None:
     tree, at = card.hierarchy, card.limits.sure_at
     if tree is None:
         return None
     matrices = _matrices(tree)
     found = sure_nodes(logits[None], matrices, at=at)
     edge = int(found.edges)
-    return SureAnswer(
-        card.node_group(tree.ends[edge]), float(found.probabilities), at, is_root=edge == matrices.no_edge
-    )
+    return SureGroup(card.node_group(tree.ends[edge]), float(found.probabilities), at, is_root=edge == matrices.no_edge)
 
 
 _matrices = cache(TreeMatrices.of)  # of ImageNet's tree they take a twentieth of a second

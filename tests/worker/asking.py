@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from PIL import Image
 
 from shared.images import Photo
-from worker.explain import Explanation
+from worker.explain import Explained
 from worker.explain import explain as explain_photos
 from worker.forward import Progress, Question, ignore
 from worker.models import Model
@@ -15,5 +16,10 @@ from worker.models import Model
 
 def explain(
     model: Model, pictures: Sequence[Image.Image], questions: Sequence[Question], *, progress: Progress = ignore
-) -> list[Explanation]:
+) -> list[Explained]:
     return explain_photos(model, [Photo.whole(picture) for picture in pictures], questions, progress=progress)
+
+
+def document(explained: Explained) -> dict[str, Any]:
+    """What is stored of an explanation, and its warnings."""
+    return {**explained.explanation.to_dict(), "warnings": [warning.to_dict() for warning in explained.warnings]}

@@ -12,7 +12,7 @@ import pytest
 from shared.cards import ModelCard, Registry
 from tests.shared.cards import card, write_card
 from tests.worker.answering import answer
-from worker.agreement import SENTENCES, Agreement, Answer, Relation, agreements
+from worker.agreement import SENTENCES, Agreement, ModelAnswer, Relation, agreements
 from worker.kinship import Kinships
 
 IMAGENET, CIFAR, PHOTOS = "efficientnet-lite0-imagenet", "nbdt-cifar10", "resnet18-photos100"
@@ -74,7 +74,7 @@ def ask(registry: Registry) -> tuple[ModelCard, ModelCard]:
     return registry.get(IMAGENET), registry.get(CIFAR)
 
 
-def said(*answers: Answer) -> Agreement:
+def said(*answers: ModelAnswer) -> Agreement:
     (found,) = agreements(answers, KINSHIPS)
     return found
 
@@ -90,10 +90,10 @@ def test_every_relation(
     broad, narrow = answer(ask[0], ours), answer(ask[1], theirs)
     found, turned = said(broad, narrow), said(narrow, broad)
     assert found.relation is relation
-    assert found.to_dict() == turned.to_dict()
-    assert found.to_dict()["models"] == [IMAGENET, CIFAR]
+    assert found.record().to_dict() == turned.record().to_dict()
+    assert found.record().models == (IMAGENET, CIFAR)
     if text:
-        assert found.to_dict()["text"] == text
+        assert found.record().text == text
 
 
 def test_where_the_broad_model_vouches_for_nothing_it_tells_how_little_it_gives_to_the_narrow_ones_classes(
@@ -102,7 +102,7 @@ def test_where_the_broad_model_vouches_for_nothing_it_tells_how_little_it_gives_
     found = said(answer(ask[0], {"fruit": 0.5, "geological formation": 0.45}), answer(ask[1], {"frog": 0.9}))
     assert (found.relation, found.code) == (Relation.FOREIGN, "outside")
     assert found.share is not None and found.share < 0.05
-    assert found.to_dict()["text"] == f"{BROAD} gives {found.params['share']} to all 10 classes of {NARROW} together."
+    assert found.record().text == f"{BROAD} gives {found.params['share']} to all 10 classes of {NARROW} together."
 
 
 def test_sums_decide_so_that_an_answer_spread_over_many_classes_confirms_as_well(
@@ -140,7 +140,7 @@ def test_models_that_cannot_be_compared_say_so(registry: Registry) -> None:
     plain = card("plain", "cat", "dog")
     found = said(answer(plain, {"cat": 0.9}), answer(registry.get(CIFAR), {"cat": 0.9}))
     assert found.relation is Relation.UNKNOWN and found.shared is None and found.share is None
-    assert found.to_dict()["text"] == f"The classes of {NARROW} and plain cannot be compared."
+    assert found.record().text == f"The classes of {NARROW} and plain cannot be compared."
 
 
 def test_of_two_peers_the_less_sure_one_is_asked_whatever_their_order(ask: tuple[ModelCard, ModelCard]) -> None:
@@ -157,7 +157,7 @@ def test_three_models_are_compared_in_pairs_the_broad_one_first(registry: Regist
     answers = [answer(registry.get(name), {"tabby": 0.9}) for name in (PHOTOS, IMAGENET)]
     answers.insert(1, answer(registry.get(CIFAR), {"cat": 0.9}))
     found = agreements(answers, KINSHIPS)
-    assert [tuple(one.to_dict()["models"]) for one in found] == [
+    assert [tuple(one.record().models) for one in found] == [
         (PHOTOS, CIFAR),
         (IMAGENET, PHOTOS),
         (IMAGENET, CIFAR),
@@ -171,7 +171,7 @@ def test_a_broad_model_does_not_judge_an_image_that_is_too_small_for_it(registry
     for detail, relation in ((0.5, Relation.FOREIGN), (0.49, Relation.UNKNOWN)):
         (found,) = agreements([replace(broad, detail=detail), narrow], KINSHIPS)
         assert found.relation is relation
-    assert found.to_dict()["text"] == (
+    assert found.record().text == (
         "EfficientNet-Lite0 on ImageNet-1K cannot judge the answer of Neural-backed decision tree on CIFAR-10: "
         "the image has too few pixels for it."
     )

@@ -10,10 +10,12 @@ from contextlib import closing
 from dataclasses import replace
 from functools import partial
 
+import numpy as np
 import pytest
 from billiard.exceptions import SoftTimeLimitExceeded
 from PIL import Image
 
+from shared.answer.answer import Answer
 from shared.blobs import BlobStore, Swept
 from shared.cards import ModelCard
 from shared.errors import ModelUnavailable
@@ -29,7 +31,7 @@ from tests.conftest import encoded, wait_for
 from tests.shared.cards import card
 from tests.shared.submissions import raw_client
 from worker.asked import Asked
-from worker.drain import Answer, Drain, Progress
+from worker.drain import Drain, Progress
 from worker.keep import Keeper
 
 Batch = Sequence[Asked]
@@ -50,10 +52,18 @@ def shade_of(asked: Asked) -> list[int]:
     return [int(level) for level in visible_square(asked.photo, MODEL.input)[0, 0]]
 
 
+def shade_in(result: Result) -> list[int]:
+    """What `describe` has put into the result."""
+    return [int(level) for level in result.maps["shade"]]
+
+
 def describe(batch: Batch, progress: Progress) -> list[Result]:
     """A well-behaved explainer: it says which shade each picture has, and how many came together."""
     return [
-        Result({"shade": shade_of(asked), "together": len(batch), "timings": {"compute_ms": 1.0}}, {})
+        Result(
+            Answer(timings={"compute_ms": 1.0}),
+            {"shade": np.array(shade_of(asked), np.float32), "together": np.array([len(batch)], np.float32)},
+        )
         for asked in batch
     ]
 
@@ -103,7 +113,7 @@ def test_a_job_has_been_computing_since_its_picture_began_to_be_decoded(
     monkeypatch.setattr(Decoders, "read_squares", slowly)
     job_id = submit(store, blobs, colour(7))
     make_drain(describe).run()
-    assert result_of(store.get(job_id), blobs).document["timings"]["compute_ms"] >= 200
+    assert result_of(store.get(job_id), blobs).answer.timings["compute_ms"] >= 200
 
 
 def test_whatever_waits_runs_as_one_batch_and_each_job_gets_its_own_result(
@@ -114,9 +124,9 @@ def test_whatever_waits_runs_as_one_batch_and_each_job_gets_its_own_result(
     for shade, job_id in enumerate(ids):
         job = store.get(job_id)
         assert job.status is JobStatus.SUCCEEDED
-        document = result_of(job, blobs).document
-        assert document["shade"] == [shade, 0, 0]
-        assert document["together"] == 5
+        result = result_of(job, blobs)
+        assert shade_in(result) == [shade, 0, 0]
+        assert result.maps["together"] == 5
 
 
 def test_a_drain_that_cannot_take_all_calls_another_worker(
@@ -220,7 +230,7 @@ def test_as_many_pictures_are_read_at_a_time_as_there_are_decoders(
     with closing(Decoders(2)) as pool:
         drain_of(store, Meeting(settings.blobs), settings, answer=describe, decoders=pool).run()
     for shade, job_id in enumerate(ids):
-        assert result_of(store.get(job_id), blobs).document["shade"] == [shade, 0, 0]
+        assert shade_in(result_of(store.get(job_id), blobs)) == [shade, 0, 0]
 
 
 def test_operators_are_told_how_long_each_stage_of_a_batch_took(
@@ -261,7 +271,7 @@ def test_no_picture_is_decoded_in_the_process_of_the_worker(
     job_id = store.submit(Submission(options=options, image=image))
     monkeypatch.setattr(Image, "open", forbidden)
     make_drain(describe).run()
-    assert result_of(store.get(job_id), blobs).document["shade"] == list(GREY)
+    assert shade_in(result_of(store.get(job_id), blobs)) == list(GREY)
 
 
 def test_a_picture_that_takes_a_decoder_too_long_fails_alone(
@@ -275,7 +285,7 @@ def test_a_picture_that_takes_a_decoder_too_long_fails_alone(
     jobs = [store.get(job_id) for job_id in ids]
     error = jobs.pop(2).error
     assert error is not None and error.code == "invalid_image" and "takes more time to decode" in error.message
-    assert [result_of(job, blobs).document["shade"] for job in jobs] == [[0, 0, 0], [1, 0, 0], [3, 0, 0]]
+    assert [shade_in(result_of(job, blobs)) for job in jobs] == [[0, 0, 0], [1, 0, 0], [3, 0, 0]]
     assert all(job.attempts == 1 for job in jobs)
 
 
@@ -374,7 +384,7 @@ def test_a_long_job_says_how_far_it_is_and_ends_within_two_seconds_of_being_canc
     thread.start()
     wait_for(lambda: store.get(job_id).progress is not None, seconds=5)
     progress = store.get(job_id).progress
-    assert progress is not None and progress["stage"] == "rise" and 0 < progress["done"] < progress["total"] == 600
+    assert progress is not None and progress.stage == "rise" and 0 < progress.done < progress.total == 600
     store.cancel(job_id)
     wait_for(lambda: store.get(job_id).status is JobStatus.CANCELLED, seconds=2)
     thread.join()
@@ -430,7 +440,7 @@ def test_jobs_of_a_worker_that_died_are_run_again_by_another(
     for job_id in ids:
         job = hasty.get(job_id)
         assert job.status is JobStatus.SUCCEEDED
-        assert result_of(job, blobs).document["together"] == 1  # quarantined: one of them may be what killed the worker
+        assert result_of(job, blobs).maps["together"] == 1  # quarantined: one of them may be what killed the worker
 
 
 def test_the_keeper_leaves_leases_alone_when_the_clock_jumped(

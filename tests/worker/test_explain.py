@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from shared.cards import Registry
 from shared.options import RUNNER_UP
 from shared.seeing import crop_box
-from tests.worker.asking import explain
+from tests.worker.asking import document, explain
 from worker import maps
 from worker.architectures import build
-from worker.explain import Explanation, tree_mode
+from worker.explain import Explained, tree_mode
 from worker.forward import Question
 from worker.inputs import to_tensor
 from worker.models import Model
@@ -146,15 +146,15 @@ def test_sixteen_photos_in_one_batch_get_what_each_gets_alone(
     together = explain(model, crops, questions)
     for i, one in enumerate(together):
         alone = explain(model, [crops[i]], [questions[i]])[0]
-        assert alone.document["prediction"]["index"] == one.document["prediction"]["index"]
-        assert alone.document["maps"][0]["target"] == one.document["maps"][0]["target"]
-        path, single = one.document["decision_path"], alone.document["decision_path"]
+        assert document(alone)["prediction"]["index"] == document(one)["prediction"]["index"]
+        assert document(alone)["maps"][0]["target"] == document(one)["maps"][0]["target"]
+        path, single = document(one)["decision_path"], document(alone)["decision_path"]
         assert [step["node"] for step in path["steps"]] == [step["node"] for step in single["steps"]]
         ours, theirs = raw_map(one), raw_map(alone)
         assert np.abs(ours - theirs).max() <= 1e-4 * np.ptp(theirs)
 
 
-def raw_map(explanation: Explanation) -> np.ndarray:
+def raw_map(explanation: Explained) -> np.ndarray:
     return next(iter(explanation.maps.values()))
 
 
@@ -162,13 +162,13 @@ def test_the_cat_is_a_cat_and_the_coffee_an_espresso(
     load: Callable[[str], Model], photos: dict[str, Image.Image]
 ) -> None:
     tree, classifier = load("nbdt-cifar10"), load("resnet18-photos100")
-    path = explain(tree, [photos["chelsea"]], [question(tree)])[0].document["decision_path"]
+    path = document(explain(tree, [photos["chelsea"]], [question(tree)])[0])["decision_path"]
     assert [step["name"] for step in path["steps"]] == ["animal", "chordate", "carnivore", "cat"]
     assert path["artifacts"] == {"tree": "nbdt-cifar10.tree.svg"}
     cat, coffee = explain(classifier, [photos["chelsea"], photos["coffee"]], [question(classifier)] * 2)
     cats = {"tabby, tabby cat", "Persian cat", "Egyptian cat"}
-    assert cats & {entry["name"] for entry in cat.document["prediction"]["top"]}
-    assert coffee.document["prediction"]["name"] == "espresso"
+    assert cats & {entry["name"] for entry in document(cat)["prediction"]["top"]}
+    assert document(coffee)["prediction"]["name"] == "espresso"
 
 
 def mosaic(photos: dict[str, Image.Image], corner: tuple[int, int], side: int = 300) -> Image.Image:
@@ -230,7 +230,7 @@ def test_a_contrast_is_the_difference_of_two_maps_and_exact(
     ask = [question(model, target=one), question(model, target=other), question(model, target=one, contrast=other)]
     first, second, both = explain(model, [photos["chelsea"]] * 3, ask)
     assert np.allclose(raw_map(first) - raw_map(second), raw_map(both), atol=1e-4)
-    entry = both.document["maps"][0]
+    entry = document(both)["maps"][0]
     assert entry["contrast"]["index"] == 5
     assert entry["exactness"]["exact"]
 
@@ -242,9 +242,9 @@ def test_the_runner_up_is_the_best_other_class(load: Callable[[str], Model], pho
         [photos["chelsea"]] * 2,
         [question(model, contrast=RUNNER_UP), question(model, target=model.card.class_group(9), contrast=RUNNER_UP)],
     )
-    top = by_prediction.document["prediction"]["top"]
-    assert by_prediction.document["maps"][0]["contrast"]["index"] == top[1]["index"]
-    assert by_target.document["maps"][0]["contrast"]["index"] == top[0]["index"]
+    top = document(by_prediction)["prediction"]["top"]
+    assert document(by_prediction)["maps"][0]["contrast"]["index"] == top[1]["index"]
+    assert document(by_target)["maps"][0]["contrast"]["index"] == top[0]["index"]
 
 
 @pytest.mark.parametrize("mode", TreeMode)
@@ -253,7 +253,7 @@ def test_the_steps_of_a_path_multiply_to_its_probability(
     name: str, mode: TreeMode, load: Callable[[str], Model], photos: dict[str, Image.Image]
 ) -> None:
     model = load(name)
-    path = explain(model, [photos["rocket"]], [Question(tree=mode)])[0].document["decision_path"]
+    path = document(explain(model, [photos["rocket"]], [Question(tree=mode)])[0])["decision_path"]
     product = 1.0
     for step in path["steps"]:
         product *= step["probability"]

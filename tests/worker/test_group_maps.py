@@ -15,12 +15,12 @@ from torch import Tensor
 from shared.cards import Registry
 from shared.groups import Group
 from shared.options import RUNNER_UP, SURE
-from tests.worker.asking import explain
+from tests.worker.asking import document, explain
 from worker.forward import Question
 from worker.inputs import to_tensor
 from worker.maps import TOLERANCE, class_maps, linear_maps
-from worker.methods.activation import cam
 from worker.methods.attribution import Attribution, LinearHead, Subject
+from worker.methods.cam import attribute as cam
 from worker.models import Model
 from worker.score import Score
 
@@ -188,7 +188,7 @@ def test_a_class_that_is_asked_for_gets_the_map_the_certificate_and_the_name_of_
             direction[0, other] = -1
         raw = linear_maps(features, direction @ model.weight)[0]
         score = float(logits[index] - (0 if other is None else logits[other]))
-        entry = explanation.document["maps"][0]
+        entry = document(explanation)["maps"][0]
         assert np.array_equal(explanation.maps[f"{name}.cam"], raw.numpy())
         assert entry["target"]["name"] == model.card.classes[index] and entry["target"]["index"] == index
         assert (entry["contrast"] or {}).get("index") == other
@@ -207,7 +207,7 @@ def test_a_node_that_is_asked_for_is_named_with_its_entropy_and_its_certificate(
     carnivore = model.card.group("carnivore")
     assert carnivore is not None and carnivore.node == "n02075296"
     explanation = explain(model, [photos["chelsea"]], [Question(carnivore)])[0]
-    (entry,) = explanation.document["maps"]
+    (entry,) = document(explanation)["maps"]
     logits = torch.from_numpy(explanation.answer.logits)[list(carnivore.classes)].double()
     assert entry["target"] == {"index": None, "name": "carnivore", "node": "n02075296"} and entry["contrast"] is None
     assert entry["exactness"]["exact"]
@@ -220,14 +220,14 @@ def test_the_sure_answer_can_be_asked_about_and_contrasted_with_the_best_class_b
 ) -> None:
     model = load("efficientnet-lite0-imagenet")
     for explanation in explain(model, list(photos.values()), [Question(SURE, RUNNER_UP)] * len(photos)):
-        said, (entry,) = explanation.document["sure"], explanation.document["maps"]
+        said, (entry,) = document(explanation)["sure"], document(explanation)["maps"]
         group = model.card.node_group(said["node"])
-        codes = [one["code"] for one in explanation.document["warnings"]]
+        codes = [one["code"] for one in document(explanation)["warnings"]]
         if said["class_count"] == model.card.class_count:
             assert "nothing_sure" in codes and entry["target"]["index"] == explanation.answer.predicted
             continue
         assert "nothing_sure" not in codes
-        assert entry["target"] == group.to_dict()
+        assert entry["target"] == {"index": group.index, "name": group.name, "node": group.node}
         others = np.delete(explanation.answer.logits, list(group.classes))
         assert explanation.answer.logits[entry["contrast"]["index"]] == others.max()
         assert entry["exactness"]["exact"]
@@ -237,14 +237,14 @@ def test_where_nothing_is_sure_the_prediction_is_explained_and_the_reader_told(l
     model = load("nbdt-cifar10")
     grey = Image.new("RGB", (64, 64), (130, 120, 125))
     explanation = explain(model, [grey], [Question(SURE)])[0]
-    if explanation.document["sure"]["class_count"] < 10:
+    if document(explanation)["sure"]["class_count"] < 10:
         pytest.fail("the model vouches for a group of a grey image; choose another one")
-    assert explanation.document["maps"][0]["target"]["index"] == explanation.answer.predicted
-    assert "nothing_sure" in [one["code"] for one in explanation.document["warnings"]]
+    assert document(explanation)["maps"][0]["target"]["index"] == explanation.answer.predicted
+    assert "nothing_sure" in [one["code"] for one in document(explanation)["warnings"]]
 
 
 def test_a_group_is_not_contrasted_with_itself(load: Callable[[str], Model], photos: dict[str, Image.Image]) -> None:
     model = load("resnet18-photos100")
     explanation = explain(model, [photos["coffee"]], [Question(SURE, SURE)])[0]
-    assert explanation.document["maps"][0]["contrast"] is None
-    assert "contrast_is_target" in [one["code"] for one in explanation.document["warnings"]]
+    assert document(explanation)["maps"][0]["contrast"] is None
+    assert "contrast_is_target" in [one["code"] for one in document(explanation)["warnings"]]

@@ -13,8 +13,8 @@ from PIL import Image
 from shared.cards import Registry
 from shared.methods import FEATURE_METHODS, LONG_METHODS, METHODS
 from shared.options import RUNNER_UP
-from tests.worker.asking import explain
-from worker.explain import Explanation
+from tests.worker.asking import document, explain
+from worker.explain import Explained
 from worker.forward import Question
 from worker.methods import rise
 from worker.models import Model
@@ -39,16 +39,16 @@ def sparing() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def proven(model: Model, photos: dict[str, Image.Image]) -> Explanation:
+def proven(model: Model, photos: dict[str, Image.Image]) -> Explained:
     """Chelsea by every method, with full proof."""
     return explain(model, [photos["chelsea"]], [Question(methods=METHODS, prove=True)])[0]
 
 
-def entries(explanation: Explanation) -> dict[str, dict[str, Any]]:
-    return {entry["method"]: entry for entry in explanation.document["maps"]}
+def entries(explanation: Explained) -> dict[str, dict[str, Any]]:
+    return {entry["method"]: entry for entry in document(explanation)["maps"]}
 
 
-def test_every_method_answers_with_a_finite_map_of_its_stated_grid(proven: Explanation) -> None:
+def test_every_method_answers_with_a_finite_map_of_its_stated_grid(proven: Explained) -> None:
     assert tuple(entries(proven)) == METHODS
     for method, entry in entries(proven).items():
         raw = proven.maps[entry["artifacts"]["raw"].removesuffix(".npy")]
@@ -57,8 +57,8 @@ def test_every_method_answers_with_a_finite_map_of_its_stated_grid(proven: Expla
         assert (entry["layer"] == "input") == (method not in FEATURE_METHODS)
 
 
-def test_a_map_that_claims_to_add_up_to_the_score_does(proven: Explanation) -> None:
-    logit = proven.document["prediction"]["logit"]
+def test_a_map_that_claims_to_add_up_to_the_score_does(proven: Explained) -> None:
+    logit = document(proven)["prediction"]["logit"]
     claims = {}
     for method, entry in entries(proven).items():
         claims[method] = entry["claim"]
@@ -73,7 +73,7 @@ def test_a_map_that_claims_to_add_up_to_the_score_does(proven: Explanation) -> N
     assert set(claims.values()) == {"approximate"}
 
 
-def test_full_proof_says_of_every_map_how_faithful_stable_and_agreed_upon_it_is(proven: Explanation) -> None:
+def test_full_proof_says_of_every_map_how_faithful_stable_and_agreed_upon_it_is(proven: Explained) -> None:
     for method, entry in entries(proven).items():
         faithful = entry["faithfulness"]
         assert 0 <= faithful["percentile"] <= 100
@@ -94,7 +94,7 @@ def test_basic_trust_measures_nothing_more(model: Model, photos: dict[str, Image
         stages.append(stage)
 
     explanation = explain(model, [photos["chelsea"]], [Question()], progress=progress)[0]
-    (entry,) = explanation.document["maps"]
+    (entry,) = document(explanation)["maps"]
     assert entry["faithfulness"] is entry["stability"] is entry["agreement"] is None
     assert stages == []
 
@@ -112,7 +112,7 @@ def test_pictures_of_one_batch_may_ask_for_different_methods_targets_and_contras
     together = explain(model, pictures, questions)
     for picture, question, one in zip(pictures, questions, together, strict=True):
         alone = explain(model, [picture], [question])[0]
-        assert [entry["method"] for entry in one.document["maps"]] == list(question.methods)
+        assert [entry["method"] for entry in document(one)["maps"]] == list(question.methods)
         for name, raw in one.maps.items():
             assert np.abs(raw - alone.maps[name]).max() <= 1e-4 * np.ptp(alone.maps[name]) + 1e-6, name
 
@@ -120,10 +120,10 @@ def test_pictures_of_one_batch_may_ask_for_different_methods_targets_and_contras
 def test_a_prediction_is_not_contrasted_with_itself(model: Model, photos: dict[str, Image.Image]) -> None:
     picture = photos["chelsea"]
     predicted = explain(model, [picture], [Question()])[0]
-    cat = model.card.class_group(predicted.document["prediction"]["index"])
+    cat = model.card.class_group(document(predicted)["prediction"]["index"])
     asked = explain(model, [picture], [Question(contrast=cat)])[0]
-    assert asked.document["maps"][0]["contrast"] is None
-    assert [w["code"] for w in asked.document["warnings"] if w["code"] == "contrast_is_target"]
+    assert document(asked)["maps"][0]["contrast"] is None
+    assert [w["code"] for w in document(asked)["warnings"] if w["code"] == "contrast_is_target"]
     assert np.array_equal(asked.maps["nbdt-cifar10.cam"], predicted.maps["nbdt-cifar10.cam"])
 
 
@@ -149,7 +149,7 @@ def test_a_long_method_says_how_far_it_is_and_can_be_stopped(
 def test_the_confidence_is_calibrated_with_the_temperature_of_the_card(
     model: Model, photos: dict[str, Image.Image]
 ) -> None:
-    prediction = explain(model, [photos["chelsea"]], [Question()])[0].document["prediction"]
+    prediction = document(explain(model, [photos["chelsea"]], [Question()])[0])["prediction"]
     measured = model.card.reliability
     assert measured is not None
     logits = torch.tensor([entry["logit"] for entry in prediction["top"]])
@@ -166,4 +166,4 @@ def test_a_picture_without_anything_gets_warnings_and_no_nan(model: Model) -> No
     proven = explain(model, [blank], [Question(methods=PROVEN, prove=True)])[0]
     for explanation in (whole, proven):
         assert all(np.isfinite(raw).all() for raw in explanation.maps.values())
-        assert explanation.document["warnings"]
+        assert document(explanation)["warnings"]

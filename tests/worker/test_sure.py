@@ -11,7 +11,7 @@ from torch import Tensor
 
 from shared.cards import Registry
 from shared.hierarchy import Hierarchy, Node
-from tests.worker.asking import explain
+from tests.worker.asking import document, explain
 from tests.worker.test_tree import random_trees
 from worker.forward import Question
 from worker.models import Model
@@ -141,7 +141,7 @@ def test_of_a_photograph_the_answer_is_told_with_its_node_and_what_it_holds(
     model = Model.load(registry.get("nbdt-cifar10"))
     assert model.card.hierarchy is not None
     for explanation in explain(model, list(photos.values()), [Question(tree=None)] * len(photos)):
-        said, logits = explanation.document["sure"], torch.from_numpy(explanation.answer.logits)
+        said, logits = document(explanation)["sure"], torch.from_numpy(explanation.answer.logits)
         group = model.card.node_group(said["node"])
         assert said["at"] == model.card.limits.sure_at == 0.76
         assert (said["name"], said["class_count"], said["index"]) == (group.name, len(group.classes), group.index)

@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+from shared.answer.answer import Answer
 from shared.blobs import BlobStore
 from shared.broker import Bell, make_celery
 from shared.cores import usable_cores
@@ -41,7 +42,7 @@ def test_a_full_batch_gets_a_share_of_the_cores_and_the_last_one_all(
 
     def answer(shelf: object, batch: Sequence[Asked], *, progress: object) -> list[Result]:
         seen.append((len(batch), torch.get_num_threads()))
-        return [Result({"explanations": [], "timings": {"compute_ms": 1.0}}, {}) for _ in batch]
+        return [Result(Answer(timings={"compute_ms": 1.0}), {}) for _ in batch]
 
     monkeypatch.setattr("worker.answers.answer", answer)
     image = ImageRecord(blobs.put(encoded(photos["chelsea"])), 451, 300, "PNG", "a.png")

@@ -10,6 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
+from shared.answer.explanation import Verdict
+from shared.answer.maps import Certificate
 from shared.cards import ModelCard, Registry
 from shared.images import Photo
 from shared.jobs import JobOptions
@@ -17,12 +19,12 @@ from shared.verdicts import SENTENCES, Level
 from tests.shared.cards import card
 from tests.worker.answering import FAMILIAR, answer, answer_to
 from worker import maps
-from worker.agreement import Answer, agreements
+from worker.agreement import ModelAnswer, agreements
 from worker.answers import answer as answer_jobs
 from worker.asked import Asked
 from worker.kinship import Kinships
 from worker.shelf import Shelf
-from worker.verdicts import Verdict, verdict
+from worker.verdicts import verdict
 
 IMAGENET, CIFAR, PHOTOS = "efficientnet-lite0-imagenet", "nbdt-cifar10", "resnet18-photos100"
 KINSHIPS = Kinships()
@@ -247,7 +249,7 @@ def peers(registry: Registry) -> tuple[ModelCard, ModelCard]:
     return broad, replace(broad, name="peer", title="Peer")
 
 
-def verdicts(answers: Sequence[Answer]) -> dict[str, Verdict]:
+def verdicts(answers: Sequence[ModelAnswer]) -> dict[str, Verdict]:
     found = agreements(answers, KINSHIPS)
     return {one.card.name: verdict(one, found) for one in answers}
 
@@ -261,7 +263,7 @@ def test_of_two_peers_that_contradict_each_other_neither_is_believed(peers: tupl
 
 def test_a_peer_that_agrees_or_cannot_tell_takes_nothing_away(peers: tuple[ModelCard, ModelCard]) -> None:
     for other in (TABBY, {"tabby": 0.4, "Egyptian cat": 0.35}):
-        assert verdicts([answer(peers[0], TABBY), answer(peers[1], other)])[IMAGENET].level is Level.BELIEVE
+        assert verdicts([answer(peers[0], TABBY), answer(peers[1], other)])[IMAGENET].level == Level.BELIEVE
 
 
 def test_what_the_broadest_model_says_is_told_in_its_name_even_where_a_peer_contradicts(registry: Registry) -> None:
@@ -349,8 +351,8 @@ def test_a_certificate_never_changes_a_verdict(
     monkeypatch.setattr(
         maps,
         "certify",
-        lambda mean, terms, constant, score, tolerance: maps.Certificate(
-            constant, score, float("inf"), tolerance, float("inf")
+        lambda mean, terms, constant, score, tolerance: Certificate(
+            bias=constant, score=score, residual=float("inf"), tolerance=tolerance, exact=False
         ),
     )
     for before, after in zip(whole, answer_jobs(shelf, asked), strict=True):

@@ -21,7 +21,7 @@ from shared.images import Photo
 from shared.verdicts import Level
 from tests.worker.answering import answer_to
 from training.pictures import photos1000
-from worker.agreement import Answer, agreements
+from worker.agreement import ModelAnswer, agreements
 from worker.inputs import to_tensors
 from worker.kinship import Kinships
 from worker.models import Model
@@ -40,8 +40,8 @@ KINSHIPS = Kinships()
 class Judged:
     """N images with the answers of both default models and the verdicts on them when both were asked."""
 
-    broad: Sequence[Answer]
-    narrow: Sequence[Answer]
+    broad: Sequence[ModelAnswer]
+    narrow: Sequence[ModelAnswer]
 
     @cached_property
     def levels(self) -> dict[str, list[Level]]:
@@ -50,12 +50,12 @@ class Judged:
         for pair in zip(self.broad, self.narrow, strict=True):
             said = agreements(pair, KINSHIPS)
             for one in pair:
-                found[one.card.name].append(verdict(one, said).level)
+                found[one.card.name].append(Level(verdict(one, said).level))
         return found
 
-    def alone(self, answers: Sequence[Answer]) -> list[Level]:
+    def alone(self, answers: Sequence[ModelAnswer]) -> list[Level]:
         """The verdicts where one model was asked."""
-        return [verdict(one, []).level for one in answers]
+        return [Level(verdict(one, []).level) for one in answers]
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def share(values: Sequence[bool]) -> float:
 
 
 def judge(models: tuple[Model, Model], batches: Iterable[list[Photo]]) -> Judged:
-    found: tuple[list[Answer], list[Answer]] = ([], [])
+    found: tuple[list[ModelAnswer], list[ModelAnswer]] = ([], [])
     for batch in batches:
         for model, own in zip(models, found, strict=True):
             logits = model.logits(model.features(to_tensors(batch, model.card.input)))
@@ -87,7 +87,7 @@ def judge(models: tuple[Model, Model], batches: Iterable[list[Photo]]) -> Judged
     return Judged(*found)
 
 
-def answers(model: Model, logits: Tensor) -> list[Answer]:
+def answers(model: Model, logits: Tensor) -> list[ModelAnswer]:
     order = logits.sort(dim=1, descending=True, stable=True).indices
     return [
         answer_to(model.card, row, confidence=said.confidence)

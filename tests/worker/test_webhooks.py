@@ -22,6 +22,7 @@ import redis
 
 from cli import embedded
 from shared.addresses import Rules
+from shared.answer.answer import Answer
 from shared.blobs import BlobStore
 from shared.documents import job_document
 from shared.errors import StoreUnavailable
@@ -37,7 +38,7 @@ from tests.shared.submissions import raw_client, submission
 from worker.webhooks import AT_ONE_RECEIVER, Sender, pause_after, sign
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
-DOCUMENT = {"explanations": [], "timings": {"compute_ms": 1.0}}
+ANSWER = Answer(timings={"compute_ms": 1.0})
 Make = Callable[..., Sender]
 
 
@@ -63,7 +64,7 @@ def ended(store: JobStore, blobs: BlobStore, port: int, path: str = "/hook?token
     """A job that has succeeded, whose end is to be told to a port of this machine."""
     job_id = store.submit(replace(submission(), webhook=f"http://127.0.0.1:{port}{path}"))
     (claim,) = store.claim(1, claim_id=secrets.token_hex(8))
-    assert store.succeed(claim, blobs.put(Result(DOCUMENT, {}).pack()), compute_ms=1.0)
+    assert store.succeed(claim, blobs.put(Result(ANSWER, {}).pack()), compute_ms=1.0)
     return job_id
 
 
@@ -144,7 +145,7 @@ def test_the_job_is_told_as_it_ended_signed_and_once(
     signed = f"{job_id}.{heard.headers['webhook-timestamp']}.".encode() + heard.body
     expected = hmac.new(base64.b64decode(SECRET.removeprefix("whsec_")), signed, hashlib.sha256).digest()
     assert heard.headers["webhook-signature"] == f"v1,{base64.b64encode(expected).decode()}"
-    assert json.loads(heard.body) == job_document(store.get(job_id), DOCUMENT, base="https://example.org")
+    assert json.loads(heard.body) == job_document(store.get(job_id), ANSWER, base="https://example.org").to_dict()
     assert b"t0ps3cret" not in heard.body
     assert waiting(raw) == 0
 

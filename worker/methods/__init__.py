@@ -1,19 +1,14 @@
-"""Attribution methods: pure functions from inputs and scores to raw maps."""
+"""Attribution methods: pure functions from inputs and scores to raw maps, one module each."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib import import_module
 
-from worker.methods import activation, gradients, occlusion, rise, scorecam
+from shared.methods import CATALOGUE
 from worker.methods.attribution import Method
 
 METHODS: Mapping[str, Method] = {
-    "cam": activation.cam,
-    "gradcam": activation.gradcam,
-    "gradcam++": activation.gradcam_plus_plus,
-    "layercam": activation.layercam,
-    "scorecam": scorecam.scorecam,
-    "integrated-gradients": gradients.integrated_gradients,
-    "occlusion": occlusion.occlusion,
-    "rise": rise.rise,
+    method.name: import_module(f"{__name__}.{method.module}").attribute for method in CATALOGUE
 }
+"""By their names, as `shared.methods` declares them."""

@@ -38,7 +38,7 @@ class LinearHead(Network, Protocol):
         """K."""
 
 
-class Claim(StrEnum):
+class Guarantee(StrEnum):
     """What a method promises of its map."""
 
     EXACT = "exact"  # mean(map) + constant is the score, by linearity
@@ -68,8 +68,8 @@ class Attribution:
 
     maps: Tensor  # N x h x w, on the method's own grid
     unit: str  # what the value of a cell is measured in
-    claim: Claim
-    constants: Tensor | None = None  # N, so that mean(map) + constant = score; None where the claim is approximate
+    guarantee: Guarantee
+    constants: Tensor | None = None  # N, so that mean(map) + constant = score; None where the method is approximate
     terms: Tensor | None = None  # N, of an exact map: `worker.maps.absolute_terms` of its score
 
 

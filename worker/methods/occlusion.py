@@ -6,7 +6,7 @@ from functools import partial
 
 import torch
 
-from worker.methods.attribution import Attribution, Claim, Subject, Watch
+from worker.methods.attribution import Attribution, Guarantee, Subject, Watch
 from worker.methods.passes import CHUNK, Passes
 
 STRIDES = 16
@@ -17,7 +17,7 @@ PATCH = 4
 
 
 @torch.no_grad()
-def occlusion(subject: Subject, *, seed: int, watch: Watch) -> Attribution:
+def attribute(subject: Subject, *, seed: int, watch: Watch) -> Attribution:
     """One map for each image, about STRIDES x STRIDES cells, in logits.
 
     A cell is one stride wide. Its value is the mean drop over all the squares that hide it; hidden is the mean colour.
@@ -39,4 +39,4 @@ def occlusion(subject: Subject, *, seed: int, watch: Watch) -> Attribution:
         for n, image in enumerate(subject.inputs)
     ]
     cells = torch.cat(drops)[:, 0, ::stride, ::stride]  # the same for all colours, and within a cell
-    return Attribution(cells, "logit", Claim.APPROXIMATE)
+    return Attribution(cells, "logit", Guarantee.APPROXIMATE)

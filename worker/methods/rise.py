@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from worker.methods.attribution import Attribution, Claim, Subject, Watch
+from worker.methods.attribution import Attribution, Guarantee, Subject, Watch
 from worker.methods.passes import CHUNK, Passes
 
 MASKS = 1000
@@ -17,7 +17,7 @@ KEEP = 0.5
 
 
 @torch.no_grad()
-def rise(subject: Subject, *, seed: int, watch: Watch) -> Attribution:
+def attribute(subject: Subject, *, seed: int, watch: Watch) -> Attribution:
     """One map for each image in full resolution, N x S x S, in probability.
 
     The paper's map is E[score | pixel seen], the mean of the scores weighted with the masks; here the mean score over
@@ -38,7 +38,7 @@ def rise(subject: Subject, *, seed: int, watch: Watch) -> Attribution:
             scores = subject.score[[n]].probabilities(passes.logits(image * masks[:, None]))  # B
             weighted[n] += torch.einsum("b,bhw->hw", scores, masks)
             mean[n] += scores.sum() / MASKS
-    return Attribution(weighted / seen - mean, "probability", Claim.APPROXIMATE)
+    return Attribution(weighted / seen - mean, "probability", Guarantee.APPROXIMATE)
 
 
 def _masks(count: int, side: int, generator: torch.Generator) -> Tensor:

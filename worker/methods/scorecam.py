@@ -7,13 +7,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from worker.maps import linear_maps
-from worker.methods.attribution import Attribution, Claim, Subject, Watch
+from worker.methods.attribution import Attribution, Guarantee, Subject, Watch
 from worker.methods.passes import CHUNK, Passes
 from worker.score import Score
 
 
 @torch.no_grad()
-def scorecam(subject: Subject, *, seed: int, watch: Watch) -> Attribution:
+def attribute(subject: Subject, *, seed: int, watch: Watch) -> Attribution:
     """One map for each image, N x h x w, a weighted mean of the channels: in units of the features.
 
     A channel, scaled to [0, 1] and enlarged to the input's size, masks the input; hidden is the mean colour. The
@@ -39,7 +39,7 @@ def scorecam(subject: Subject, *, seed: int, watch: Watch) -> Attribution:
             masks = _enlarged((features[n, chunk] - bottom) / (top - bottom), like=image)
             logits[chunk] = passes.logits(image * masks)
         weights.append(_weights(logits, subject.score[[n]]))
-    return Attribution(linear_maps(features, torch.stack(weights)), "activation", Claim.APPROXIMATE)
+    return Attribution(linear_maps(features, torch.stack(weights)), "activation", Guarantee.APPROXIMATE)
 
 
 def _weights(logits: Tensor, score: Score) -> Tensor:

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Generator, Tensor
 from torch.nn import functional
 
+from shared.answer.maps import Faithfulness
 from worker.methods.attribution import Watch
 from worker.trust.defect import SENTENCES, Defect, defects
 
@@ -49,55 +49,6 @@ class Areas:
         return self.insertion - self.deletion
 
 
-@dataclass(frozen=True)
-class Faithfulness:
-    """One map's areas beside those of the controls on the same picture. All None, with the reason, for a map without
-    an order: `reason` is a code of `Defect`."""
-
-    deletion: float | None
-    insertion: float | None
-    difference: float | None
-    percentile: float | None  # 0..100, place of the difference among the random maps', ties counted half
-    beaten: int | None  # random maps whose difference is smaller
-    random_maps: int
-    blob_difference: float | None  # of the centre blob
-    whole: float | None  # probability of the target for the whole picture
-    hidden: float | None  # and for the baseline, where everything is hidden
-    reason: Defect | None = None
-
-    @property
-    def beats_blob(self) -> bool | None:
-        if self.difference is None or self.blob_difference is None:
-            return None
-        return self.difference > self.blob_difference + TIE
-
-    @property
-    def text(self) -> str:
-        if self.reason is not None:
-            return f"There is no order in which to hide parts of the picture. {SENTENCES[self.reason]}"
-        blob = "better" if self.beats_blob else "no better"
-        return (
-            "Hidden and shown part by part in the order of the map, the picture moves the answer more clearly than "
-            f"in the order of {self.beaten} of {self.random_maps} random maps; "
-            f"the map does {blob} than a plain blob in the middle."
-        )
-
-    def to_dict(self) -> dict[str, Any]:
-        return {
-            "deletion": self.deletion,
-            "insertion": self.insertion,
-            "difference": self.difference,
-            "percentile": self.percentile,
-            "random_maps": self.random_maps,
-            "blob_difference": self.blob_difference,
-            "beats_blob": self.beats_blob,
-            "whole": self.whole,
-            "hidden": self.hidden,
-            "reason": None if self.reason is None else self.reason.value,
-            "text": self.text,
-        }
-
-
 def faithfulness(score: Score, picture: Tensor, raw: Tensor, *, seed: int, watch: Watch) -> Faithfulness:
     """Faithfulness of one h x w map of a normalised 3 x S x S picture, against the blurred picture as baseline."""
     return faithfulness_of_maps(score, picture, [raw], seed=seed, watch=watch)[0]
@@ -109,7 +60,7 @@ def faithfulness_of_maps(
     """The same for several maps of one picture and target, whatever their grids: they share the controls' passes."""
     flaws = [defects(raw[None])[0] for raw in raws]
     if all(flaws):
-        return [_without_order(flaw) for flaw in flaws]
+        return [_without_order(flaw) for flaw in flaws if flaw]
     side = picture.shape[-1]
     own = [enlarged(raw[None], side) for raw, flaw in zip(raws, flaws, strict=True) if flaw is None]
     controls = [random_maps(RANDOM_MAPS, side, seed=seed), centre_blob(side)[None]]
@@ -203,19 +154,31 @@ def _blur_matrix(length: int, like: Tensor) -> Tensor:
 def _placed(areas: Areas, index: int, *, first: int) -> Faithfulness:
     """Map `index` beside the controls, which start at `first`: the random maps, then the blob."""
     difference = areas.difference
-    value, others = float(difference[index]), difference[first : first + RANDOM_MAPS]
+    value, others, blob = float(difference[index]), difference[first : first + RANDOM_MAPS], float(difference[-1])
+    beats_blob = value > blob + TIE
     return Faithfulness(
         deletion=float(areas.deletion[index]),
         insertion=float(areas.insertion[index]),
         difference=value,
         percentile=percentile(value, others),
-        beaten=int((others < value - TIE).sum()),
         random_maps=RANDOM_MAPS,
-        blob_difference=float(difference[-1]),
+        blob_difference=blob,
+        beats_blob=beats_blob,
         whole=areas.whole,
         hidden=areas.hidden,
+        text=_text(int((others < value - TIE).sum()), beats_blob=beats_blob),
     )
 
 
-def _without_order(flaw: Defect | None) -> Faithfulness:
-    return Faithfulness(None, None, None, None, None, RANDOM_MAPS, None, None, None, flaw)
+def _text(beaten: int, *, beats_blob: bool) -> str:
+    """`beaten` are the random maps whose difference is smaller."""
+    return (
+        "Hidden and shown part by part in the order of the map, the picture moves the answer more clearly than "
+        f"in the order of {beaten} of {RANDOM_MAPS} random maps; "
+        f"the map does {'better' if beats_blob else 'no better'} than a plain blob in the middle."
+    )
+
+
+def _without_order(flaw: Defect) -> Faithfulness:
+    text = f"There is no order in which to hide parts of the picture. {SENTENCES[flaw]}"
+    return Faithfulness(random_maps=RANDOM_MAPS, reason=flaw.value, text=text)

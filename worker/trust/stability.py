@@ -7,12 +7,11 @@ Each gives the rank correlation of the map before and after (worker/trust/correl
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Generator, Tensor
 
+from shared.answer.maps import Stability
 from worker.trust.correlation import spearman
 
 MapsOf = Callable[[Tensor], Tensor]
@@ -20,43 +19,6 @@ MapsOf = Callable[[Tensor], Tensor]
 
 NOISE = 2 / 255  # standard deviation of the noise, as a share of the pixel range
 UNSTABLE = 0.8  # a map whose lowest correlation is below this is called unstable
-
-
-@dataclass(frozen=True)
-class Stability:
-    """Rank correlations, -1..1, of one map with those of the changed inputs; None where a map has no order."""
-
-    noise: float | None
-    shift: float | None
-    flip: float | None
-
-    @property
-    def lowest(self) -> float | None:
-        return min((value for value in (self.noise, self.shift, self.flip) if value is not None), default=None)
-
-    @property
-    def stable(self) -> bool | None:
-        return None if self.lowest is None else self.lowest >= UNSTABLE
-
-    @property
-    def text(self) -> str:
-        if self.lowest is None:
-            return "The map points at nothing, so there is no order of its parts that could change."
-        kept = "keeps" if self.stable else "does not keep"
-        return (
-            f"The map {kept} its order under faint noise, a shift by one pixel and mirroring: "
-            f"the lowest rank correlation is {self.lowest:.2f} (1: the same order; below {UNSTABLE}: unstable)."
-        )
-
-    def to_dict(self) -> dict[str, Any]:
-        return {
-            "noise": self.noise,
-            "shift": self.shift,
-            "flip": self.flip,
-            "lowest": self.lowest,
-            "threshold": UNSTABLE,
-            "text": self.text,
-        }
 
 
 def stability(maps_of: MapsOf, inputs: Tensor, raw: Tensor, *, std: Sequence[float], seed: int) -> list[Stability]:
@@ -68,7 +30,23 @@ def stability(maps_of: MapsOf, inputs: Tensor, raw: Tensor, *, std: Sequence[flo
     noisy = spearman(raw, maps_of(with_noise(inputs, std=std, seed=seed)))
     shifted = spearman(*aligned_after_shift(raw, maps_of(shifted_right(inputs)), side=inputs.shape[-1]))
     flipped = spearman(raw, maps_of(inputs.flip(-1)).flip(-1))
-    return [Stability(*values) for values in zip(noisy, shifted, flipped, strict=True)]
+    return [of_correlations(*values) for values in zip(noisy, shifted, flipped, strict=True)]
+
+
+def of_correlations(noise: float | None, shift: float | None, flip: float | None) -> Stability:
+    """The record of three rank correlations, -1..1; None where a map has no order."""
+    lowest = min((value for value in (noise, shift, flip) if value is not None), default=None)
+    return Stability(noise=noise, shift=shift, flip=flip, lowest=lowest, threshold=UNSTABLE, text=_text(lowest))
+
+
+def _text(lowest: float | None) -> str:
+    if lowest is None:
+        return "The map points at nothing, so there is no order of its parts that could change."
+    kept = "keeps" if lowest >= UNSTABLE else "does not keep"
+    return (
+        f"The map {kept} its order under faint noise, a shift by one pixel and mirroring: "
+        f"the lowest rank correlation is {lowest:.2f} (1: the same order; below {UNSTABLE}: unstable)."
+    )
 
 
 def with_noise(inputs: Tensor, *, std: Sequence[float], seed: int) -> Tensor:

@@ -1,43 +1,41 @@
-"""Warnings beside an explanation: what a reader must know before believing it, as documents of the contract.
+"""Warnings beside an explanation: what a reader must know before believing it.
 
-Each is {"code", "params", "text"}: the text is one plain English sentence, the parameters let a page say it in its
-reader's own language. Every function answers a list, empty where all is well.
+The text of each is one plain English sentence; its parameters let a page say it in its reader's own language. Every
+function returns a list, empty where all is well.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import torch
 from torch import Tensor
 
+from shared.answer.classes import NodeProbability
+from shared.answer.maps import Stability
+from shared.answer.path import DecisionPath, Step
+from shared.answer.record import Caution
 from shared.class_names import short_name
-from shared.decision_path import is_weak, likelier_branch, weak_below
 from shared.reliability import FamiliarityLimit
 from worker.trust.defect import SENTENCES, Defect, defects
-from worker.trust.stability import UNSTABLE, Stability
-
-Document = dict[str, Any]
+from worker.trust.stability import UNSTABLE
 
 BORDER_WIDTH = 1 / 8  # of the side; at least one cell
 BORDER_SHARE = 0.95  # of the positive evidence; maps of held-out pictures have about 0.2 to 0.4, at most 0.6
 SMALLEST_GRID = 5  # cells a side; on a smaller grid the border is nearly everything
 
 
-def warning(code: str, text: str, **params: Any) -> Document:
+def warning(code: str, text: str, **params: str | int | float | bool | None) -> Caution:
     """One warning of the contract: a code, its parameters, and the English sentence."""
-    return {"code": code, "params": params, "text": text}
+    return Caution(code=code, params=params, text=text)
 
 
-def map_warnings(maps: Tensor) -> list[list[Document]]:
+def map_warnings(maps: Tensor) -> list[list[Caution]]:
     """Of each of N h x w maps: not finite, the same everywhere, no positive evidence, all evidence at the border."""
     positive = (maps > 0).flatten(1).any(1).tolist()
     said = zip(defects(maps), positive, border_shares(maps), strict=True)
     return [_of_map(flaw, positive=any_positive, border=border) for flaw, any_positive, border in said]
 
 
-def _of_map(flaw: Defect | None, *, positive: bool, border: float) -> list[Document]:
+def _of_map(flaw: Defect | None, *, positive: bool, border: float) -> list[Caution]:
     found = [] if flaw is None else [warning(flaw.value, SENTENCES[flaw])]
     if flaw is not Defect.NOT_FINITE and not positive:
         found.append(warning("map_without_positive", "No part of the picture speaks for this class."))
@@ -60,7 +58,7 @@ def border_shares(maps: Tensor) -> list[float]:
     return shares
 
 
-def confidence_warnings(confidence: float, *, threshold: float | None) -> list[Document]:
+def confidence_warnings(confidence: float, *, threshold: float | None) -> list[Caution]:
     """Of a calibrated confidence below the card's threshold; silent for a model whose threshold was not measured."""
     if threshold is None or confidence >= threshold:
         return []
@@ -71,7 +69,7 @@ def confidence_warnings(confidence: float, *, threshold: float | None) -> list[D
     return [warning("low_confidence", text, confidence=confidence, threshold=threshold)]
 
 
-def familiarity_warnings(score: float, *, limit: FamiliarityLimit | None) -> list[Document]:
+def familiarity_warnings(score: float, *, limit: FamiliarityLimit | None) -> list[Caution]:
     """Of a picture far from the training classes; silent for a model whose threshold was not measured."""
     if limit is None or score >= limit.threshold:
         return []
@@ -91,51 +89,45 @@ def familiarity_warnings(score: float, *, limit: FamiliarityLimit | None) -> lis
     ]
 
 
-def path_warnings(path: Mapping[str, Any], *, network: str) -> list[Document]:
-    """Of a decision path as the contract shows it: its weakest decision, where that is weak; a likelier branch that was
-    passed by; and an end that is not the `network`'s class."""
-    found = []
-    weakest, limit = path["weakest"], weak_below(path)
-    if is_weak(path, weakest):
-        step = path["steps"][weakest]
-        name = short_name(step["name"])
-        text = (
-            f"The decision for '{name}' on the path is weak: its probability is {_percent(step['probability'])}, "
-            f"and below {_percent(limit)} a decision counts as weak."
-        )
-        found.append(
-            warning(
-                "weak_decision",
-                text,
-                at=weakest,
-                node=step["node"],
-                name=name,
-                probability=step["probability"],
-                threshold=limit,
-            )
-        )
-    for at, step in enumerate(path["steps"]):
-        if (other := likelier_branch(step)) is not None:
-            found.append(_likelier_branch(at, step, other, leaf=short_name(path["prediction"]["name"])))
-    if not path["agrees_with_network"]:
-        leaf = short_name(path["prediction"]["name"])
+def path_warnings(path: DecisionPath, *, network: str) -> list[Caution]:
+    """Of a decision path: its weakest decision, where that is weak; a likelier branch that was passed by; and an end
+    that is not the `network`'s class."""
+    found = [_weak_decision(path)] if path.is_weak(path.weakest) else []
+    leaf = short_name(path.prediction.name)
+    for at, step in enumerate(path.steps):
+        if (other := step.likelier_branch) is not None:
+            found.append(_likelier_branch(at, step, other, leaf=leaf))
+    if not path.agrees_with_network:
         text = f"The tree ends at '{leaf}', but the network itself answers '{short_name(network)}'."
         found.append(warning("tree_disagrees", text, tree=leaf, network=short_name(network)))
     return found
 
 
-def _likelier_branch(at: int, step: Mapping[str, Any], other: Mapping[str, Any], *, leaf: str) -> Document:
-    name, rival = short_name(step["name"]), short_name(other["name"])
+def _weak_decision(path: DecisionPath) -> Caution:
+    at, threshold = path.weakest, path.weak_threshold
+    step = path.steps[at]
+    name, probability = short_name(step.name), step.probability
     text = (
-        f"At '{name}' ({_percent(step['probability'])}) the path passes '{rival}' by, which is likelier "
-        f"({_percent(other['probability'])}): it leads to the likeliest single class, {leaf}, and the classes below "
+        f"The decision for '{name}' on the path is weak: its probability is {_percent(probability)}, "
+        f"and below {_percent(threshold)} a decision counts as weak."
+    )
+    return warning(
+        "weak_decision", text, at=at, node=step.node, name=name, probability=probability, threshold=threshold
+    )
+
+
+def _likelier_branch(at: int, step: Step, other: NodeProbability, *, leaf: str) -> Caution:
+    name, rival = short_name(step.name), short_name(other.name)
+    text = (
+        f"At '{name}' ({_percent(step.probability)}) the path passes '{rival}' by, which is likelier "
+        f"({_percent(other.probability)}): it leads to the likeliest single class, {leaf}, and the classes below "
         f"'{rival}' share what that branch has."
     )
-    shares = {"probability": step["probability"], "rival_probability": other["probability"]}
-    return warning("likelier_branch", text, at=at, node=step["node"], name=name, rival=rival, leaf=leaf, **shares)
+    shares = {"probability": step.probability, "rival_probability": other.probability}
+    return warning("likelier_branch", text, at=at, node=step.node, name=name, rival=rival, leaf=leaf, **shares)
 
 
-def stability_warnings(stability: Stability) -> list[Document]:
+def stability_warnings(stability: Stability) -> list[Caution]:
     """Of a map that changes when its picture changes in a way that no one would notice."""
     lowest = stability.lowest
     if lowest is None or lowest >= UNSTABLE:

@@ -11,7 +11,8 @@ from torch import nn
 
 from tests.worker.methods.subjects import SIDE, Small, noise, silent, subject_of
 from worker.methods.attribution import Subject
-from worker.methods.gradients import STEPS, TOLERANCE, integrated_gradients
+from worker.methods.integrated_gradients import STEPS, TOLERANCE
+from worker.methods.integrated_gradients import attribute as integrated_gradients
 from worker.models import Model
 
 

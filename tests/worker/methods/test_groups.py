@@ -11,7 +11,7 @@ from torch import Tensor
 from tests.worker.methods.subjects import Small, about, noise, seeded, silent, subject_of
 from worker.maps import class_maps
 from worker.methods import METHODS, rise
-from worker.methods.attribution import Attribution, Claim, Subject
+from worker.methods.attribution import Attribution, Guarantee, Subject
 
 every_method = pytest.mark.parametrize("name", METHODS)
 TARGET, CONTRAST, REST = [0, 2, 3], [1, 4], [5]
@@ -103,12 +103,12 @@ def test_a_batch_with_groups_of_different_sizes_gets_what_each_gets_alone(name: 
 def test_an_identity_that_is_claimed_holds_for_a_group(name: str, contrast: list[int]) -> None:
     subject = about(network(), noise(2), [TARGET, TARGET], [contrast, contrast])
     answer = attribute(name, subject)
-    if answer.claim is Claim.APPROXIMATE:
+    if answer.guarantee is Guarantee.APPROXIMATE:
         assert answer.constants is None
         return
     assert answer.constants is not None
     error = (answer.maps.double().mean((1, 2)) + answer.constants - subject.scores).abs().max().item()
-    assert error <= (1e-5 if answer.claim is Claim.EXACT else 1e-2)
+    assert error <= (1e-5 if answer.guarantee is Guarantee.EXACT else 1e-2)
 
 
 @every_method

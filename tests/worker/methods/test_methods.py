@@ -23,7 +23,7 @@ from tests.worker.methods.subjects import (
     subject_of,
 )
 from worker.methods import METHODS
-from worker.methods.attribution import Attribution, Claim, Subject
+from worker.methods.attribution import Attribution, Guarantee, Subject
 
 LONG = ("scorecam", "integrated-gradients", "occlusion", "rise")
 every_method = pytest.mark.parametrize("name", METHODS)
@@ -96,12 +96,12 @@ def test_the_same_seed_gives_the_same_map(name: str) -> None:
 def test_an_identity_that_is_claimed_holds(name: str) -> None:
     subject = subject_of(seeded(), noise(3), [1, 2, 0], 3)
     answer = attribute(name, subject)
-    if answer.claim is Claim.APPROXIMATE:
+    if answer.guarantee is Guarantee.APPROXIMATE:
         assert answer.constants is None
         return
     assert answer.constants is not None
     error = (answer.maps.double().mean((1, 2)) + answer.constants - subject.scores).abs().max().item()
-    assert error <= (1e-5 if answer.claim is Claim.EXACT else 1e-2)
+    assert error <= (1e-5 if answer.guarantee is Guarantee.EXACT else 1e-2)
 
 
 @every_method

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from tests.worker.methods.subjects import SIDE, noise, seeded, silent, subject_of
-from worker.methods.occlusion import PATCH, STRIDES, occlusion
+from worker.methods.occlusion import PATCH, STRIDES
+from worker.methods.occlusion import attribute as occlusion
 
 
 @pytest.mark.parametrize("side", [SIDE, 50, 8])

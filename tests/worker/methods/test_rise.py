@@ -9,7 +9,8 @@ from torch import Tensor
 
 from tests.worker.methods.subjects import RED, blocks, noise, planted, seeded, silent, subject_of
 from worker.methods.passes import CHUNK
-from worker.methods.rise import KEEP, MASKS, _masks, rise
+from worker.methods.rise import KEEP, MASKS, _masks
+from worker.methods.rise import attribute as rise
 
 
 def test_masks_keep_half_of_every_place_and_hide_smoothly() -> None:

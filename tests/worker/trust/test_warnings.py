@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from shared.decision_path import WEAK_BELOW
+from shared.answer.path import WEAK_BELOW, DecisionPath
+from shared.answer.record import Caution
 from shared.reliability import FamiliarityLimit
-from worker.trust.stability import Stability
+from tests.shared.answers import path_of
+from worker.trust.stability import of_correlations
 from worker.trust.warnings import (
     border_shares,
     confidence_warnings,
@@ -25,11 +26,11 @@ from worker.trust.warnings import (
 LIMIT = FamiliarityLimit("energy", 3.0, 0.05, 0.06, {}, {})
 
 
-def codes(warnings: list[dict[str, Any]]) -> list[str]:
+def codes(warnings: list[Caution]) -> list[str]:
     for one in warnings:
-        assert set(one) == {"code", "params", "text"}
-        assert one["text"].endswith(".") and "nan" not in one["text"]
-    return [one["code"] for one in warnings]
+        assert set(one.to_dict()) == {"code", "params", "text"}
+        assert one.text.endswith(".") and "nan" not in one.text
+    return [one.code for one in warnings]
 
 
 def bump(row: int, column: int, side: int = 7) -> Tensor:
@@ -38,18 +39,13 @@ def bump(row: int, column: int, side: int = 7) -> Tensor:
     return raw
 
 
-def path(*probabilities: float, agrees: bool = True, **more: float) -> dict[str, Any]:
+def path(*probabilities: float, agrees: bool = True, **more: float) -> DecisionPath:
     steps = [
         {"node": f"n{i}", "name": f"node {i}", "probability": p, "siblings": []} for i, p in enumerate(probabilities)
     ]
     weakest = min(range(len(steps)), key=lambda i: probabilities[i])
-    return {
-        "prediction": {"index": 1, "name": "dog"},
-        "agrees_with_network": agrees,
-        "weakest": weakest,
-        "steps": steps,
-        **more,
-    }
+    base = {"prediction": {"index": 1, "name": "dog"}, "agrees_with_network": agrees, "weakest": weakest}
+    return path_of({**base, "steps": steps, **more})
 
 
 @pytest.mark.parametrize(
@@ -89,14 +85,14 @@ def test_the_border_is_measured_by_positive_evidence_alone() -> None:
 
 def test_an_unsure_answer_is_flagged_below_the_threshold_only() -> None:
     assert codes(confidence_warnings(0.31, threshold=0.41)) == ["low_confidence"]
-    assert "31%" in confidence_warnings(0.31, threshold=0.41)[0]["text"]
+    assert "31%" in confidence_warnings(0.31, threshold=0.41)[0].text
     assert confidence_warnings(0.41, threshold=0.41) == []
     assert confidence_warnings(0.01, threshold=None) == []
 
 
 def test_an_unfamiliar_picture_is_flagged_below_the_threshold_only() -> None:
     assert codes(familiarity_warnings(2.9, limit=LIMIT)) == ["unfamiliar_picture"]
-    assert "5%" in familiarity_warnings(2.9, limit=LIMIT)[0]["text"]
+    assert "5%" in familiarity_warnings(2.9, limit=LIMIT)[0].text
     assert familiarity_warnings(3.0, limit=LIMIT) == []
     assert familiarity_warnings(-9.0, limit=None) == []
 
@@ -104,7 +100,7 @@ def test_an_unfamiliar_picture_is_flagged_below_the_threshold_only() -> None:
 def test_the_weakest_decision_is_named_where_it_is_weak() -> None:
     found = path_warnings(path(0.99, 0.55, 0.9, weak_below=0.7), network="dog")
     assert codes(found) == ["weak_decision"]
-    assert found[0]["params"] == {"at": 1, "node": "n1", "name": "node 1", "probability": 0.55, "threshold": 0.7}
+    assert found[0].params == {"at": 1, "node": "n1", "name": "node 1", "probability": 0.55, "threshold": 0.7}
     assert path_warnings(path(0.99, 0.75, 0.9, weak_below=0.7), network="dog") == []
 
 
@@ -114,7 +110,7 @@ def test_a_path_that_states_no_threshold_has_the_usual_one() -> None:
 
 
 def test_a_likelier_branch_that_was_passed_by_is_named() -> None:
-    marginal = path(0.99, 0.34, weak_below=0.3)
+    marginal = path(0.99, 0.34, weak_below=0.3).to_dict()
     marginal["steps"][1] |= {
         "name": "brown bear, bruin, Ursus arctos",
         "siblings": [
@@ -122,30 +118,30 @@ def test_a_likelier_branch_that_was_passed_by_is_named() -> None:
             {"node": "n8", "name": "cat", "probability": 0.13},
         ],
     }
-    (found,) = path_warnings(marginal, network="dog")
-    assert found["text"] == (
+    (found,) = path_warnings(path_of(marginal), network="dog")
+    assert found.text == (
         "At 'brown bear' (34%) the path passes 'dog' by, which is likelier (53%): it leads to the likeliest single "
         "class, dog, and the classes below 'dog' share what that branch has."
     )
     marginal["steps"][1]["siblings"] = []
-    assert path_warnings(marginal, network="dog") == []
+    assert path_warnings(path_of(marginal), network="dog") == []
 
 
 def test_a_tree_that_disagrees_with_its_network_says_with_what() -> None:
     found = path_warnings(path(0.9, agrees=False), network="tabby, tabby cat")
     assert codes(found) == ["tree_disagrees"]
-    assert found[0]["params"] == {"tree": "dog", "network": "tabby"}
+    assert found[0].params == {"tree": "dog", "network": "tabby"}
 
 
 def test_an_unstable_map_is_flagged_by_its_lowest_correlation() -> None:
-    assert codes(stability_warnings(Stability(0.99, 0.9, 0.4))) == ["map_unstable"]
-    assert "0.40" in stability_warnings(Stability(0.99, 0.9, 0.4))[0]["text"]
-    assert stability_warnings(Stability(0.99, 0.9, 0.85)) == []
-    assert stability_warnings(Stability(None, None, None)) == []
+    assert codes(stability_warnings(of_correlations(0.99, 0.9, 0.4))) == ["map_unstable"]
+    assert "0.40" in stability_warnings(of_correlations(0.99, 0.9, 0.4))[0].text
+    assert stability_warnings(of_correlations(0.99, 0.9, 0.85)) == []
+    assert stability_warnings(of_correlations(None, None, None)) == []
 
 
 def test_a_warning_is_the_document_of_the_contract() -> None:
-    assert warning("some_code", "A sentence.", at=1) == {
+    assert warning("some_code", "A sentence.", at=1).to_dict() == {
         "code": "some_code",
         "params": {"at": 1},
         "text": "A sentence.",

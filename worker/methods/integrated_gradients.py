@@ -7,7 +7,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from worker.methods.attribution import Attribution, Claim, Subject, Watch
+from worker.methods.attribution import Attribution, Guarantee, Subject, Watch
 from worker.methods.passes import CHUNK, Passes
 from worker.score import Score
 
@@ -20,7 +20,7 @@ TOLERANCE = 0.05
 """What a complete map may miss its score by, relative to max(1, |score|): what is left of an integral in steps."""
 
 
-def integrated_gradients(subject: Subject, *, seed: int, watch: Watch) -> Attribution:
+def attribute(subject: Subject, *, seed: int, watch: Watch) -> Attribution:
     """One map for each image in full resolution, N x S x S, in logits: mean(map) + constant = score.
 
     The baseline is zero in normalised space, the mean colour of the training set; the constant is its score. The
@@ -36,7 +36,7 @@ def integrated_gradients(subject: Subject, *, seed: int, watch: Watch) -> Attrib
             _integral(passes, score[[n]], inputs[[n]], change=change, allowed=TOLERANCE * max(1.0, abs(reached)))
             for n, (change, reached) in enumerate(aims)
         ]
-    return Attribution(torch.cat(maps).sum(1) * (height * width), "logit", Claim.COMPLETE, constants)
+    return Attribution(torch.cat(maps).sum(1) * (height * width), "logit", Guarantee.COMPLETE, constants)
 
 
 def _integral(passes: Passes, score: Score, image: Tensor, *, change: float, allowed: float) -> Tensor:
