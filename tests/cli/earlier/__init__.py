@@ -1,0 +1,1 @@
+"""Backups of earlier versions, each with what that version answered: `test_earlier_versions.py` reads them."""
