@@ -42,7 +42,7 @@ from client import Batch, Pathlight
 from shared.broker import DRAIN_QUEUE, KEEP_QUEUE
 from shared.cores import usable_cores
 from shared.settings import REPOSITORY, Settings
-from shared.store import JobStore
+from shared.store.job_store import JobStore
 
 OUT = REPOSITORY / "bench" / "out" / "bulk-latency.json"
 PAGE = REPOSITORY / "docs" / "bulk.md"

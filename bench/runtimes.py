@@ -30,8 +30,8 @@ from bench.speed.race import Runner, race
 from bench.speed.subjects import MODELS, model
 from shared.cores import usable_cores
 from shared.settings import REPOSITORY
-from worker.fusing import Fused
-from worker.precision import computes_bf16
+from worker.engine.fusing import Fused
+from worker.engine.precision import computes_bf16
 
 OUT = REPOSITORY / "bench" / "out"
 OURS = "pathlight"

@@ -30,14 +30,14 @@ from cli import embedded
 from cli.processes import Child, stop_all
 from cli.run import locked, wait_for_redis
 from shared import distribution, json_text
-from shared.archives import Measured
-from shared.blobs import BlobStore
-from shared.connection import answering, connect
+from shared.blobs.blob_store import BlobStore
+from shared.cards.versions import changing
 from shared.errors import BatchTooLarge, InvalidBackup, PathlightError, StorageFailed, StoreUnavailable
+from shared.images.archives import Measured
 from shared.jobs import JobStatus
 from shared.settings import Settings
-from shared.store import JobStore
-from shared.versions import changing
+from shared.store.connection import answering, connect
+from shared.store.job_store import JobStore
 
 FORMAT = 1
 SNAPSHOT_SECONDS = 120.0

@@ -11,13 +11,13 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from cli.embedded import OLDEST_SYSTEM_VERSION, find_server
-from shared.blobs import BlobStore
-from shared.bucket import blob_store
-from shared.cards import Registry
+from shared.blobs.blob_store import BlobStore
+from shared.blobs.bucket import blob_store
+from shared.cards.card import Registry
 from shared.errors import PathlightError
-from shared.overview import Overview
 from shared.settings import Settings
-from shared.store import JobStore
+from shared.store.job_store import JobStore
+from shared.store.overview import Overview
 
 PACKAGES = ("torch", "torchvision", "celery", "redis", "flask", "pillow")
 # The first release of each line of Redis without the Lua flaws of 2025; later lines began without them.

@@ -16,14 +16,14 @@ from shared import options as job_options
 from shared.answer.answer import Answer
 from shared.answer.explanation import Explanation, Prediction, SureAnswer
 from shared.answer.maps import MapEntry
-from shared.cards import Registry
-from shared.class_names import short_name
-from shared.drawing import Style, entry_heatmap, entry_overlay, png_bytes
+from shared.cards.card import Registry
+from shared.cards.class_names import short_name
+from shared.cards.methods import METHODS
+from shared.drawing.maps import Style, entry_heatmap, entry_overlay, png_bytes
 from shared.errors import FetchFailed, ImageTooLarge, InvalidImage
-from shared.images import Limits, Photo
+from shared.images.decode import Limits, Photo
+from shared.images.masking import read_explained
 from shared.jobs import JobOptions
-from shared.masking import read_explained
-from shared.methods import METHODS
 from shared.results import Result, npy_bytes
 from shared.settings import Settings
 
@@ -44,9 +44,9 @@ def explain_source(
 ) -> tuple[Photo, Result]:
     """Read a file or http(s) address, explain it, and return the picture with the result. Where a mask is given, the
     picture is the one without what the mask hides. Without a method, each model has the best that it can do."""
-    from worker.answers import answer
-    from worker.asked import Asked
-    from worker.shelf import Shelf
+    from worker.engine.shelf import Shelf
+    from worker.explain.answers import answer
+    from worker.explain.asked import Asked
 
     registry = Registry.load(settings)
     methods = options.methods or job_options.best_methods(registry.get(name).methods for name in options.models)

@@ -8,14 +8,14 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from cli.own_models import HEEDED
-from shared.cards import Registry
+from shared.cards.card import Registry
 from shared.errors import InvalidOption
 from shared.settings import Settings
 
 
 def fetch_models(names: Sequence[str], settings: Settings, console: Console) -> None:
     """Fetch the named models, or every upstream model that is not ready. Raises FetchFailed at the first that fails."""
-    from worker.upstream import fetch
+    from worker.engine.upstream import fetch
 
     registry = Registry.load(settings)
     cards = [registry.get(name) for name in names] or [

@@ -3,21 +3,21 @@ with `--owner` after all that has ended of one API key is forgotten.
 
 A job, a member of a batch, a known answer and an idempotency key all live in one Redis, where each file that a job
 names is counted by the scripts that store and forget jobs. What is not counted, and was not stored or asked for during
-the grace, is abandoned; why no job can lose its picture to that stands at `shared.blobs.BlobStore.sweep`.
+the grace, is abandoned; why no job can lose its picture to that stands at `shared.blobs.blob_store.BlobStore.sweep`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from shared import retired
-from shared.blobs import Swept
-from shared.bucket import blob_store
-from shared.connection import Scripts, connect
+from shared.blobs.blob_store import Swept
+from shared.blobs.bucket import blob_store
 from shared.errors import PathlightError, UnknownKey
-from shared.keys import ID
 from shared.settings import Settings
-from shared.store import JobStore
+from shared.store import retired
+from shared.store.connection import Scripts, connect
+from shared.store.job_store import JobStore
+from shared.store.keys import ID
 
 _AT_ONCE = 1000  # jobs of an owner that one call looks at, or forgets
 

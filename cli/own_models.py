@@ -9,8 +9,8 @@ from typing import Any
 
 from rich.console import Console
 
-from shared.cards import ModelCard, Registry
-from shared.declarations import Declaration, declarations
+from shared.cards.card import ModelCard, Registry
+from shared.cards.declarations import Declaration, declarations
 from shared.errors import InvalidOption
 from shared.settings import Settings
 
@@ -41,7 +41,7 @@ def take_on(
 ) -> ModelCard:
     """Check one model and say what was found; `known` are facts for its card that others found."""
     with console.status(f"adding {declaration.name}…") if console.is_terminal else nullcontext() as status:
-        from worker.admission import admit
+        from worker.engine.admission import admit
 
         card = admit(
             declaration,
@@ -55,7 +55,7 @@ def take_on(
 
 
 def remove_models(names: Sequence[str], settings: Settings, console: Console) -> None:
-    from worker.admission import dismiss
+    from worker.engine.admission import dismiss
 
     for name in names:
         dismiss(name, settings)

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from shared.broker import drain_queue
-from shared.pools import Pool, Staff, Waiting
+from shared.store.pools import Pool, Staff, Waiting
 
 
 def print_pools(staff: Staff, console: Console) -> None:

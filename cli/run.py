@@ -23,7 +23,7 @@ from cli.processes import Child, stop_all
 from shared.broker import DELIVER_QUEUE, FETCH_QUEUE, KEEP_QUEUE, drain_queue
 from shared.errors import AlreadyRunning, InvalidSetting, PathlightError, StoreUnavailable
 from shared.settings import LOOPBACK, REPOSITORY, Settings
-from shared.store import JobStore
+from shared.store.job_store import JobStore
 
 READY_SECONDS = 120.0
 BACKLOG = 2048  # connections that wait to be taken, as gunicorn has it
@@ -184,9 +184,9 @@ def web_command(settings: Settings, *, bind: str = "") -> list[str]:
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     return [
         *(sys.executable, "-m", "gunicorn", "--bind", bind or f"{host}:{settings.port}", "--forwarded-allow-ips="),
-        *("--worker-class", "web.server.Server", "--workers", "1", "--threads", str(settings.web_threads)),
+        *("--worker-class", "web.http.server.Server", "--workers", "1", "--threads", str(settings.web_threads)),
         *("--timeout", "30", "--graceful-timeout", "3", "--log-level", "warning"),
-        *("--logger-class", "web.server_log.ServerLog", "--no-control-socket", "web.app:from_environment()"),
+        *("--logger-class", "web.http.server_log.ServerLog", "--no-control-socket", "web.app:from_environment()"),
     ]
 
 

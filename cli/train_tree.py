@@ -14,13 +14,13 @@ from rich.console import Console
 
 from cli.lock import locked
 from cli.own_models import HEEDED, take_on
-from shared.cards import ModelCard, Registry
-from shared.declarations import Declaration, declarations
+from shared.cards.card import ModelCard, Registry
+from shared.cards.declarations import Declaration, declarations
+from shared.cards.hierarchy import Hierarchy
+from shared.cards.methods import POOLED_LINEAR
 from shared.errors import InvalidHierarchy, InvalidOption, PathlightError, StorageFailed
 from shared.files import replacing
-from shared.hierarchy import Hierarchy
-from shared.images import Limits
-from shared.methods import POOLED_LINEAR
+from shared.images.decode import Limits
 from shared.settings import Settings
 
 if TYPE_CHECKING:
@@ -78,9 +78,9 @@ def _train(asked: Asked, card: ModelCard, declaration: Declaration, settings: Se
         from training.labelled_folder import digest, divide, find_labelled
         from training.tree_training import train_on_tree
         from training.trees.tree_file import describe
-        from worker.architectures import build
-        from worker.tree import TreeMatrices
-        from worker.weights import load_weights
+        from worker.algebra.tree import TreeMatrices
+        from worker.engine.architectures import build
+        from worker.engine.weights import load_weights
 
         pictures = find_labelled(asked.data, card)
         tree = _tree(asked, card)
@@ -107,7 +107,7 @@ def _train(asked: Asked, card: ModelCard, declaration: Declaration, settings: Se
 
 def _declaration(asked: Asked, card: ModelCard, settings: Settings) -> Declaration:
     """The entry of the model to come, whose files need not be there yet."""
-    from worker.admission import check_name
+    from worker.engine.admission import check_name
 
     name = asked.name or f"{card.name}-tree"
     entry = {

@@ -10,11 +10,11 @@ from tempfile import TemporaryDirectory
 
 from rich.console import Console
 
-from shared.cards import ModelCard, Registry
+from shared.cards.card import ModelCard, Registry
+from shared.cards.hierarchy import Hierarchy
+from shared.cards.versions import CARD, TREE, changing, put
 from shared.errors import InvalidHierarchy, InvalidOption, StorageFailed
-from shared.hierarchy import Hierarchy
 from shared.settings import Settings
-from shared.versions import CARD, TREE, changing, put
 
 KINDS = ("induced", "wordnet")
 SUPERVISED = "was trained on another tree: its soft and hard decisions need that one, marginal works with any"

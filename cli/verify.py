@@ -25,16 +25,16 @@ from shared import json_text
 from shared import options as job_options
 from shared.answer.answer import Provenance
 from shared.answer.explanation import Explanation
-from shared.archives import UNPACKED_AT_LEAST, UNPACKED_PER_BYTE, Measured
-from shared.blobs import BlobStore
-from shared.bucket import blob_store
-from shared.cards import Registry
+from shared.blobs.blob_store import BlobStore
+from shared.blobs.bucket import blob_store
+from shared.cards.card import Registry
 from shared.errors import InvalidBundle, InvalidImage, InvalidOption, ModelUnavailable, PathlightError, StorageFailed
-from shared.images import Limits, Photo
+from shared.images.archives import UNPACKED_AT_LEAST, UNPACKED_PER_BYTE, Measured
+from shared.images.decode import Limits, Photo
+from shared.images.sandbox.decoders import read_explained
 from shared.jobs import FILLS, JobOptions
 from shared.manifest import MANIFEST, SIGNATURE, Manifest, is_signed
 from shared.results import Result
-from shared.sandbox.decoders import read_explained
 from shared.settings import Settings
 
 TOLERANCE = 1e-3
@@ -98,9 +98,9 @@ def recompute(path: Path, claims: Claims, settings: Settings, *, picture: Path |
     """Explain the picture again and compare. It is the file `picture`, or where there is none the one that this
     installation keeps. Raises InvalidBundle where another answer comes out; InvalidImage, StorageFailed or
     ModelUnavailable where it cannot be asked for here."""
-    from worker.answers import answer, provenance
-    from worker.asked import Asked
-    from worker.shelf import Shelf
+    from worker.engine.shelf import Shelf
+    from worker.explain.answers import answer, provenance
+    from worker.explain.asked import Asked
 
     options = _options(claims)
     shelf = Shelf(Registry.load(settings), precision=settings.precision)

@@ -19,7 +19,7 @@ from redis import RedisError
 from shared import transport
 from shared.errors import StoreUnavailable
 from shared.settings import Settings
-from shared.store import PREFIX
+from shared.store.job_store import PREFIX
 
 DRAIN = "pathlight.drain"
 KEEP = "pathlight.keep"

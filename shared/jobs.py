@@ -13,7 +13,7 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass as record
 from pydantic.fields import FieldInfo
 
-from shared.methods import METHODS
+from shared.cards.methods import METHODS
 
 
 class JobStatus(StrEnum):

@@ -10,8 +10,8 @@ from typing import Any
 from pythonjsonlogger.json import JsonFormatter
 
 from shared.jobs import rfc3339
-from shared.keys import TOKEN
 from shared.settings import WEBHOOK_PREFIX, Settings
+from shared.store.keys import TOKEN
 from shared.tracing import current
 
 FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"

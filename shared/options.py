@@ -11,12 +11,12 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from shared.answer.record import Caution
-from shared.cards import ModelCard, Registry
-from shared.class_names import short_name
+from shared.cards.card import ModelCard, Registry
+from shared.cards.class_names import short_name
+from shared.cards.groups import Group
+from shared.cards.methods import LONG_METHODS, METHODS, reason_of
 from shared.errors import InvalidOption
-from shared.groups import Group
 from shared.jobs import LISTS, PREDICTED, CommonOptions, JobOptions, choices_of, option_fields
-from shared.methods import LONG_METHODS, METHODS, reason_of
 
 SURE = "sure"
 RUNNER_UP = "runner-up"

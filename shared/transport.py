@@ -12,7 +12,7 @@ from kombu.transport import virtual
 from kombu.utils.json import dumps
 from redis.exceptions import ExecAbortError, OutOfMemoryError, ResponseError
 
-from shared.connection import is_full
+from shared.store.connection import is_full
 
 # A full Redis refuses a script at its first write, unless that write cannot grow.
 _PUSH = "redis.call('DEL', KEYS[1] .. ':full') return redis.call('LPUSH', KEYS[1], ARGV[1])"

@@ -15,11 +15,11 @@ from PIL import Image
 
 from cli import embedded
 from shared.allocator import keep_freed_memory
-from shared.blobs import BlobStore
-from shared.cards import Registry
+from shared.blobs.blob_store import BlobStore
+from shared.cards.card import Registry
 from shared.errors import StoreUnavailable
 from shared.settings import REPOSITORY, Settings
-from shared.store import JobStore
+from shared.store.job_store import JobStore
 
 DATA = REPOSITORY.parent / "shared" / "data"
 LONGEST = ("browser", "flow", "faults", "worker")  # folders whose tests start services, or put networks to work

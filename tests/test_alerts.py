@@ -10,11 +10,11 @@ import yaml
 from flask.testing import FlaskClient
 from prometheus_client.parser import text_string_to_metric_families
 
-from shared.blobs import BlobStore
-from shared.cards import Registry
-from shared.overview import observed
+from shared.blobs.blob_store import BlobStore
+from shared.cards.card import Registry
 from shared.settings import REPOSITORY, Settings
-from shared.store import JobStore
+from shared.store.job_store import JobStore
+from shared.store.overview import observed
 from tests.shared.submissions import submission
 from tests.shared.test_pools import here
 from tests.web.test_access import make_app
@@ -104,7 +104,7 @@ def test_every_metric_stands_on_the_page_and_no_other(told: dict[str, Labels]) -
 
 
 def test_redis_counts_as_full_where_submits_are_refused() -> None:
-    prelude = (REPOSITORY / "shared" / "scripts" / "prelude.lua").read_text("utf-8")
+    prelude = (REPOSITORY / "shared" / "store" / "scripts" / "prelude.lua").read_text("utf-8")
     share = re.search(r"JOB_SHARE = (0\.\d+)", prelude)
     rule = next(rule for rule in RULES if rule["alert"] == "PathlightRedisFull")
     assert share is not None and f"> {share[1]} * " in rule["expr"]

@@ -26,16 +26,16 @@ from redis.retry import Retry
 
 from cli import embedded
 from cli.run import fetcher_command, web_command
-from shared.blobs import BlobStore
+from shared.blobs.blob_store import BlobStore
 from shared.broker import DELIVER_QUEUE, DRAIN_QUEUE, FETCH_QUEUE, KEEP_QUEUE, Bell, make_celery
-from shared.cards import Registry
+from shared.cards.card import Registry
+from shared.images.sandbox.decoders import MEMORY_BYTES
 from shared.jobs import ImageRecord, JobOptions, JobStatus
-from shared.sandbox.decoders import MEMORY_BYTES
 from shared.settings import REPOSITORY, Settings
-from shared.store import JobStore, Role, Submission
+from shared.store.job_store import JobStore, Role, Submission
 from tests.conftest import wait_for
+from web.api.batch_upload import UNPACKED_AT_ONCE
 from web.app import create_app
-from web.batch_upload import UNPACKED_AT_ONCE
 
 PASSWORD = "0123456789abcdef"
 APPS = ("web", "worker", "keeper", "sender", "fetcher")
@@ -487,7 +487,7 @@ def test_what_no_container_needs_stays_out_of_the_build(path: str) -> None:
     assert ignored(path)
 
 
-@pytest.mark.parametrize("pattern", ["worker/*.py", "shared/scripts/*.lua", "web/templates/*", "models/*/*.json"])
+@pytest.mark.parametrize("pattern", ["worker/*.py", "shared/store/scripts/*.lua", "web/templates/*", "models/*/*.json"])
 def test_what_the_code_needs_enters_the_build(pattern: str) -> None:
     found = [str(path.relative_to(REPOSITORY)) for path in REPOSITORY.glob(pattern)]
     assert found and not [path for path in found if ignored(path)]

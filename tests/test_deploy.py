@@ -16,18 +16,18 @@ import yaml
 from flask.testing import FlaskClient
 from prometheus_client.parser import text_string_to_metric_families
 
-from shared.blobs import BlobStore
+from shared.blobs.blob_store import BlobStore
 from shared.broker import Bell, make_celery
-from shared.cards import Registry
-from shared.keys import Scope
-from shared.sandbox.decoders import MEMORY_BYTES
+from shared.cards.card import Registry
+from shared.images.sandbox.decoders import MEMORY_BYTES
 from shared.settings import REPOSITORY, Settings
-from shared.store import JobStore
+from shared.store.job_store import JobStore
+from shared.store.keys import Scope
 from tests.shared.test_pools import here
 from tests.test_alerts import selectors
 from tests.test_compose import OURS, PASSWORD, PROJECT, compose, final_stage
+from web.api.batch_upload import UNPACKED_AT_ONCE
 from web.app import create_app
-from web.batch_upload import UNPACKED_AT_ONCE
 
 BASE, S3 = REPOSITORY / "deploy" / "base", REPOSITORY / "deploy" / "s3"
 APPS = ("web", "worker", "keeper", "sender", "fetcher")

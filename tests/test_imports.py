@@ -22,8 +22,8 @@ ALLOWED = {
     "bench": OURS - {"tests"},
 }
 PURE = (
-    *("maps.py", "tree.py", "decisions.py", "paths.py", "explain.py", "forward.py", "proof.py", "inputs.py"),
-    *("methods/*.py", "trust/*.py"),
+    *("algebra/*.py", "methods/*.py", "trust/*.py", "engine/inputs.py"),
+    *(f"explain/{name}.py" for name in ("paths", "explanations", "forward", "proof", "evidence", "differences")),
 )
 PURE_ALLOWED = {
     "numpy",
@@ -54,10 +54,36 @@ def imported(path: Path) -> set[str]:
     return names
 
 
+def modules_imported(path: Path) -> set[str]:
+    """The full names of the modules that a file imports from."""
+    nodes = [node for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.ImportFrom)]
+    return {node.module for node in nodes if node.module and node.level == 0}
+
+
 @pytest.mark.parametrize("package", sorted(ALLOWED))
 def test_packages_import_only_what_the_rule_allows(package: str) -> None:
     for path in sorted((REPOSITORY / package).rglob("*.py")):
         assert imported(path) & OURS <= ALLOWED[package], path.name
+
+
+# Rooms from above; each may import those behind it, and modules that stand alone.
+FLOORS = {
+    "web": ("pages", "api", "http"),
+    "worker": ("queue", "explain", "trust", "methods", "engine", "algebra"),
+    "shared": ("report", "drawing", "images", "store", "outbound", "blobs", "answer", "cards"),
+}
+
+
+@pytest.mark.parametrize("package", FLOORS)
+def test_no_import_climbs_a_floor(package: str) -> None:
+    floors = FLOORS[package]
+    rooms = {path.parent.name for path in (REPOSITORY / package).glob("*/__init__.py")}
+    assert set(floors) == rooms
+    for number, room in enumerate(floors):
+        above = {f"{package}.{other}" for other in floors[:number]}
+        for path in sorted((REPOSITORY / package / room).rglob("*.py")):
+            climbing = {name for name in modules_imported(path) if ".".join(name.split(".")[:2]) in above}
+            assert not climbing, f"{path.relative_to(REPOSITORY)} imports {climbing}"
 
 
 @pytest.mark.parametrize("module", PURE)
@@ -82,7 +108,8 @@ def test_no_torch_in_a_front_end_process(package: str) -> None:
 
 
 def test_no_web_framework_in_a_worker_process() -> None:
-    code = "import sys, worker.tasks, worker.answers, worker.drain, worker.shelf; sys.exit('flask' in sys.modules)"
+    modules = "worker.queue.tasks, worker.explain.answers, worker.queue.drain, worker.engine.shelf"
+    code = f"import sys, {modules}; sys.exit('flask' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, check=False).returncode == 0
 
 
@@ -93,7 +120,7 @@ def test_the_parent_of_the_pool_loads_no_torch() -> None:
 
 def test_a_worker_loads_torchs_compiler_only_when_somebody_asks_it() -> None:
     code = (
-        "import sys, worker.explain; assert 'torch._dynamo' not in sys.modules;"
+        "import sys, worker.explain.explanations; assert 'torch._dynamo' not in sys.modules;"
         "import torchvision; roi_align = sys.modules['torchvision.ops.roi_align'];"
         "import torch; assert roi_align.is_compile_supported('cpu') == torch._dynamo.utils.is_compile_supported('cpu')"
     )

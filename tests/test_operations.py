@@ -14,11 +14,11 @@ from click.testing import CliRunner
 from flask.testing import FlaskClient
 
 from cli.main import main
-from shared.blobs import BlobStore
-from shared.cards import Registry
+from shared.blobs.blob_store import BlobStore
+from shared.cards.card import Registry
 from shared.logs import Structured
 from shared.settings import REPOSITORY, Settings
-from shared.store import JobStore
+from shared.store.job_store import JobStore
 from shared.tracing import Trace, tracing
 from tests.documented import commands, inline_code
 from tests.web.test_access import make_app

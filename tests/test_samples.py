@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from shared.cards import Registry
-from shared.images import Limits, decode_reduced
+from shared.cards.card import Registry
+from shared.images.decode import Limits, decode_reduced
 from shared.jobs import JobOptions
 from shared.options import SURE
 from shared.settings import Settings
-from web import samples, verdicts
-from worker.answers import answer
-from worker.asked import Asked
-from worker.shelf import Shelf
+from web.pages import samples, verdicts
+from worker.engine.shelf import Shelf
+from worker.explain.answers import answer
+from worker.explain.asked import Asked
 
 # By sample, the headline and the verdict of each default model. That of the horse is the mistake that its label names.
 WANTED = {

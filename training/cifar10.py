@@ -17,13 +17,13 @@ import click
 import torch
 from torch import Generator, Tensor, nn
 
-from shared.hierarchy import Hierarchy
+from shared.cards.hierarchy import Hierarchy
 from training import augment
 from training.fit import Recipe, device, estimate_norms, fit, normalise, predict, save_finished
 from training.pictures import ARCHIVES, cifar10
 from training.supervision import accuracies, tree_supervised_loss
-from worker.networks import CifarResNet, whitening_filters
-from worker.tree import TreeMatrices
+from worker.algebra.tree import TreeMatrices
+from worker.engine.networks import CifarResNet, whitening_filters
 
 SIZES = (24,) * 5 + (32,) * 9  # pixels of a view, by epoch: small views are cheap and teach the coarse shapes
 RECIPE = Recipe(

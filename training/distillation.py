@@ -20,10 +20,10 @@ from rich.progress import track
 from torch import Tensor, lerp
 from torch.nn import functional
 
-from shared.cards import Registry
+from shared.cards.card import Registry
 from shared.files import replacing
 from shared.settings import Settings
-from worker.models import Model
+from worker.engine.models import Model
 
 CHUNK = 50  # pictures that the teacher sees together; at most so many are asked again after an interruption
 SIDES = 2  # of a picture: as it is, and its mirror image

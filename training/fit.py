@@ -12,7 +12,7 @@ from torch import Generator, Tensor, nn
 
 from shared.files import replacing
 from training.muon import Muon
-from worker.precision import computes_bf16
+from worker.engine.precision import computes_bf16
 
 FINISHED = "finished.pt"  # in a run's folder, what it ends with
 Loss = Callable[[Tensor, Tensor, float], Tensor]  # logits N x K, targets N x ..., share of training done -> scalar

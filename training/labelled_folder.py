@@ -13,12 +13,12 @@ import torch
 from rich.progress import track
 from torch import Generator
 
-from shared.cards import InputSpec, ModelCard
+from shared.cards.card import InputSpec, ModelCard
 from shared.errors import InvalidImage, InvalidOption
 from shared.files import replacing
-from shared.images import Limits, decode_reduced
-from shared.picture_files import is_picture_file
-from shared.seeing import visible_square
+from shared.images.decode import Limits, decode_reduced
+from shared.images.picture_files import is_picture_file
+from shared.images.seeing import visible_square
 from training.pictures import Pictures
 
 PARTS = ("train", "validation", "test")

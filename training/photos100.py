@@ -23,7 +23,7 @@ from training import augment
 from training.distillation import Teacher, ask, distillation_loss, lessons
 from training.fit import Recipe, fit, predict, save_finished
 from training.pictures import ARCHIVES, photos100
-from worker.networks import resnet18_fine
+from worker.engine.networks import resnet18_fine
 
 SIZES = (48,) * 7 + (64,) * 5 + (96,) * 2  # pixels of a view, by epoch
 RECIPE = Recipe(

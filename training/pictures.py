@@ -14,7 +14,7 @@ from PIL import Image
 from rich.progress import track
 from torch import Tensor
 
-from shared.images import Photo
+from shared.images.decode import Photo
 
 ARCHIVES = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -53,7 +53,7 @@ def cifar10(split: str, folder: Path) -> Pictures:
     archive = folder / f"cifar10-{split}.npz"
     if archive.exists():
         return read_archive(archive)
-    from worker.vision import torchvision
+    from worker.engine.vision import torchvision
 
     original = torchvision.datasets.CIFAR10(folder, train=split == "train", download=True)
     return Pictures(

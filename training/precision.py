@@ -17,15 +17,15 @@ from PIL import Image
 from rich.progress import track
 from torch import Tensor
 
-from shared.cards import Bf16Gate, Registry
-from shared.images import Photo
+from shared.cards.card import Bf16Gate, Registry
+from shared.images.decode import Photo
 from shared.settings import Settings
 from training import pictures
 from training.pictures import ARCHIVES
 from training.reliability import BATCH, own_and_foreign, rounded
-from worker import maps
-from worker.inputs import to_tensors
-from worker.models import Model
+from worker.algebra import maps
+from worker.engine.inputs import to_tensors
+from worker.engine.models import Model
 from worker.trust.correlation import spearman
 
 SEED = 0

@@ -17,14 +17,14 @@ import click
 import torch
 from torch import nn
 
-from shared.hierarchy import Hierarchy
+from shared.cards.hierarchy import Hierarchy
 from shared.settings import REPOSITORY
 from training import cifar10, photos100, pictures
 from training.fit import FINISHED, Recipe, predict
 from training.half_precision import write_in_half_precision
 from training.supervision import accuracies
-from worker.architectures import build
-from worker.tree import TreeMatrices
+from worker.algebra.tree import TreeMatrices
+from worker.engine.architectures import build
 
 TITLES = {
     "nbdt-cifar10": "Neural-backed decision tree on CIFAR-10",

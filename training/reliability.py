@@ -20,15 +20,15 @@ from PIL import Image
 from rich.progress import track
 from torch import Generator, Tensor
 
-from shared.cards import ModelCard, Registry
-from shared.reliability import Detection, FamiliarityLimit, Reliability, TreeReliability
+from shared.cards.calibration import Detection, FamiliarityLimit, Reliability, TreeReliability
+from shared.cards.card import ModelCard, Registry
 from shared.settings import Settings
 from training import pictures
 from training.pictures import ARCHIVES, Pictures
-from worker.explain import tree_mode
-from worker.inputs import to_tensor
-from worker.models import Model
-from worker.tree import TreeMatrices, TreeMode, edge_scores, infer, log_softmax_by_decision
+from worker.algebra.tree import TreeMatrices, TreeMode, edge_scores, infer, log_softmax_by_decision
+from worker.engine.inputs import to_tensor
+from worker.engine.models import Model
+from worker.explain.explanations import tree_mode
 from worker.trust.calibration import (
     accuracy_threshold,
     calibrated_edges,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, lerp
 from torch.nn import functional
 
-from worker.tree import TreeMatrices, TreeMode, infer, soft_leaf_log_p
+from worker.algebra.tree import TreeMatrices, TreeMode, infer, soft_leaf_log_p
 
 
 def tree_supervised_loss(

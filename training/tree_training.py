@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor, nn
 
-from shared.cards import InputSpec
+from shared.cards.card import InputSpec
 from shared.errors import InvalidOption
 from shared.files import replacing
 from training import augment
@@ -19,7 +19,7 @@ from training.fit import Recipe, device, fit, predict
 from training.half_precision import write_in_half_precision
 from training.pictures import Pictures
 from training.supervision import accuracies, tree_supervised_loss
-from worker.tree import TreeMatrices
+from worker.algebra.tree import TreeMatrices
 
 CROP_AREA = (0.5, 1.0)  # of the picture, in views for training
 

@@ -19,16 +19,16 @@ import torch
 from rich.progress import track
 from torch import Generator, Tensor
 
-from shared.cards import ModelCard, Registry
+from shared.cards.card import ModelCard, Registry
+from shared.cards.verdicts import Limits, Unfamiliar
 from shared.settings import Settings
-from shared.verdicts import Limits, Unfamiliar
 from training import pictures
 from training.pictures import ARCHIVES
 from training.reliability import ANSWER_ACCURACY, BATCH, SEED, answers, own_and_foreign, rounded
-from worker.inputs import to_tensors
-from worker.models import Model
-from worker.sure import sure_nodes
-from worker.tree import TreeMatrices
+from worker.algebra.tree import TreeMatrices
+from worker.engine.inputs import to_tensors
+from worker.engine.models import Model
+from worker.explain.sure import sure_nodes
 from worker.trust.calibration import accuracy_threshold, confidences
 from worker.trust.familiarity import FamiliarityKind, familiarity, familiarity_threshold
 

@@ -14,20 +14,24 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.wrappers import Response as WerkzeugResponse
 
 from shared import json_text, logs
-from shared.blobs import BlobStore
+from shared.blobs.blob_store import BlobStore
+from shared.blobs.bucket import blob_store
 from shared.broker import Bell, make_celery
-from shared.bucket import blob_store
-from shared.registry import LiveRegistry, Models
+from shared.cards.registry import LiveRegistry, Models
 from shared.settings import Settings
-from shared.store import JobStore
-from web import access, api, batches, guide, limits, metrics, pages, places, problems, sign_in, tracing, traffic
-from web.artifacts import drawing_turns
-from web.forms import form_request
-from web.jobs import Jobs
-from web.models import snapshot_of
-from web.room import Room
-from web.schemas import Problem
-from web.sending import Sending
+from shared.store.job_store import JobStore
+from web.api import batches, metrics
+from web.api import jobs_api as api
+from web.api.artifacts import drawing_turns
+from web.api.jobs import Jobs
+from web.api.schemas import Problem
+from web.api.sending import Sending
+from web.http import access, limits, places, problems, tracing, traffic
+from web.http.forms import form_request
+from web.http.models import snapshot_of
+from web.http.room import Room
+from web.pages import guide, sign_in
+from web.pages import views as pages
 
 SWITCH_SECONDS = 0.001  # after which a thread that computes lets others on: they answer many, and want little
 CONTENT_SECURITY_POLICY = (

@@ -15,11 +15,11 @@ from celery.exceptions import SecurityWarning
 from shared import logs
 from shared.broker import DELIVER, DELIVER_QUEUE, DRAIN, DRAIN_QUEUE, FETCH_QUEUE, KEEP, drain_queue, make_celery
 from shared.errors import InvalidSetting, StoreUnavailable
-from shared.pools import Pool
 from shared.settings import Settings
-from shared.store import JobStore, Role
-from worker.tasks import register
-from worker.watchdog import Watchdog
+from shared.store.job_store import JobStore, Role
+from shared.store.pools import Pool
+from worker.queue.tasks import register
+from worker.queue.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
 

@@ -21,7 +21,7 @@ from bench.quality import earlier, seen
 from bench.quality.bars import BARS
 from bench.quality.context import Context
 from bench.quality.run import run
-from shared.cards import Registry
+from shared.cards.card import Registry
 from shared.settings import REPOSITORY, Settings
 from training.pictures import ARCHIVES
 

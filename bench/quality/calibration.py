@@ -12,8 +12,8 @@ from torch import Tensor
 
 from bench.figures import Figure, estimate
 from bench.quality.context import BATCH, SHIPPED, Context, HeldOut, Sizes
-from worker.explain import tree_mode
-from worker.tree import TreeMatrices, TreeMode, edge_scores
+from worker.algebra.tree import TreeMatrices, TreeMode, edge_scores
+from worker.explain.explanations import tree_mode
 from worker.trust.calibration import (
     QUANTILE,
     CalibrationError,

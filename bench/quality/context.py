@@ -13,16 +13,16 @@ from PIL import Image
 from rich.progress import track
 from torch import Tensor
 
-from shared.cards import Registry
-from shared.images import Photo
+from shared.cards.card import Registry
+from shared.images.decode import Photo
 from training.pictures import Photographs, Pictures, cifar10, photos100, photos1000
-from worker.agreement import ModelAnswer
-from worker.explain import explain
-from worker.forward import Question
-from worker.inputs import to_tensor
-from worker.kinship import Kinships
-from worker.models import Model
-from worker.shelf import Shelf
+from worker.algebra.kinship import Kinships
+from worker.engine.inputs import to_tensor
+from worker.engine.models import Model
+from worker.engine.shelf import Shelf
+from worker.explain.agreement import ModelAnswer
+from worker.explain.explanations import explain
+from worker.explain.forward import Question
 
 T = TypeVar("T")
 Sizes = Mapping[str, int]  # how many pictures, seeds, ... a bar takes, by what they are called in its module

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from bench.figures import Figure, estimate, ratio_of_means
 from bench.quality.context import BATCH, SHIPPED, Context, HeldOut, Sizes, progress
-from worker import maps
-from worker.models import Model
+from worker.algebra import maps
+from worker.engine.models import Model
 from worker.trust.faithfulness import blurred, enlarged
 
 MASKED = 0.05  # share of the pixels, the highest of the enlarged map

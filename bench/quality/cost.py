@@ -18,15 +18,15 @@ from torch import Tensor
 from bench.figures import Figure, estimate, median
 from bench.quality.context import SHIPPED, Context, Sizes, progress
 from bench.speed.tree import DATASET, against_nbdt
-from shared.cards import ModelCard
+from shared.cards.card import ModelCard
 from shared.settings import REPOSITORY
-from worker import maps
-from worker.architectures import build
-from worker.decisions import decision_maps
-from worker.explain import explain_forward, tree_mode
-from worker.forward import Forward, Question, ignore
-from worker.models import Model
-from worker.tree import TreeMode, infer
+from worker.algebra import maps
+from worker.algebra.decisions import decision_maps
+from worker.algebra.tree import TreeMode, infer
+from worker.engine.architectures import build
+from worker.engine.models import Model
+from worker.explain.explanations import explain_forward, tree_mode
+from worker.explain.forward import Forward, Question, ignore
 
 T = TypeVar("T")
 

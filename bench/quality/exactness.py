@@ -10,13 +10,13 @@ from torch import Tensor, nn
 
 from bench.figures import Figure, estimate
 from bench.quality.context import BATCH, SHIPPED, Context, HeldOut, Sizes, progress
-from worker import maps
-from worker.architectures import build
-from worker.decisions import TreeHead, decision_maps
-from worker.maps import TOLERANCE
-from worker.models import Model
-from worker.tree import TreeMatrices, TreeMode, infer
-from worker.weights import load_weights
+from worker.algebra import maps
+from worker.algebra.decisions import TreeHead, decision_maps
+from worker.algebra.maps import TOLERANCE
+from worker.algebra.tree import TreeMatrices, TreeMode, infer
+from worker.engine.architectures import build
+from worker.engine.models import Model
+from worker.engine.weights import load_weights
 
 PRECISION = {torch.float32: "fp32", torch.float64: "fp64"}
 

@@ -11,8 +11,8 @@ from torch.nn import functional
 
 from bench.figures import Figure, estimate, mean
 from bench.quality.context import BATCH, CIFAR, PHOTOS, Context, HeldOut, Sizes, progress
-from worker import maps
-from worker.models import Model
+from worker.algebra import maps
+from worker.engine.models import Model
 from worker.trust.faithfulness import (
     Areas,
     blurred,

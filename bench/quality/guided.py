@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from worker.models import Model
+from worker.engine.models import Model
 
 
 class _GuidedRelu(torch.autograd.Function):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from worker.tree import TreeMatrices
+from worker.algebra.tree import TreeMatrices
 
 HALVINGS = 30
 LARGEST = 2.0**40  # a multiplier with which only the root, which is always right, is answered

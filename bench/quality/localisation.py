@@ -11,7 +11,7 @@ from torch.nn import functional
 from bench.figures import Figure, estimate, ratio_of_means, show
 from bench.quality import boxes
 from bench.quality.context import PHOTOS, Context, Sizes, progress
-from worker import maps
+from worker.algebra import maps
 from worker.trust.faithfulness import enlarged
 
 SMALL = 0.5  # of the picture: a box that covers less leaves a map something to find

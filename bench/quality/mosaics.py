@@ -9,7 +9,7 @@ from torch import Tensor
 from bench.figures import Figure, estimate
 from bench.quality.context import SHIPPED, Context, HeldOut, Sizes, progress
 from bench.quality.guided import guided_gradients
-from worker import maps
+from worker.algebra import maps
 
 BATCH = 10
 CHANCE = 0.25

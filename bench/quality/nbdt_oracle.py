@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from shared.hierarchy import Hierarchy
+from shared.cards.hierarchy import Hierarchy
 from shared.settings import REPOSITORY
 from training.trees.nbdt_files import nbdt_hierarchy
 
@@ -72,7 +72,7 @@ def _read(path: Path) -> Answer:
 
 
 def main(folder: str, *datasets: str) -> None:
-    import worker.vision  # noqa: F401 - nbdt imports torchvision, which must find its operators
+    import worker.engine.vision  # noqa: F401 - nbdt imports torchvision, which must find its operators
 
     warnings.simplefilter("ignore")
     from nbdt.analysis import HardEmbeddedDecisionRules, SoftEmbeddedDecisionRules

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from shared.hierarchy import Hierarchy
-from worker.maps import logits_of, weighted
-from worker.score import Score
+from shared.cards.hierarchy import Hierarchy
+from worker.algebra.maps import logits_of, weighted
+from worker.algebra.score import Score
 
 
 def all_groups(tree: Hierarchy) -> Score:

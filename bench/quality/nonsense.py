@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
-from shared.images import Photo
+from shared.images.decode import Photo
 
 SIDE = 320  # pixels
 INSTALLED = (  # functions of skimage.data whose images come with the package

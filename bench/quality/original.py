@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from shared.cards import ModelCard
+from shared.cards.card import ModelCard
 
 
 def original_logits(card: ModelCard, inputs: Tensor) -> Tensor:

@@ -14,11 +14,11 @@ from bench.quality.context import BATCH, IMAGENET, SHIPPED, Context, Sizes, logi
 from bench.quality.exactness import PRECISION, last_convolution, residuals_of
 from bench.quality.original import original_logits, relative_difference
 from bench.quality.seen import BOUND, NO_MATTER, PUBLISHED
-from worker.inputs import to_tensors
-from worker.maps import TOLERANCE
-from worker.models import Model
-from worker.predictions import TOP
-from worker.score import Score
+from worker.algebra.maps import TOLERANCE
+from worker.algebra.score import Score
+from worker.engine.inputs import to_tensors
+from worker.engine.models import Model
+from worker.explain.predictions import TOP
 
 SAME = 1e-4  # of the logits' range
 

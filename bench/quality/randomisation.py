@@ -14,9 +14,9 @@ from torch.nn import functional
 from bench.figures import Figure, Statistic, estimate
 from bench.quality.context import BATCH, SHIPPED, Context, Sizes, progress
 from bench.quality.guided import guided_gradients
-from worker import maps
-from worker.architectures import build
-from worker.models import Model
+from worker.algebra import maps
+from worker.engine.architectures import build
+from worker.engine.models import Model
 from worker.trust.correlation import spearman
 from worker.trust.faithfulness import enlarged
 

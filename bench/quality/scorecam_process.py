@@ -16,19 +16,19 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from shared.cards import Registry
+from shared.cards.card import Registry
 from shared.settings import Settings
-from worker.models import Model
-from worker.networks import resnet18
+from worker.engine.models import Model
+from worker.engine.networks import resnet18
 
 TARGET = 0
 BATCH = 32  # of torchcam, its own default
 
 
 def ours(inputs: Tensor) -> None:
+    from worker.algebra.score import Score
     from worker.methods import METHODS
     from worker.methods.attribution import Subject
-    from worker.score import Score
 
     model = _model()
     score = Score.of([[TARGET]], [[]], class_count=model.card.class_count)

@@ -14,8 +14,8 @@ from torch import Tensor
 from bench.figures import Figure, estimate, median
 from bench.quality.context import BATCH, CIFAR, PHOTOS, SHIPPED, Context, HeldOut, Sizes, progress
 from shared.answer.maps import Stability
-from worker import maps
-from worker.inputs import to_tensor
+from worker.algebra import maps
+from worker.engine.inputs import to_tensor
 from worker.trust.correlation import spearman
 from worker.trust.stability import UNSTABLE, stability
 

@@ -13,10 +13,10 @@ from bench.figures import Figure, bootstrap, estimate, mean, share
 from bench.quality import hedging
 from bench.quality.context import IMAGENET, SHIPPED, Context, Sizes, logits_of
 from bench.quality.seen import BOUND
-from shared.cards import ModelCard
+from shared.cards.card import ModelCard
 from training.verdicts import CANDIDATES
-from worker.sure import node_probabilities, sure_nodes
-from worker.tree import TreeMatrices
+from worker.algebra.tree import TreeMatrices
+from worker.explain.sure import node_probabilities, sure_nodes
 
 CURVE = (0.51, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
 RIGHT = ">= 95"

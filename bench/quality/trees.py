@@ -8,7 +8,7 @@ from torch import Tensor
 from bench.figures import Figure, estimate
 from bench.quality import nbdt_oracle
 from bench.quality.context import CIFAR, PHOTOS, Context, HeldOut, Sizes
-from worker.tree import TreeMatrices, TreeMode, infer
+from worker.algebra.tree import TreeMatrices, TreeMode, infer
 
 BATCH = 512
 SPREAD = 4.0  # standard deviation of random logits

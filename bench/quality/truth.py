@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from shared.cards import ModelCard
-from shared.groups import Group
-from shared.lineage import lineage
-from worker.kinship import synset
+from shared.cards.card import ModelCard
+from shared.cards.groups import Group
+from shared.cards.lineage import lineage
+from worker.algebra.kinship import synset
 
 
 def true_class(card: ModelCard, wnid: str) -> int | None:

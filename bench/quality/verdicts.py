@@ -14,12 +14,12 @@ from bench.quality import nonsense
 from bench.quality.context import CIFAR, IMAGENET, PHOTOS, Context, Sizes
 from bench.quality.seen import BOUND
 from bench.quality.truth import holds, true_class
-from shared.class_names import short_name
-from shared.images import Photo
-from shared.verdicts import Level
-from worker.agreement import ModelAnswer, agreements
-from worker.kinship import Kinships, synset
-from worker.verdicts import verdict
+from shared.cards.class_names import short_name
+from shared.cards.verdicts import Level
+from shared.images.decode import Photo
+from worker.algebra.kinship import Kinships, synset
+from worker.explain.agreement import ModelAnswer, agreements
+from worker.explain.verdicts import verdict
 
 PROMISED = {Level.BELIEVE: ">= 97", Level.GUESS: "<= 50"}  # how often the first answer is right
 WIDE = {Level.BELIEVE: "<= 5", Level.FOREIGN: ">= 70"}  # of the tree model, on images of none of its classes

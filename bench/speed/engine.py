@@ -21,20 +21,20 @@ from bench.quality.context import Sizes
 from bench.speed.race import Race, race
 from bench.speed.subjects import MODELS, files, large_file, model, precision
 from shared.answer.answer import Answer
-from shared.blobs import BlobStore
-from shared.drawing import Style, overlay, png_bytes
-from shared.images import Limits, Photo, decode, decode_reduced
+from shared.blobs.blob_store import BlobStore
+from shared.drawing.maps import Style, overlay, png_bytes
+from shared.images.decode import Limits, Photo, decode, decode_reduced
+from shared.images.seeing import crop_box, visible_square
 from shared.results import Result
-from shared.seeing import crop_box, visible_square
 from shared.settings import Settings
-from worker import maps
-from worker.decisions import decision_maps
-from worker.explain import Explained, explain, tree_mode
-from worker.forward import Question
-from worker.inputs import to_tensors
-from worker.models import Model
-from worker.threads import side_by_side
-from worker.tree import TreeMode, infer
+from worker.algebra import maps
+from worker.algebra.decisions import decision_maps
+from worker.algebra.tree import TreeMode, infer
+from worker.engine.inputs import to_tensors
+from worker.engine.models import Model
+from worker.engine.threads import side_by_side
+from worker.explain.explanations import Explained, explain, tree_mode
+from worker.explain.forward import Question
 
 BATCHES = (1, 8, 32)
 LIMITS = Limits.of(Settings())

@@ -19,9 +19,9 @@ from bench.figures import Figure, estimate, median
 from bench.quality.context import Sizes
 from bench.speed.race import Race, Runner, race
 from bench.speed.subjects import UPSTREAM, random_model
-from worker.fusing import Convolution, Fused
-from worker.models import Model
-from worker.precision import InBf16, computes_bf16
+from worker.engine.fusing import Convolution, Fused
+from worker.engine.models import Model
+from worker.engine.precision import InBf16, computes_bf16
 
 SIDE = 2048  # of the matrices
 GEMM = "matrix product"

@@ -19,15 +19,15 @@ from bench.quality.context import Sizes
 from bench.speed.engine import STYLE, decoded, laid_over
 from bench.speed.race import Race, Runner, race
 from bench.speed.subjects import files, model, precision, registry
-from shared.drawing import jpeg_bytes, overlay
-from shared.images import Photo
-from shared.seeing import crop_box
-from worker.architectures import build
-from worker.explain import Explained, explain, tree_mode
-from worker.forward import Question
-from worker.inputs import to_tensor, to_tensors
-from worker.models import Model
-from worker.threads import side_by_side
+from shared.drawing.maps import jpeg_bytes, overlay
+from shared.images.decode import Photo
+from shared.images.seeing import crop_box
+from worker.engine.architectures import build
+from worker.engine.inputs import to_tensor, to_tensors
+from worker.engine.models import Model
+from worker.engine.threads import side_by_side
+from worker.explain.explanations import Explained, explain, tree_mode
+from worker.explain.forward import Question
 
 Script = Callable[[nn.Module, Tensor], NDArray[np.float32]]  # network and 1 x 3 x S x S -> h x w
 

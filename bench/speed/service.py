@@ -27,15 +27,15 @@ from bench.speed.caller import BATCHES, JOBS, Busy, Caller
 from bench.speed.engine import decoded
 from bench.speed.race import in_turns, percentile, seconds
 from bench.speed.subjects import UPSTREAM, install_random, photographs, precision
-from shared.blobs import BlobStore
-from shared.cards import Registry
+from shared.blobs.blob_store import BlobStore
+from shared.cards.card import Registry
 from shared.cores import usable_cores
 from shared.jobs import JobOptions
 from shared.results import Result
 from shared.settings import REPOSITORY, Settings
-from worker.answers import answer
-from worker.asked import Asked
-from worker.shelf import Shelf
+from worker.engine.shelf import Shelf
+from worker.explain.answers import answer
+from worker.explain.asked import Asked
 
 CLIENTS = 8
 START_SECONDS = 120.0
@@ -46,7 +46,7 @@ MARKS = {  # in the command lines of the processes
     "redis": "redis-server",
     "web": "gunicorn",
     "worker": "celery",
-    "decoders": "shared.sandbox.decode",  # those of the web server, which only reads archives here, and of the worker
+    "decoders": "shared.images.sandbox.decode",  # of the web server, which only reads archives here, and of the worker
 }
 TICKS = os.sysconf("SC_CLK_TCK")
 ENGINE, BLOBS = "engine, images/s", "picture and result, kB"

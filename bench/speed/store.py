@@ -22,16 +22,16 @@ from bench.speed.race import seconds
 from cli import embedded
 from cli.processes import Child
 from shared.answer.answer import Answer
-from shared.blobs import BlobStore
-from shared.connection import connect
+from shared.blobs.blob_store import BlobStore
 from shared.errors import StoreUnavailable
-from shared.images import Limits
+from shared.images.decode import Limits
+from shared.images.sandbox.decoders import Decoders, Look
 from shared.jobs import ImageRecord, JobOptions, Lane
 from shared.results import Result
-from shared.sandbox.decoders import Decoders, Look
 from shared.settings import Settings
-from shared.store import JobStore, Submission
-from worker.drain import Drain
+from shared.store.connection import connect
+from shared.store.job_store import JobStore, Submission
+from worker.queue.drain import Drain
 
 ROUND_TRIP_SECONDS = 0.002
 REDIS = "redis, ms of a core a job"

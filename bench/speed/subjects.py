@@ -18,11 +18,11 @@ from PIL import Image
 from safetensors.torch import save_file
 from skimage import data
 
-from shared.cards import Registry
+from shared.cards.card import Registry
 from shared.settings import Settings
-from worker.architectures import build
-from worker.models import Model
-from worker.precision import computes_bf16
+from worker.engine.architectures import build
+from worker.engine.models import Model
+from worker.engine.precision import computes_bf16
 
 PHOTOGRAPHS: tuple[Callable[[], NDArray[np.uint8]], ...] = (data.chelsea, data.coffee, data.astronaut, data.rocket)
 UPSTREAM = ("resnet18-imagenet", "wrn28-10-cifar10")

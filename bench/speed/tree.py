@@ -10,7 +10,7 @@ import torch
 from bench.figures import Figure, estimate, median
 from bench.quality import nbdt_oracle
 from bench.quality.context import Sizes, progress
-from worker.tree import TreeMatrices, TreeMode, infer
+from worker.algebra.tree import TreeMatrices, TreeMode, infer
 
 DATASET = "CIFAR10"
 ROWS = {1: None, 256: None, 1024: ">= 50"}

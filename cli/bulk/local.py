@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING
 from cli.bulk.journal import Part
 from cli.bulk.record import Recorder, failed, faulty
 from cli.bulk.sources import Picture
-from shared.cards import Registry
+from shared.cards.card import Registry
 from shared.errors import PathlightError
-from shared.images import decode_reduced, read_header
+from shared.images.decode import decode_reduced, read_header
 from shared.jobs import ImageRecord, JobError, JobOptions, JobStatus
 from shared.report.outcome import Outcome
 from shared.results import Result
 from shared.settings import Settings
 
 if TYPE_CHECKING:
-    from worker.shelf import Shelf
+    from worker.engine.shelf import Shelf
 
 _worker: Worker | None = None  # of a child of the pool, made when it starts
 
@@ -44,9 +44,9 @@ class Worker:
         return self.recorder.record(pictures, outcomes)
 
     def _answer(self, pictures: Sequence[Picture]) -> list[Outcome]:
-        from worker.answers import answer
-        from worker.asked import Asked
-        from worker.drain import describe
+        from worker.explain.answers import answer
+        from worker.explain.asked import Asked
+        from worker.queue.drain import describe
 
         found: dict[int, Outcome] = {}
         asked: dict[int, Asked] = {}
@@ -112,7 +112,7 @@ def explain_chunks(
 
 def _start(options: JobOptions, recorder: Recorder, settings: Settings, cores: int) -> None:
     global _worker  # noqa: PLW0603 - a process pool has no other place for what its children keep
-    from worker.shelf import Shelf
+    from worker.engine.shelf import Shelf
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears Ctrl-C and ends the pool in order
     shelf = Shelf(Registry.load(settings), share_of_cores=cores, precision=settings.precision)

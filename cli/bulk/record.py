@@ -14,9 +14,9 @@ from cli.bulk.journal import Part
 from cli.bulk.sources import Picture
 from shared.answer.explanation import Explanation
 from shared.answer.maps import DecisionMap, MapEntry
-from shared.drawing import Style, entry_heatmap, entry_overlay, png_bytes
+from shared.drawing.maps import Style, entry_heatmap, entry_overlay, png_bytes
 from shared.errors import InvalidImage
-from shared.images import Limits, Photo, decode_reduced
+from shared.images.decode import Limits, Photo, decode_reduced
 from shared.jobs import JobError, JobStatus
 from shared.report.outcome import Outcome
 from shared.report.rows import Known, to_row

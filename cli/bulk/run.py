@@ -21,10 +21,10 @@ from cli.bulk.service import BulkService
 from cli.bulk.sources import Picture, find_pictures
 from cli.remote import refusals_told
 from shared import options as job_options
-from shared.cards import Registry
+from shared.cards.card import Registry
 from shared.errors import PathlightError
 from shared.files import replacing
-from shared.images import Limits
+from shared.images.decode import Limits
 from shared.jobs import JobOptions
 from shared.report.evidence import ClassMaps
 from shared.report.figures import write_figures

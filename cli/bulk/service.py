@@ -18,7 +18,7 @@ from cli.bulk.record import failed, faulty
 from cli.bulk.sources import Picture
 from client import Batch, Pathlight, Refused, Unreachable
 from shared.answer.answer import Answer
-from shared.images import Limits
+from shared.images.decode import Limits
 from shared.jobs import CommonOptions, ImageRecord, JobError, JobOptions, JobStatus, option_fields
 from shared.report.outcome import Outcome, unanswered
 from shared.report.rows import Known

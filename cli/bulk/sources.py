@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from shared.archives import MAGIC_BYTES, Bounds, is_archive, read_archive
-from shared.containers import HEAD_BYTES
 from shared.errors import InvalidOption
 from shared.files import replacing
-from shared.picture_files import is_picture, is_picture_file, kind_of
+from shared.images.archives import MAGIC_BYTES, Bounds, is_archive, read_archive
+from shared.images.containers import HEAD_BYTES
+from shared.images.picture_files import is_picture, is_picture_file, kind_of
 from shared.report.outcome import Box
 from shared.settings import Settings
 

@@ -7,9 +7,9 @@ from rich.table import Table
 
 from cli.commands.common import console, sentences
 from shared.jobs import rfc3339
-from shared.keys import Scope
 from shared.settings import Settings
-from shared.store import JobStore
+from shared.store.job_store import JobStore
+from shared.store.keys import Scope
 
 
 @click.group()

@@ -11,8 +11,8 @@ from rich.table import Table
 
 from cli.commands.common import console, sentences
 from cli.tree import KINDS as TREE_KINDS
-from shared.cards import Registry
-from shared.declarations import INTERPOLATIONS
+from shared.cards.card import Registry
+from shared.cards.declarations import INTERPOLATIONS
 from shared.settings import Settings
 
 _FILE = click.Path(exists=True, dir_okay=False)

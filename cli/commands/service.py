@@ -10,7 +10,7 @@ from rich.markup import escape
 
 from cli.commands.common import console, sentences
 from shared.settings import Settings
-from shared.store import JobStore
+from shared.store.job_store import JobStore
 
 
 @click.command()
@@ -97,7 +97,7 @@ def gc(dry_run: bool, owner: str | None) -> None:
     passed, and their files go at once; also where Redis is full and where the key has been revoked.
     """
     from cli.gc import collect_garbage, forget_owned
-    from shared.blobs import Swept
+    from shared.blobs.blob_store import Swept
 
     settings, freed = Settings.load(), Swept()
     if owner is not None:

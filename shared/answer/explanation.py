@@ -10,7 +10,7 @@ from shared.answer.classes import RankedClass
 from shared.answer.maps import DecisionMap, MapEntry
 from shared.answer.path import DecisionPath
 from shared.answer.record import Number, Params, Record
-from shared.verdicts import Level
+from shared.cards.verdicts import Level
 
 
 class Prediction(RankedClass):

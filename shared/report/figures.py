@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from shared.class_names import short_name
+from shared.cards.class_names import short_name
 from shared.report.page import Report, summary_of
 
 if TYPE_CHECKING:

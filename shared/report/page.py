@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from shared.class_names import short_name
-from shared.drawing import Style, heatmap, png_bytes
+from shared.cards.class_names import short_name
+from shared.drawing.maps import Style, heatmap, png_bytes
+from shared.drawing.phrases import percent
 from shared.language import ENGLISH, Catalogue, catalogue
-from shared.phrases import percent
 from shared.report.evidence import ClassMaps
 from shared.report.rows import Row
 

@@ -13,12 +13,12 @@ from shared.answer.answer import ModelAgreement
 from shared.answer.explanation import Explanation, SureAnswer, Verdict
 from shared.answer.maps import MapEntry
 from shared.answer.path import Step
-from shared.cards import Registry
-from shared.class_names import classes_named, short_name
-from shared.hierarchy import Hierarchy
+from shared.cards.card import Registry
+from shared.cards.class_names import classes_named, short_name
+from shared.cards.hierarchy import Hierarchy
+from shared.cards.verdicts import Level
 from shared.report.evidence import share_outside
 from shared.report.outcome import Outcome
-from shared.verdicts import Level
 
 Row = dict[str, Any]
 _NO_FIGURES = ("text", "reason", "threshold", "method", "random_maps")

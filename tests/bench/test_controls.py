@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from bench.quality import contrast, randomisation, stability
-from shared.cards import Registry
-from worker.models import Model
+from shared.cards.card import Registry
+from worker.engine.models import Model
 
 CIFAR = "nbdt-cifar10"
 

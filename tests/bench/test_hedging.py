@@ -12,9 +12,9 @@ from torch import Tensor
 
 from bench.quality import hedging
 from bench.quality.sure import Answered
-from shared.hierarchy import Hierarchy
-from worker.sure import node_probabilities
-from worker.tree import TreeMatrices
+from shared.cards.hierarchy import Hierarchy
+from worker.algebra.tree import TreeMatrices
+from worker.explain.sure import node_probabilities
 
 TREE = Hierarchy.from_dict(
     {

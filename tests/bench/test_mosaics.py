@@ -7,8 +7,8 @@ from torch import nn
 
 from bench.quality import mosaics
 from bench.quality.guided import guided, guided_gradients
-from shared.cards import Registry
-from worker.models import Model
+from shared.cards.card import Registry
+from worker.engine.models import Model
 
 
 def test_guided_backprop_passes_only_positive_gradients_of_active_units() -> None:

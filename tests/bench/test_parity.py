@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 
 from bench.quality import trees
-from shared.hierarchy import Hierarchy, Node
-from worker.tree import TreeMatrices
+from shared.cards.hierarchy import Hierarchy, Node
+from worker.algebra.tree import TreeMatrices
 
 
 def test_ties_between_children_of_one_decision_are_seen() -> None:

@@ -13,7 +13,7 @@ from bench.speed.__main__ import PARTS, main
 from bench.speed.delay import delayed
 from bench.speed.race import percentile, race
 from bench.speed.store import running_redis
-from shared.store import JobStore
+from shared.store.job_store import JobStore
 
 
 def test_runners_take_turns_and_each_round_begins_with_another() -> None:

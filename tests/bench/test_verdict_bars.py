@@ -12,12 +12,12 @@ from bench.figures import Figure
 from bench.quality import earlier, nodes, nonsense, seen
 from bench.quality.truth import holds, true_class
 from bench.quality.verdicts import Judged, judged
-from shared.cards import ModelCard, Registry
-from shared.verdicts import Level
+from shared.cards.card import ModelCard, Registry
+from shared.cards.verdicts import Level
 from training.reliability import SEED
-from worker.agreement import ModelAnswer
-from worker.kinship import Kinships
-from worker.sure import SureGroup
+from worker.algebra.kinship import Kinships
+from worker.explain.agreement import ModelAnswer
+from worker.explain.sure import SureGroup
 
 CIFAR, IMAGENET = "nbdt-cifar10", "efficientnet-lite0-imagenet"
 TABBY, BEAR = "n02123045", "n02132136"

@@ -21,11 +21,11 @@ from playwright.sync_api import Browser, BrowserContext, FilePayload, Page, expe
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 from cli import embedded
-from shared.blobs import BlobStore
+from shared.blobs.blob_store import BlobStore
 from shared.broker import Bell, make_celery
-from shared.cards import Registry
+from shared.cards.card import Registry
 from shared.settings import Settings
-from shared.store import JobStore
+from shared.store.job_store import JobStore
 from tests.conftest import encoded, wait_for
 from tests.flow.conftest import SPARING, Service, running
 from web.app import create_app

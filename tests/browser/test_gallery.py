@@ -14,7 +14,7 @@ import pytest
 from playwright.sync_api import FilePayload, Page, Route, expect
 
 from shared.jobs import Claim, JobError, JobStatus
-from shared.store import PREFIX
+from shared.store.job_store import PREFIX
 from tests.browser.conftest import (
     CONTRAST,
     LANGUAGES,

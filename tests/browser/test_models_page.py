@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import expect
 
-from shared.fetches import Fetch, FetchState
-from shared.store import Role
+from shared.store.fetches import Fetch, FetchState
+from shared.store.job_store import Role
 from tests.browser.conftest import Front, Open
 
 NAME, BUTTON = "resnet18-imagenet", "Fetch the weights now"

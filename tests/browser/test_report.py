@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Page
 
-from shared.cards import Registry
-from shared.drawing import Style, entry_overlay
-from shared.images import Photo
+from shared.cards.card import Registry
+from shared.drawing.maps import Style, entry_overlay
+from shared.images.decode import Photo
 from shared.jobs import JobError, JobOptions, JobStatus
 from shared.report.evidence import ClassMaps
 from shared.report.outcome import Outcome
@@ -21,9 +21,9 @@ from shared.report.page import Report, render
 from shared.report.rows import known_models, to_row
 from tests.browser.conftest import AXE, LANGUAGES, NARROW, OUT, QUALITY, overflow
 from tests.conftest import wait_for
-from worker.answers import answer
-from worker.asked import Asked
-from worker.shelf import Shelf
+from worker.engine.shelf import Shelf
+from worker.explain.answers import answer
+from worker.explain.asked import Asked
 
 MODELS = ("resnet18-photos100", "nbdt-cifar10")
 ROWS = 10_000

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from playwright.sync_api import FilePayload, expect
 
-from shared.keys import Scope
+from shared.store.keys import Scope
 from tests.browser.conftest import Front, Open
 from tests.browser.test_reader import give, see_answer
 from tests.browser.test_result import ASK_BY_RISE, legend, tree_answer

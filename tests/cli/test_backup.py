@@ -21,18 +21,18 @@ from PIL import Image
 
 from cli import backup, embedded
 from cli.main import main
-from shared.batches import Member
-from shared.blobs import BlobStore
+from shared.blobs.blob_store import BlobStore
+from shared.images.sandbox.decoders import Decoders
 from shared.jobs import ImageRecord, JobOptions, JobStatus
-from shared.keys import Scope
-from shared.sandbox.decoders import Decoders
 from shared.settings import Settings
-from shared.store import JobStore, Submission
+from shared.store.batches import Member
+from shared.store.job_store import JobStore, Submission
+from shared.store.keys import Scope
 from tests.conftest import _answers, encoded, wait_for
 from tests.documented import commands_of
 from tests.shared.submissions import assert_counts_add_up
 from tests.worker.test_drain import cards_of, describe
-from worker.drain import Drain
+from worker.queue.drain import Drain
 
 Members = list[tuple[tarfile.TarInfo, bytes]]
 

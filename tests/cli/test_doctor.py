@@ -11,7 +11,7 @@ import redis
 
 from cli.doctor import Finding, _clock, _server_version, check
 from shared.settings import Settings
-from shared.store import PREFIX, JobStore
+from shared.store.job_store import PREFIX, JobStore
 from tests.guarded_redis import guarded_redis
 from tests.shared.submissions import raw_client, submission
 

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from shared.blobs import BlobStore
+from shared.blobs.blob_store import BlobStore
 from shared.broker import Bell, make_celery
-from shared.cards import Registry
+from shared.cards.card import Registry
 from shared.jobs import JobStatus
 from shared.results import Result
 from shared.settings import Settings
-from shared.store import JobStore
+from shared.store.job_store import JobStore
 from tests.cli import earlier
 from tests.cli.test_backup import redis_of, run
 from web.app import create_app

@@ -10,7 +10,7 @@ import pytest
 import redis
 
 from shared.settings import Settings
-from shared.store import JobStore
+from shared.store.job_store import JobStore
 
 TAKE_OVER = (
     *("CONFIG SET dir /tmp", "MODULE LOAD x", "DEBUG SLEEP 0", "REPLICAOF NO ONE", "SLAVEOF NO ONE", "FLUSHALL"),

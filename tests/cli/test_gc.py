@@ -13,14 +13,14 @@ from click.testing import CliRunner
 
 from cli import embedded
 from cli.main import main
-from shared.batches import Member
-from shared.blobs import BlobStore
-from shared.connection import connect
+from shared.blobs.blob_store import BlobStore
 from shared.errors import StoreUnavailable, UnknownJob
 from shared.jobs import ImageRecord, JobError, JobOptions
-from shared.keys import Scope
 from shared.settings import Settings
-from shared.store import JobStore
+from shared.store.batches import Member
+from shared.store.connection import connect
+from shared.store.job_store import JobStore
+from shared.store.keys import Scope
 from tests.conftest import _answers, wait_for
 from tests.shared.submissions import assert_counts_add_up, submission
 

@@ -9,9 +9,9 @@ import pytest
 from click.testing import CliRunner
 
 from cli.main import main
-from shared.keys import Scope
 from shared.settings import Settings
-from shared.store import JobStore
+from shared.store.job_store import JobStore
+from shared.store.keys import Scope
 from tests.documented import commands_of
 
 

@@ -14,7 +14,7 @@ from cli.main import main
 from cli.processes import Child, stop_all
 from shared.jobs import Lane
 from shared.settings import REPOSITORY, Settings
-from shared.store import JobStore
+from shared.store.job_store import JobStore
 from tests.conftest import wait_for
 from tests.documented import commands_of
 from tests.shared.submissions import submission

@@ -16,12 +16,12 @@ from safetensors.torch import load_file, save_file
 
 from cli.main import main
 from cli.train_tree import Asked, _losses
-from shared.cards import ModelCard, Registry
-from shared.declarations import declarations
+from shared.cards.card import ModelCard, Registry
+from shared.cards.declarations import declarations
 from shared.settings import Settings
 from training import fit
 from training.tree_training import Trained
-from worker.architectures import build
+from worker.engine.architectures import build
 
 CLASSES = ("frog", "ship", "truck")
 TINY = "timm/test_resnet"

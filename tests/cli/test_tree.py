@@ -13,11 +13,11 @@ from click.testing import CliRunner, Result
 
 from cli.main import main
 from cli.tree import _put_version
-from shared.cards import ModelCard, Registry
-from shared.hierarchy import Hierarchy
-from shared.registry import LiveRegistry
-from shared.retired import sweep
+from shared.cards.card import ModelCard, Registry
+from shared.cards.hierarchy import Hierarchy
+from shared.cards.registry import LiveRegistry
 from shared.settings import REPOSITORY, Settings
+from shared.store.retired import sweep
 from tests.documented import commands_of
 from tests.shared.test_registry import add, tree_of
 from tests.training.trees.nouns import needs_wordnet

@@ -25,21 +25,21 @@ from PIL import Image
 from cli import verify
 from cli.main import main
 from shared.answer.answer import ModelIdentity, Provenance
-from shared.blobs import BlobStore
+from shared.blobs.blob_store import BlobStore
 from shared.broker import Bell, make_celery
-from shared.cards import Registry
-from shared.images import Limits
+from shared.cards.card import Registry
+from shared.images.decode import Limits
+from shared.images.masking import explained_picture, read_explained
 from shared.manifest import MANIFEST, SIGNATURE, Manifest, sign
-from shared.masking import explained_picture, read_explained
 from shared.settings import Settings
-from shared.store import JobStore
+from shared.store.job_store import JobStore
 from tests.conftest import encoded
 from tests.documented import commands_of
+from web.api.bundle import archive
 from web.app import create_app
-from web.bundle import archive
-from worker.answers import answer
-from worker.asked import Asked
-from worker.shelf import Shelf
+from worker.engine.shelf import Shelf
+from worker.explain.answers import answer
+from worker.explain.asked import Asked
 
 KEY = "0123456789abcdef" * 2
 MODEL = "nbdt-cifar10"
@@ -413,7 +413,7 @@ def test_other_weights_are_told_from_another_answer(
 ) -> None:
     job = answered()
     monkeypatch.setattr(
-        "worker.answers.provenance", lambda models, options: Provenance(models={MODEL: ModelIdentity()}, seed=0)
+        "worker.explain.answers.provenance", lambda models, options: Provenance(models={MODEL: ModelIdentity()}, seed=0)
     )
     done = check(job.bundle, "--recompute", home=job.home)
     assert done.exit_code == 2 and f"computed by another {MODEL}" in done.output

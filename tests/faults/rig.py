@@ -20,11 +20,11 @@ from typing import cast
 import psutil
 import redis
 
-from shared.blobs import BlobStore
+from shared.blobs.blob_store import BlobStore
 from shared.errors import StoreUnavailable
 from shared.jobs import Lane
 from shared.settings import REPOSITORY, Settings
-from shared.store import PREFIX, JobStore
+from shared.store.job_store import PREFIX, JobStore
 from tests.faults.checker import READS, Rules, Violation, accepted, violations
 from tests.faults.client import Client
 from tests.faults.history import DEFECT, FOLDER, Claimed, Event, Finished, Reader, Recorder, Rested, Struck, now
@@ -32,7 +32,7 @@ from tests.faults.pictures import Behaviour, Marked
 from tests.faults.proxy import LossyProxy
 from tests.faults.service import WORKERS
 from tests.flow.conftest import free_port
-from worker.keep import Keeper
+from worker.queue.keep import Keeper
 
 START_SECONDS = 120.0
 CLIENTS = 4

@@ -18,11 +18,11 @@ from dataclasses import dataclass, field
 import psutil
 import redis
 
-from shared.blobs import BlobStore
+from shared.blobs.blob_store import BlobStore
 from shared.broker import Bell, make_celery
 from shared.errors import StoreUnavailable
 from shared.jobs import ImageRecord, JobOptions
-from shared.store import Submission
+from shared.store.job_store import Submission
 from tests.faults.checker import WIPED
 from tests.faults.client import BOUNDARY, JOBS
 from tests.faults.history import DIE_ON_RECEIPT, Claimed, Finished, Submitted, now, of_kind

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from bench import figures
 from bench.figures import Figure
-from shared.sandbox.decoders import MEMORY_BYTES
+from shared.images.sandbox.decoders import MEMORY_BYTES
 from shared.settings import REPOSITORY
 from tests.faults.bad_input.bombs import BOMBS
 from tests.faults.bad_input.mutations import mutants

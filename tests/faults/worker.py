@@ -17,22 +17,22 @@ from pathlib import Path
 from typing import Any
 
 from shared.answer.answer import Answer, Provenance
-from shared.blobs import BlobStore
+from shared.blobs.blob_store import BlobStore
 from shared.broker import DRAIN, Bell
-from shared.cards import ModelCard
+from shared.cards.card import ModelCard
+from shared.images.sandbox.decoders import Decoders
+from shared.images.seeing import visible_square
 from shared.jobs import Claim
 from shared.results import Result
-from shared.sandbox.decoders import Decoders
-from shared.seeing import visible_square
 from shared.settings import Settings
-from shared.store import End, JobStore, Lease, Ring
+from shared.store.job_store import End, JobStore, Lease, Ring
 from shared.transport import Channel, Receipts
 from tests.faults.history import DEFECT, DIE_ON_RECEIPT, FOLDER, Claimed, Finished, Recorder, Struck, now
 from tests.faults.pictures import TICK_SECONDS, Behaviour, Marked
 from tests.shared.cards import card
-from worker import drain, tasks
 from worker.app import app
-from worker.asked import Asked
+from worker.explain.asked import Asked
+from worker.queue import drain, tasks
 
 __all__ = ["app"]
 

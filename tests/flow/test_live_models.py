@@ -19,13 +19,13 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from cli.main import main
+from shared.cards.versions import CARD
 from shared.settings import Settings
-from shared.versions import CARD
 from tests.conftest import encoded, wait_for
 from tests.flow.conftest import Service, running
 from tests.flow.test_service import JOBS, ended, stopped
 from tests.shared.slow_server import SlowServer
-from worker.architectures import build
+from worker.engine.architectures import build
 
 HEEDED_SECONDS = 5.0
 TINY, NAMES = "timm/test_resnet", ["cat", "dog", "owl"]

@@ -18,17 +18,17 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from cli.main import main
-from shared.blobs import BlobStore
+from shared.blobs.blob_store import BlobStore
 from shared.broker import Bell, make_celery
-from shared.cards import Registry
+from shared.cards.card import Registry
 from shared.jobs import ImageRecord, JobOptions, JobStatus
 from shared.results import Result as JobResult
 from shared.settings import REPOSITORY, Settings
-from shared.store import JobStore, Submission
+from shared.store.job_store import JobStore, Submission
 from tests.conftest import encoded
 from web.app import create_app
-from worker.architectures import build
-from worker.tasks import build_drain
+from worker.engine.architectures import build
+from worker.queue.tasks import build_drain
 
 PAGE = (REPOSITORY / "docs" / "models.md").read_text("utf-8")
 PETS, BIRDS = ["cat", "dog", "owl"], ["robin", "hen", "goose", "owl"]

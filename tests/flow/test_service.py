@@ -24,11 +24,11 @@ from PIL import Image
 from cli.main import main
 from shared.jobs import JobStatus
 from shared.settings import REPOSITORY, Settings
-from shared.store import JobStore
+from shared.store.job_store import JobStore
 from tests.conftest import encoded, wait_for
 from tests.documented import commands_of
 from tests.flow.conftest import Service, running
-from web.turns import share_of
+from web.http.turns import share_of
 
 JOBS = "/api/v1/jobs"
 TERMINAL = {"succeeded", "failed", "cancelled", "expired"}

@@ -15,7 +15,7 @@ from PIL import Image
 
 from cli.run import worker_command
 from shared.settings import REPOSITORY, Settings
-from shared.store import JobStore
+from shared.store.job_store import JobStore
 from tests.conftest import encoded, wait_for
 from tests.faults.proxy import LossyProxy
 from tests.flow.conftest import running

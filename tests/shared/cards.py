@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from shared.cards import InputSpec, ModelCard, WeightsSpec
+from shared.cards.card import InputSpec, ModelCard, WeightsSpec
 
 CARD: dict[str, Any] = {
     "name": "pets",

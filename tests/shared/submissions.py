@@ -8,7 +8,7 @@ import redis
 
 from shared.jobs import ImageRecord, JobOptions, JobStatus, Lane
 from shared.settings import Settings
-from shared.store import PREFIX, JobStore, Submission
+from shared.store.job_store import PREFIX, JobStore, Submission
 
 IMAGE = "a" * 64
 RESULT = "b" * 64

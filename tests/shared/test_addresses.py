@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.addresses import Address, Rules, is_loopback, is_public
 from shared.errors import ForbiddenAddress
+from shared.outbound.addresses import Address, Rules, is_loopback, is_public
 
 PUBLIC = "93.184.215.14"
 RULES = Rules(resolve=lambda host, seconds: [PUBLIC])

@@ -14,8 +14,16 @@ from collections.abc import Callable
 
 import pytest
 
-from shared.archives import UNPACKED_AT_LEAST, UNPACKED_PER_BYTE, Bounds, Entry, is_archive, read_archive, shown_name
 from shared.errors import BatchTooLarge, InvalidArchive
+from shared.images.archives import (
+    UNPACKED_AT_LEAST,
+    UNPACKED_PER_BYTE,
+    Bounds,
+    Entry,
+    is_archive,
+    read_archive,
+    shown_name,
+)
 
 BOUNDS = Bounds(members=5, image_bytes=20_000, total_bytes=60_000)
 FILES = {"cats/1.jpg": b"one", "cats/2.jpg": b"two", "dog.png": b"three"}

@@ -25,11 +25,11 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from shared.batches import BatchStatus, Member
 from shared.errors import JobConflict
 from shared.jobs import Claim, ImageRecord, JobError, JobOptions, JobStatus, Lane
 from shared.settings import Settings
-from shared.store import PREFIX, JobStore
+from shared.store.batches import BatchStatus, Member
+from shared.store.job_store import PREFIX, JobStore
 from tests.shared.submissions import RESULT, assert_counts_add_up, assert_shares_add_up, lose_lease, raw_client
 
 OPTIONS = JobOptions(models=("m",))

@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterator
 import pytest
 import redis
 
-from shared.batches import Batch, BatchStatus, BatchStore, Member
-from shared.connection import Scripts
 from shared.errors import JobConflict, QueueFull, TooManyRequests, UnknownJob
 from shared.jobs import Claim, ImageRecord, JobError, JobOptions, JobStatus, Lane
 from shared.settings import Settings
-from shared.shares import memory_of
-from shared.store import PREFIX, JobStore
+from shared.store.batches import Batch, BatchStatus, BatchStore, Member
+from shared.store.connection import Scripts
+from shared.store.job_store import PREFIX, JobStore
+from shared.store.shares import memory_of
 from tests.shared.submissions import (
     RESULT,
     assert_counts_add_up,

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.blobs import ASKED_AT_ONCE, BlobStore, Named, Swept, ref_of
+from shared.blobs.blob_store import ASKED_AT_ONCE, BlobStore, Named, Swept, ref_of
 from shared.errors import AlreadyRunning, StorageFailed, StoreUnavailable
 
 

@@ -18,11 +18,11 @@ from moto.s3.models import FakeBucket
 
 from cli.main import main
 from shared import distribution
-from shared.blobs import BlobStore, Swept
-from shared.bucket import blob_store
+from shared.blobs.blob_store import BlobStore, Swept
+from shared.blobs.bucket import blob_store
 from shared.errors import AlreadyRunning, InvalidSetting, StorageFailed
 from shared.settings import REPOSITORY, Settings
-from shared.store import JobStore
+from shared.store.job_store import JobStore
 from tests.documented import commands_of
 from tests.shared.buckets import backend, new_bucket, serving_buckets
 
@@ -179,6 +179,6 @@ def test_a_service_that_does_not_answer_is_a_storage_failure(
 
 
 def test_a_bucket_without_s3fs_names_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shared.bucket.find_spec", lambda name: None)
+    monkeypatch.setattr("shared.blobs.bucket.find_spec", lambda name: None)
     with pytest.raises(InvalidSetting, match=r"needs s3fs; run: \.venv/bin/pip install -e '\.\[s3\]'$"):
         blob_store(Settings(blobs_url="s3://bucket"))

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from shared.cards import InputSpec, ModelCard, Registry, WeightsSpec
-from shared.class_names import short_name
+from shared.cards.card import InputSpec, ModelCard, Registry, WeightsSpec
+from shared.cards.class_names import short_name
 from shared.errors import InvalidHierarchy, InvalidOption, ModelUnavailable
 from shared.settings import REPOSITORY, Settings
 from tests.shared.cards import CARD, card, write_card

@@ -10,11 +10,11 @@ from contextlib import closing
 import pytest
 import redis
 
-from shared.changes import Changes
 from shared.errors import StoreUnavailable
 from shared.jobs import JobError, Lane
 from shared.settings import Settings
-from shared.store import JobStore
+from shared.store.changes import Changes
+from shared.store.job_store import JobStore
 from tests.shared.submissions import RESULT, lose_lease, raw_client, submission
 
 SOON, NOTHING = 2.0, 0.05

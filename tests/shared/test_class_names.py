@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from shared.class_names import alike, classes_named, imagenet_names, short_name, told_apart
+from shared.cards.class_names import alike, classes_named, imagenet_names, short_name, told_apart
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,9 @@ from kombu.exceptions import OperationalError
 from shared.broker import DRAIN_QUEUE, Bell, make_celery
 from shared.errors import StoreUnavailable
 from shared.jobs import JobStatus
-from shared.keys import Scope
 from shared.settings import Settings
-from shared.store import JobStore
+from shared.store.job_store import JobStore
+from shared.store.keys import Scope
 from tests.guarded_redis import PASSWORD, GuardedRedis, guarded_redis
 from tests.shared.submissions import RESULT, submission
 

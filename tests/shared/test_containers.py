@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from shared.containers import LONGEST_METADATA, MOST_PARTS, Container, take_apart
 from shared.errors import InvalidImage
+from shared.images.containers import LONGEST_METADATA, MOST_PARTS, Container, take_apart
 from tests.conftest import encoded
 from tests.shared.pictures import chunk, exif, png
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.cards import Registry
-from shared.declarations import Declaration, declarations, declare, withdraw
+from shared.cards.card import Registry
+from shared.cards.declarations import Declaration, declarations, declare, withdraw
 from shared.errors import InvalidSetting, ModelUnavailable
 from shared.settings import Settings
 from tests.shared.cards import write_card

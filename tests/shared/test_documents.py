@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 from flask import Flask, url_for
 
-from shared.blobs import BlobStore
+from shared.blobs.blob_store import BlobStore
 from shared.broker import Bell, make_celery
-from shared.cards import Registry
+from shared.cards.card import Registry
 from shared.documents import job_document, job_summary
 from shared.jobs import ImageRecord, Job, JobOptions, JobStatus, Lane
 from shared.settings import Settings
-from shared.store import JobStore
+from shared.store.job_store import JobStore
 from tests.shared.answers import answer_of
 from web.app import create_app
 

@@ -15,10 +15,10 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 from PIL import Image
 
-from shared.drawing import COLORMAPS, DIVERGING, Style, heatmap, jpeg_bytes, overlay, png_bytes
+from shared.drawing.maps import COLORMAPS, DIVERGING, Style, heatmap, jpeg_bytes, overlay, png_bytes
+from shared.drawing.regions import enlarge, region
+from shared.drawing.scales import FloatMap, Scale
 from shared.errors import InvalidOption
-from shared.regions import enlarge, region
-from shared.scales import FloatMap, Scale
 
 Array = NDArray[Any]
 STYLES = [Style(colormap=name) for name in COLORMAPS]

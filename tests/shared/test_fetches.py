@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from shared.fetches import LEASE_SECONDS, WAIT_SECONDS, Fetch, FetchState
 from shared.settings import Settings
-from shared.store import PREFIX, JobStore
+from shared.store.fetches import LEASE_SECONDS, WAIT_SECONDS, Fetch, FetchState
+from shared.store.job_store import PREFIX, JobStore
 from tests.shared.submissions import raw_client
 
 HALF = Fetch(FetchState.RUNNING, 50, 100)

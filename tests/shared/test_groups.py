@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from shared.cards import ModelCard, Registry
+from shared.cards.card import ModelCard, Registry
+from shared.cards.groups import Group
 from shared.errors import InvalidOption
-from shared.groups import Group
 from shared.jobs import JobOptions
 from shared.options import RUNNER_UP, SURE, Plan, plan
 from tests.shared.cards import card, write_card

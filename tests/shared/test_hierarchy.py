@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from shared.cards.hierarchy import DEEPEST, LARGEST_FILE, MOST_NODES, Hierarchy, Node
 from shared.errors import InvalidHierarchy
-from shared.hierarchy import DEEPEST, LARGEST_FILE, MOST_NODES, Hierarchy, Node
 from shared.settings import REPOSITORY
 from training.trees.nbdt_files import nbdt_hierarchy
 

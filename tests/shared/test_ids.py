@@ -6,7 +6,7 @@ import secrets
 
 import pytest
 
-from shared.ids import new_id
+from shared.store.ids import new_id
 
 
 def test_no_id_can_be_taken_for_an_option_of_a_command(monkeypatch: pytest.MonkeyPatch) -> None:

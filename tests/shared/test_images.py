@@ -18,7 +18,7 @@ from PIL import Image, ImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from shared.errors import ImageTooLarge, InvalidImage, UnsupportedImage
-from shared.images import LONGEST_SIDE, Header, Limits, Photo, decode, decode_reduced, read_header
+from shared.images.decode import LONGEST_SIDE, Header, Limits, Photo, decode, decode_reduced, read_header
 from shared.settings import REPOSITORY, Settings
 from tests.conftest import encoded
 from tests.shared.pictures import PNG_MAGIC, chunk, chunks, exif, jpeg_of_size, png, webp_of_frames, with_checksums
@@ -484,7 +484,7 @@ MEASURE = """
 import json, resource, sys, time
 from pathlib import Path
 from shared.errors import InvalidImage
-from shared.images import Limits, decode_reduced, read_header
+from shared.images.decode import Limits, decode_reduced, read_header
 from shared.settings import Settings
 
 limits = Limits.of(Settings(home=Path("/nonexistent")))

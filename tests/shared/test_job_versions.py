@@ -8,10 +8,10 @@ from dataclasses import replace
 
 import pytest
 
-from shared.batches import Member
 from shared.jobs import Claim, ImageRecord, JobError, JobOptions, JobStatus
 from shared.settings import Settings
-from shared.store import PREFIX, End, JobStore
+from shared.store.batches import Member
+from shared.store.job_store import PREFIX, End, JobStore
 from tests.shared.submissions import RESULT, lose_lease, pass_deadline, raw_client, submission
 
 OLD, NEW = {"m": "old", "n": "one"}, {"m": "new", "n": "one"}
@@ -89,7 +89,7 @@ def test_a_known_answer_names_none_and_another_versions_answer_is_known_to_nobod
 def test_members_that_are_enlisted_later_bear_the_versions_of_their_batch(
     store: JobStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("shared.batches.CHUNK", 2)
+    monkeypatch.setattr("shared.store.batches.CHUNK", 2)
     store.batches.submit(members("", "", "same", "same", ""), JobOptions(("m", "n")), versions=OLD)
     claims = store.claim(9, claim_id="a")
     assert [claim.versions for claim in claims] == [OLD] * 4, "the fifth follows another"

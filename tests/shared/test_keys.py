@@ -10,9 +10,9 @@ from dataclasses import replace
 import pytest
 
 from shared.errors import InvalidOption, UnknownKey
-from shared.keys import TOKEN, KeyRing, Scope
 from shared.settings import Settings
-from shared.store import JobStore
+from shared.store.job_store import JobStore
+from shared.store.keys import TOKEN, KeyRing, Scope
 from tests.conftest import wait_for
 from tests.shared.submissions import raw_client
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from shared.legend import GROUND, LEAST_WIDTH, Bar, with_legend
+from shared.drawing.legend import GROUND, LEAST_WIDTH, Bar, with_legend
 
 RAMP = np.linspace((0, 0, 200), (200, 0, 0), 257).round().astype(np.uint8)
 BAR = Bar(RAMP, [(0.0, "0"), (1.0, "12.4")])

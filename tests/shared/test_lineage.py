@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from shared.lineage import lineage
+from shared.cards.lineage import lineage
 from tests.training.trees.nouns import needs_wordnet, real_wordnet
 from training.trees.hypernyms import FILE, table
 

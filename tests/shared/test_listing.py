@@ -7,7 +7,7 @@ import pytest
 from shared.errors import UnknownJob
 from shared.jobs import JobError, JobStatus
 from shared.settings import Settings
-from shared.store import JobStore
+from shared.store.job_store import JobStore
 from tests.shared.submissions import collect, raw_client, submission
 
 

@@ -9,9 +9,9 @@ import sys
 
 import pytest
 
-from shared.keys import TOKEN
 from shared.logs import FORMAT, Discreet, Structured
 from shared.settings import REPOSITORY
+from shared.store.keys import TOKEN
 from shared.tracing import Trace, tracing
 
 SECRET = "x" * 43

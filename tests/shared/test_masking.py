@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from shared.blobs import BlobStore
+from shared.blobs.blob_store import BlobStore
 from shared.errors import ImageTooLarge, InvalidImage
-from shared.images import Limits, Photo
+from shared.images.decode import Limits, Photo
+from shared.images.masking import GREY, explained_picture, hide, read_explained, read_mask
 from shared.jobs import FILLS, ImageRecord, JobOptions
-from shared.masking import GREY, explained_picture, hide, read_explained, read_mask
 from shared.settings import Settings
 from tests.conftest import encoded
 

@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import pytest
 
-from shared.cards import Registry
+from shared.cards.card import Registry
+from shared.cards.groups import Group
+from shared.cards.methods import LONG_METHODS, METHODS
 from shared.errors import InvalidOption
-from shared.groups import Group
 from shared.jobs import TREES, TRUSTS, JobOptions
-from shared.methods import LONG_METHODS, METHODS
 from shared.options import RUNNER_UP, Plan, best_methods, check, is_long, plan, validated
 from tests.shared.cards import card
 

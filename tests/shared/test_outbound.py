@@ -15,9 +15,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from shared.addresses import Rules
 from shared.errors import FetchFailed, ForbiddenAddress
-from shared.outbound import Outbound
+from shared.outbound.addresses import Rules
+from shared.outbound.exchange import Outbound
 from tests.shared.servers import Heard, answer, serving
 
 PUBLIC = "93.184.215.14"

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.jobs import Claim, JobError, Lane
-from shared.overview import Distribution, observed
 from shared.settings import Settings
-from shared.store import PREFIX, JobStore, Role
+from shared.store.job_store import PREFIX, JobStore, Role
+from shared.store.overview import Distribution, observed
 from tests.shared.submissions import RESULT, lose_lease, raw_client, submission
 
 

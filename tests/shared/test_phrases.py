@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from shared import phrases
+from shared.drawing import phrases
 
 
 @pytest.mark.parametrize(

@@ -9,15 +9,15 @@ from collections.abc import Callable
 
 import pytest
 
-from shared.blobs import BlobStore
+from shared.blobs.blob_store import BlobStore
 from shared.broker import Bell, make_celery
 from shared.errors import QueueFull
 from shared.jobs import Claim, Lane
-from shared.pools import Pool
 from shared.settings import Settings
-from shared.store import PREFIX, JobStore
+from shared.store.job_store import PREFIX, JobStore
+from shared.store.pools import Pool
 from tests.shared.submissions import raw_client, submission
-from worker.keep import Keeper
+from worker.queue.keep import Keeper
 
 MakeStore = Callable[..., JobStore]
 GPU = {"pool": "gpu", "pool_models": "large,huge"}

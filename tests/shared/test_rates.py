@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import redis
 
-from shared.keys import Scope
 from shared.settings import Settings
-from shared.store import PREFIX, JobStore
+from shared.store.job_store import PREFIX, JobStore
+from shared.store.keys import Scope
 from tests.shared.submissions import raw_client
 
 

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.regions import Box, enlarge, region
-from shared.scales import FloatMap
+from shared.drawing.regions import enlarge, region
+from shared.drawing.scales import FloatMap
+from shared.images.decode import Box
 
 SHAPES = st.tuples(st.integers(1, 9), st.integers(1, 9))
 

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from shared.cards import Registry
-from shared.declarations import Declaration, declare, withdraw
+from shared.cards.card import Registry
+from shared.cards.declarations import Declaration, declare, withdraw
+from shared.cards.registry import LiveRegistry
+from shared.cards.versions import CARD, TREE, WEIGHTS, changing, put
 from shared.errors import InvalidOption, ModelUnavailable
-from shared.registry import LiveRegistry
 from shared.settings import Settings
-from shared.versions import CARD, TREE, WEIGHTS, changing, put
 from tests.shared.cards import CARD as FIELDS
 from tests.shared.cards import write_card
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from shared.cards import ModelCard
+from shared.cards.calibration import Detection, Reliability
+from shared.cards.card import ModelCard
 from shared.errors import ModelUnavailable
-from shared.reliability import Detection, Reliability
 from tests.shared.cards import write_card
 from tests.shared.reliability import RELIABILITY
 

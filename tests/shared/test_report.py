@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.cards import Registry
+from shared.cards.card import Registry
 from shared.jobs import ImageRecord, JobError, JobStatus
 from shared.report.evidence import ClassMaps, share_outside
 from shared.report.figures import write_figures

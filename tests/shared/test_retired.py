@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from shared.blobs import Swept
-from shared.cards import Registry
-from shared.declarations import Declaration, declare, withdraw
+from shared.blobs.blob_store import Swept
+from shared.cards.card import Registry
+from shared.cards.declarations import Declaration, declare, withdraw
+from shared.cards.versions import REMOVED, WEIGHTS, changing, mark_removed, versions
 from shared.errors import AlreadyRunning, InvalidSetting
-from shared.retired import sweep
 from shared.settings import Settings
-from shared.versions import REMOVED, WEIGHTS, changing, mark_removed, versions
+from shared.store.retired import sweep
 from tests.shared.cards import write_card
 from tests.shared.test_registry import ENTRY, add
 

@@ -22,15 +22,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from shared import images, masking
-from shared.archives import Bounds
-from shared.cards import Registry
+from shared.cards.card import Registry
 from shared.errors import BatchTooLarge, ImageTooLarge, InvalidArchive, InvalidImage, UnsupportedImage
-from shared.images import Limits
-from shared.sandbox import decoders, frames
-from shared.sandbox.decoders import DESK_BYTES, CheckedEntry, Decoder, Decoders, Look, Task
-from shared.sandbox.frames import Message
-from shared.seeing import Squares, visible_square
+from shared.images import decode as images
+from shared.images import masking
+from shared.images.archives import Bounds
+from shared.images.decode import Limits
+from shared.images.sandbox import decoders, frames
+from shared.images.sandbox.decoders import DESK_BYTES, CheckedEntry, Decoder, Decoders, Look, Task
+from shared.images.sandbox.frames import Message
+from shared.images.seeing import Squares, visible_square
 from shared.settings import REPOSITORY, Settings
 from tests.conftest import encoded, wait_for
 from tests.shared.pictures import exif, png
@@ -355,8 +356,8 @@ def test_ctrl_c_leaves_a_decoder_to_its_work(decoder: Decoder) -> None:
 
 ASKING = """
 import os, sys
-from shared.images import Limits
-from shared.sandbox import decoders
+from shared.images.decode import Limits
+from shared.images.sandbox import decoders
 from shared.settings import Settings
 decoders.read_mask(bytes.fromhex(sys.argv[1]), Limits.of(Settings()))
 print(decoders._decoders(os.getpid())._all[0]._running.process.pid, flush=True)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from shared.scales import FloatMap, Scale, finite
+from shared.drawing.scales import FloatMap, Scale, finite
 
 CELLS = st.floats(width=32)  # every one there is: huge, tiny, infinite, not a number
 MAPS = arrays(np.float32, st.tuples(st.integers(1, 5), st.integers(1, 5)), elements=CELLS)

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 import redis
 
-from shared.batches import Member
 from shared.errors import TooManyRequests
 from shared.jobs import ImageRecord, JobError, JobOptions, JobStatus
 from shared.settings import Settings
-from shared.shares import memory_of
-from shared.store import PREFIX, End, JobStore, Submission
+from shared.store.batches import Member
+from shared.store.job_store import PREFIX, End, JobStore, Submission
+from shared.store.shares import memory_of
 from tests.shared.submissions import assert_shares_add_up, collect, raw_client, submission
 
 MANY = 1100  # where the tables that hold a power of two have just doubled: a job takes most then

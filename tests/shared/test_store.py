@@ -22,7 +22,7 @@ from shared.broker import make_celery
 from shared.errors import JobConflict, QueueFull, StoreUnavailable, UnknownJob
 from shared.jobs import Claim, ImageRecord, Job, JobError, JobOptions, JobProgress, JobStatus, Lane
 from shared.settings import Settings
-from shared.store import PREFIX, End, JobStore, Lease, Role, Submission
+from shared.store.job_store import PREFIX, End, JobStore, Lease, Role, Submission
 from tests.conftest import wait_for
 from tests.shared.submissions import (
     IMAGE,

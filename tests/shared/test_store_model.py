@@ -26,9 +26,9 @@ from hypothesis.stateful import (
 
 from shared.errors import JobConflict, QueueFull, UnknownJob
 from shared.jobs import Claim, JobError, JobStatus, Lane
-from shared.pools import Pool
 from shared.settings import Settings
-from shared.store import PREFIX, JobStore, Lease
+from shared.store.job_store import PREFIX, JobStore, Lease
+from shared.store.pools import Pool
 from tests.shared.submissions import (
     RESULT,
     TERMINAL,

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from shared.answer.path import DecisionPath
-from shared.drawing import Style
-from shared.images import Photo
-from shared.phrases import percent
-from shared.tree_picture import MOST_SIBLINGS, WIDTH, describe, draw_tree, tree_picture
+from shared.drawing.maps import Style
+from shared.drawing.phrases import percent
+from shared.drawing.tree_picture import MOST_SIBLINGS, WIDTH, describe, draw_tree, tree_picture
+from shared.images.decode import Photo
 from tests.shared.answers import explanation_of, path_of
 
 SVG = "{http://www.w3.org/2000/svg}"

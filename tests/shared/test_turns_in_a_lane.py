@@ -9,10 +9,10 @@ from dataclasses import replace
 import pytest
 import redis
 
-from shared.batches import Member
 from shared.jobs import ImageRecord, JobOptions, JobStatus, Lane
 from shared.settings import Settings
-from shared.store import PREFIX, End, JobStore
+from shared.store.batches import Member
+from shared.store.job_store import PREFIX, End, JobStore
 from tests.shared.submissions import collect, raw_client, submission
 
 MakeStore = Callable[..., JobStore]

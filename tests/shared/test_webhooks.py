@@ -14,8 +14,8 @@ from cli import embedded
 from shared.errors import StoreUnavailable
 from shared.jobs import JobError, JobStatus
 from shared.settings import Settings
-from shared.store import PREFIX, JobStore
-from shared.webhooks import Delivery
+from shared.store.job_store import PREFIX, JobStore
+from shared.store.webhooks import Delivery
 from tests.conftest import wait_for
 from tests.shared.submissions import RESULT, TERMINAL, collect, pass_deadline, raw_client, submission
 

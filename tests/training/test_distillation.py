@@ -10,11 +10,11 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
-from shared.cards import Registry
+from shared.cards.card import Registry
 from training import augment, photos100
 from training.distillation import CHUNK, Teacher, ask, distillation_loss, lessons
 from training.fit import Recipe, fit
-from worker.models import Model
+from worker.engine.models import Model
 
 COUNT, CLASSES = 2 * CHUNK + 7, 3
 RNG = Generator().manual_seed(0)

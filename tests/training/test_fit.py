@@ -19,8 +19,8 @@ from training.cifar10 import between
 from training.fit import Recipe, estimate_norms, fit, normalise, predict
 from training.muon import orthogonal
 from training.pictures import photos100, read_archive, read_tiny_imagenet
-from worker.networks import whitening_filters
-from worker.precision import computes_bf16
+from worker.engine.networks import whitening_filters
+from worker.engine.precision import computes_bf16
 
 RECIPE = Recipe(epochs=3, batch=16, peak_rate=0.1, weight_decay=1e-3, mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.2))
 RECIPES = {"sgd": RECIPE, "muon in chunks": replace(RECIPE, filter_rate=0.1, chunk=8)}

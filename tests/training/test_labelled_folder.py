@@ -12,8 +12,8 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import nn
 
-from shared.cards import InputSpec
-from shared.images import Limits
+from shared.cards.card import InputSpec
+from shared.images.decode import Limits
 from tests.conftest import encoded
 from training.half_precision import write_in_half_precision
 from training.labelled_folder import PARTS, Labelled, divide, prepare

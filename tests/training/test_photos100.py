@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from PIL import Image
 from torch import Tensor
 
-from shared.cards import Registry
+from shared.cards.card import Registry
 from training import photos100, publish
 from training.fit import FINISHED
 

@@ -13,14 +13,14 @@ import torch
 from click.testing import CliRunner
 from torch import Tensor
 
-from shared.cards import ModelCard, Registry
-from shared.reliability import Reliability
+from shared.cards.calibration import Reliability
+from shared.cards.card import ModelCard, Registry
 from shared.settings import REPOSITORY
 from tests.shared.cards import card
 from tests.shared.reliability import RELIABILITY
 from training.pictures import Pictures
 from training.reliability import answers, main, measure, own_and_foreign, rounded, write
-from worker.models import Model
+from worker.engine.models import Model
 
 SHIPPED = ("resnet18-photos100", "nbdt-cifar10")
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch.nn import functional
 
-from shared.hierarchy import Hierarchy, Node
+from shared.cards.hierarchy import Hierarchy, Node
 from training.supervision import accuracies, tree_supervised_loss
-from worker.tree import TreeMatrices, TreeMode, infer
+from worker.algebra.tree import TreeMatrices, TreeMode, infer
 
 TREE = Hierarchy(
     (

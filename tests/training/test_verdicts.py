@@ -11,16 +11,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from shared.cards import ModelCard, Registry
+from shared.cards.calibration import Reliability
+from shared.cards.card import ModelCard, Registry
+from shared.cards.verdicts import BELIEVE_AT, GUESS_BELOW, SURE_AT, Limits, Unfamiliar
 from shared.errors import ModelUnavailable
-from shared.reliability import Reliability
 from shared.settings import REPOSITORY
-from shared.verdicts import BELIEVE_AT, GUESS_BELOW, SURE_AT, Limits, Unfamiliar
 from tests.shared.cards import write_card
 from tests.shared.reliability import RELIABILITY
 from training.verdicts import CANDIDATES, RIGHT, sure_at, write
-from worker.sure import sure_nodes
-from worker.tree import TreeMatrices
+from worker.algebra.tree import TreeMatrices
+from worker.explain.sure import sure_nodes
 
 SHIPPED = ("efficientnet-lite0-imagenet", "nbdt-cifar10", "resnet18-photos100")
 

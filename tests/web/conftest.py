@@ -10,11 +10,11 @@ import flask_openapi3.utils
 import pytest
 from flask.testing import FlaskClient
 
-from shared.blobs import BlobStore
+from shared.blobs.blob_store import BlobStore
 from shared.broker import Bell, make_celery
-from shared.cards import Registry
+from shared.cards.card import Registry
 from shared.settings import Settings
-from shared.store import JobStore
+from shared.store.job_store import JobStore
 from web.app import create_app
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from web import server
+from web.http import server
 
 server.HEAD_SECONDS = 1.0
 server.STALLED_SECONDS = 1.0

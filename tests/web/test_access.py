@@ -17,18 +17,18 @@ from flask.testing import FlaskClient
 from PIL import Image
 from werkzeug.test import TestResponse
 
-from shared.blobs import BlobStore
+from shared.blobs.blob_store import BlobStore
 from shared.broker import Bell, make_celery
-from shared.cards import Registry
+from shared.cards.card import Registry
 from shared.jobs import JobError
-from shared.keys import Scope
 from shared.settings import Settings
-from shared.store import PREFIX, JobStore
+from shared.store.job_store import PREFIX, JobStore
+from shared.store.keys import Scope
 from tests.conftest import encoded
 from tests.shared.submissions import collect, raw_client
 from tests.web.test_api import run_one
-from web import access
 from web.app import create_app
+from web.http import access
 
 JOBS = "/api/v1/jobs"
 MODEL = "nbdt-cifar10"

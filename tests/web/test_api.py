@@ -21,16 +21,16 @@ from flask.testing import FlaskClient
 from PIL import Image
 from werkzeug.test import TestResponse
 
-from shared.blobs import BlobStore
+from shared.blobs.blob_store import BlobStore
 from shared.broker import Bell, make_celery
-from shared.cards import Registry
+from shared.cards.card import Registry
 from shared.jobs import JobError
 from shared.results import Result
 from shared.settings import Settings
-from shared.store import JobStore
+from shared.store.job_store import JobStore
 from tests.conftest import encoded
 from tests.shared.answers import answer_of
-from web import submission
+from web.api import submission
 from web.app import create_app
 
 JOBS = "/api/v1/jobs"

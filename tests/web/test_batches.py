@@ -17,25 +17,25 @@ from flask.testing import FlaskClient
 from PIL import Image
 from werkzeug.test import TestResponse
 
-from shared.batches import BatchStore, MemberPage
-from shared.blobs import BlobStore
+from shared.blobs.blob_store import BlobStore
 from shared.broker import Bell, make_celery
-from shared.cards import Registry
-from shared.images import Limits, decode_reduced
+from shared.cards.card import Registry
+from shared.images.decode import Limits, decode_reduced
 from shared.jobs import JobError
 from shared.settings import Settings
-from shared.store import JobStore
+from shared.store.batches import BatchStore, MemberPage
+from shared.store.job_store import JobStore
 from tests.conftest import encoded, wait_for
 from tests.shared.test_archives import gzipped, tarred, zipped
 from tests.web.test_api import TREE_MODEL, refused, run_one
-from web import reports
+from web.api import reports
+from web.api.sending import AT_ONCE
 from web.app import create_app
-from web.problems import Busy
-from web.sending import AT_ONCE
-from web.turns import Turns, share_of
-from worker.answers import answer
-from worker.asked import Asked
-from worker.shelf import Shelf
+from web.http.problems import Busy
+from web.http.turns import Turns, share_of
+from worker.engine.shelf import Shelf
+from worker.explain.answers import answer
+from worker.explain.asked import Asked
 
 BATCHES = "/api/v1/batches"
 LIMITS = Limits(image_bytes=100_000, pixels=10_000, side=100)

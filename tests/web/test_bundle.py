@@ -15,13 +15,13 @@ from flask.testing import FlaskClient
 from PIL import Image
 from werkzeug.test import TestResponse
 
-from shared.blobs import BlobStore
-from shared.store import JobStore
+from shared.blobs.blob_store import BlobStore
+from shared.store.job_store import JobStore
 from tests.web.test_api import JOBS, TREE_MODEL, decision_path, refused, run_one
 from tests.web.test_api import send as send  # a fixture
-from web.bundle import archive
-from web.sending import AT_ONCE
-from web.turns import share_of
+from web.api.bundle import archive
+from web.api.sending import AT_ONCE
+from web.http.turns import share_of
 
 
 @pytest.fixture

@@ -14,17 +14,17 @@ import pytest
 from flask.testing import FlaskClient
 from PIL import Image
 
-from shared.blobs import BlobStore
+from shared.blobs.blob_store import BlobStore
 from shared.broker import Bell, make_celery
-from shared.cards import Registry
+from shared.cards.card import Registry
 from shared.errors import InvalidSetting
 from shared.jobs import JobError
 from shared.settings import Settings
-from shared.store import JobStore
+from shared.store.job_store import JobStore
 from tests.conftest import encoded
-from web import events
+from web.api import events
 from web.app import create_app
-from web.turns import share_of
+from web.http.turns import share_of
 
 JOBS = "/api/v1/jobs"
 FAILED = JobError("internal", "It broke.")

@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 from flask.testing import FlaskClient
 
-from shared.blobs import BlobStore
+from shared.blobs.blob_store import BlobStore
 from shared.broker import FETCH_QUEUE
-from shared.cards import Registry
-from shared.fetches import Fetch, FetchState
-from shared.keys import Scope
+from shared.cards.card import Registry
 from shared.settings import Settings
-from shared.store import PREFIX, JobStore, Role
+from shared.store.fetches import Fetch, FetchState
+from shared.store.job_store import PREFIX, JobStore, Role
+from shared.store.keys import Scope
 from tests.shared.cards import write_card
 from tests.shared.submissions import raw_client
 from tests.web.test_access import House, form_token, make_app

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.formparser import FormDataParser
 
-from web.forms import CHUNK, FormParser, read_parts
-from web.problems import BadRequest
+from web.http.forms import CHUNK, FormParser, read_parts
+from web.http.problems import BadRequest
 
 BOUNDARY = "b-1"
 BREAKS = st.sampled_from([b"\r\n", b"\n", b"\r"])

@@ -13,26 +13,27 @@ from flask.testing import FlaskClient
 from jinja2 import Environment, nodes
 
 from shared import language as locales
-from shared import verdicts
-from shared.blobs import BlobStore
+from shared.blobs.blob_store import BlobStore
 from shared.broker import Bell, make_celery
-from shared.cards import ModelCard, Registry
+from shared.cards import verdicts
+from shared.cards.card import ModelCard, Registry
+from shared.cards.methods import CATALOGUE
+from shared.cards.verdicts import Level
 from shared.language import Catalogue
-from shared.methods import CATALOGUE
 from shared.report.outcome import NO_ANSWER
 from shared.report.page import TITLE
 from shared.settings import REPOSITORY, Settings
-from shared.store import JobStore
-from shared.verdicts import Level
-from web import language, stage, words
+from shared.store.job_store import JobStore
 from web.app import create_app
-from web.language import gettext, told
-from worker import agreement
+from web.http import language
+from web.http.language import gettext, told
+from web.pages import stage, words
+from worker.explain import agreement
 
 TEMPLATES = sorted((REPOSITORY / "web" / "templates").rglob("*.html"))
 REPORT = REPOSITORY / "shared" / "report" / "static"
 SCRIPTS = sorted((REPOSITORY / "web" / "static").rglob("*.js"))
-MODULES = sorted((REPOSITORY / "web").glob("*.py"))
+MODULES = sorted((REPOSITORY / "web").rglob("*.py"))
 TRANSLATED = [name for name in locales.LANGUAGES if name != locales.ENGLISH]
 SHIPPED = {
     path.parent.name for path in (REPOSITORY / "models").glob("*/card.json")

@@ -8,8 +8,8 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from shared.blobs import BlobStore
-from shared.store import JobStore
+from shared.blobs.blob_store import BlobStore
+from shared.store.job_store import JobStore
 from tests.shared.submissions import submission
 from tests.web.test_api import JOBS, refused, run_one
 from tests.web.test_api import send as send  # a fixture

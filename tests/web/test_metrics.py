@@ -16,19 +16,19 @@ from flask.testing import FlaskClient
 from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 
-from shared.blobs import BlobStore
-from shared.cards import Registry
+from shared.blobs.blob_store import BlobStore
+from shared.cards.card import Registry
 from shared.jobs import ERROR_CODES, JobError, JobStatus, Lane
-from shared.keys import Scope
-from shared.overview import observed
 from shared.settings import Settings
-from shared.store import JobStore
+from shared.store.job_store import JobStore
+from shared.store.keys import Scope
+from shared.store.overview import observed
 from tests.conftest import encoded, wait_for
 from tests.shared.submissions import submission
 from tests.shared.test_pools import here
 from tests.web.test_access import House, make_app, picture
 from tests.web.test_api import JOBS, TREE_MODEL, run_one
-from web import traffic
+from web.http import traffic
 
 PNG = encoded(Image.new("RGB", (40, 30), "orange"))
 Samples = dict[str, float]

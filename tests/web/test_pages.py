@@ -20,19 +20,21 @@ from flask.testing import FlaskClient
 from PIL import Image
 from werkzeug.test import TestResponse
 
-from shared.blobs import BlobStore
-from shared.cards import Registry
+from shared.blobs.blob_store import BlobStore
+from shared.cards.card import Registry
+from shared.drawing.phrases import number
+from shared.drawing.scales import FloatMap, Scale
 from shared.jobs import Claim, ImageRecord, JobError, JobOptions, JobStatus
-from shared.phrases import number
 from shared.results import Result
-from shared.scales import FloatMap, Scale
 from shared.settings import Settings
-from shared.store import JobStore, Submission
+from shared.store.job_store import JobStore, Submission
 from tests.shared.answers import answer_of
 from tests.shared.submissions import collect
-from web import csrf, pages, reproduce, stage
 from web.app import create_app
-from web.samples import SAMPLES
+from web.http import csrf
+from web.pages import reproduce, stage
+from web.pages import views as pages
+from web.pages.samples import SAMPLES
 
 PAIR = ("vehicles", "animals")
 INPUT = {"resize": 32, "crop": 32, "size": 32, "mean": [0.5, 0.5, 0.5], "std": [0.2, 0.2, 0.2]}

@@ -15,11 +15,11 @@ from flask import g
 from werkzeug.test import TestResponse
 
 from shared.jobs import Job
-from shared.keys import ApiKey, KeyRing
-from shared.store import JobStore
+from shared.store.job_store import JobStore
+from shared.store.keys import ApiKey, KeyRing
 from tests.web.test_access import JOBS, House, form_token, picture
 from tests.web.test_limits import MakeHouse, make_house, too_many
-from web import access, places, turns
+from web.http import access, places, turns
 
 __all__ = ["make_house"]
 THREADS = 16

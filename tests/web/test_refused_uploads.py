@@ -17,20 +17,20 @@ from flask.testing import FlaskClient
 from PIL import Image
 from werkzeug.test import TestResponse
 
-from shared.blobs import BlobStore
-from shared.cards import Registry
-from shared.connection import connect
+from shared.blobs.blob_store import BlobStore
+from shared.cards.card import Registry
 from shared.errors import QueueFull
-from shared.sandbox.decoders import CheckedEntry
+from shared.images.sandbox.decoders import CheckedEntry
 from shared.settings import Settings
-from shared.store import JobStore
+from shared.store.connection import connect
+from shared.store.job_store import JobStore
 from tests.conftest import encoded, wait_for
 from tests.shared.test_archives import tarred
 from tests.web.test_access import make_app
 from tests.web.test_api import JOBS, TREE_MODEL, refused
-from web import batch_upload
-from web.batch_upload import UNPACKED_AT_ONCE, UNPACKED_FOR_ONE
-from web.room import HELD, Room
+from web.api import batch_upload
+from web.api.batch_upload import UNPACKED_AT_ONCE, UNPACKED_FOR_ONE
+from web.http.room import HELD, Room
 
 BATCHES = "/api/v1/batches"
 OTHER = {"REMOTE_ADDR": "127.0.0.2"}

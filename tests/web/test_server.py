@@ -39,7 +39,7 @@ def answers(port: int) -> bool:
 def port() -> Iterator[int]:
     found = free_port()
     command = [
-        *(sys.executable, "-m", "gunicorn", "--bind", f"127.0.0.1:{found}", "--worker-class", "web.server.Server"),
+        *(sys.executable, "-m", "gunicorn", "--bind", f"127.0.0.1:{found}", "--worker-class", "web.http.server.Server"),
         *("--threads", str(THREADS), "--worker-connections", str(CONNECTIONS), "--no-control-socket"),
         *("--log-level", "warning", "tests.web.served:application"),
     ]

@@ -9,7 +9,7 @@ from gunicorn.config import Config
 
 from cli.run import web_command
 from shared.settings import Settings
-from web.server_log import ServerLog
+from web.http.server_log import ServerLog
 
 
 def test_gunicorns_own_lines_are_structured_and_tell_no_secret(

@@ -11,9 +11,9 @@ import pytest
 
 from shared.errors import TooManyRequests
 from tests.conftest import wait_for
-from web.problems import Busy
-from web.single_flight import SingleFlight
-from web.turns import Turns, share_of
+from web.http.problems import Busy
+from web.http.single_flight import SingleFlight
+from web.http.turns import Turns, share_of
 
 
 def turns(
@@ -67,7 +67,7 @@ def test_while_others_come_too_fewer_of_one_callers_work(monkeypatch: pytest.Mon
     some.give_back("a")
     with pytest.raises(Busy):  # two of its work
         some.take("a")
-    monkeypatch.setattr("web.turns.COMPANY_SECONDS", 0.01)
+    monkeypatch.setattr("web.http.turns.COMPANY_SECONDS", 0.01)
     time.sleep(1.1)  # since the other came
     some.take("a")
 

@@ -9,17 +9,17 @@ from typing import Any
 import pytest
 
 from shared.answer.classes import ClassGroup
-from shared.blobs import BlobStore
-from shared.cards import Registry
+from shared.blobs.blob_store import BlobStore
+from shared.cards.card import Registry
+from shared.cards.verdicts import SENTENCES
 from shared.jobs import JobOptions
 from shared.settings import Settings
-from shared.store import JobStore
-from shared.verdicts import SENTENCES
+from shared.store.job_store import JobStore
 from tests.shared.answers import explanation_of
 from tests.web.test_pages import House, again, build, document, words
 from tests.web.test_pages import explanation as of_an_earlier_version
-from web import stage, verdicts
-from worker import agreement
+from web.pages import stage, verdicts
+from worker.explain import agreement
 
 IMAGENET, CIFAR = "efficientnet-lite0-imagenet", "nbdt-cifar10"
 ORGANISM, DOMESTIC_CAT, TIGER_CAT, ROOT = "n00004475", "n02121808", "n02123159", "n00001740"

@@ -14,11 +14,11 @@ import pytest
 from flask.testing import FlaskClient
 from PIL import Image
 
-from shared.blobs import BlobStore
+from shared.blobs.blob_store import BlobStore
 from shared.broker import DELIVER_QUEUE, Bell, make_celery
-from shared.cards import Registry
+from shared.cards.card import Registry
 from shared.settings import Settings
-from shared.store import PREFIX, JobStore
+from shared.store.job_store import PREFIX, JobStore
 from tests.conftest import encoded
 from tests.documented import commands_of
 from tests.shared.submissions import raw_client

@@ -14,9 +14,9 @@ from flask.testing import FlaskClient
 from PIL import Image
 from werkzeug.test import TestResponse
 
-from shared.blobs import BlobStore
+from shared.blobs.blob_store import BlobStore
 from shared.settings import Settings
-from shared.store import JobStore
+from shared.store.job_store import JobStore
 from tests.conftest import encoded
 from tests.shared.submissions import collect, raw_client
 from tests.web.test_api import JOBS, TREE_MODEL, refused, run_one

@@ -8,10 +8,10 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from shared.cards import ModelCard
-from worker.agreement import ModelAnswer
-from worker.sure import SureGroup, sure_nodes
-from worker.tree import TreeMatrices
+from shared.cards.card import ModelCard
+from worker.algebra.tree import TreeMatrices
+from worker.explain.agreement import ModelAnswer
+from worker.explain.sure import SureGroup, sure_nodes
 
 FAMILIAR = 20.0  # log-sum-exp of the logits, above the limit of every card
 

@@ -7,11 +7,11 @@ from typing import Any
 
 from PIL import Image
 
-from shared.images import Photo
-from worker.explain import Explained
-from worker.explain import explain as explain_photos
-from worker.forward import Progress, Question, ignore
-from worker.models import Model
+from shared.images.decode import Photo
+from worker.engine.models import Model
+from worker.explain.explanations import Explained
+from worker.explain.explanations import explain as explain_photos
+from worker.explain.forward import Progress, Question, ignore
 
 
 def explain(

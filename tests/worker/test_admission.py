@@ -14,17 +14,17 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from cli.tree import _put_version
-from shared.cards import InputSpec, ModelCard, Registry
-from shared.declarations import Declaration, declarations
+from shared.cards.card import InputSpec, ModelCard, Registry
+from shared.cards.declarations import Declaration, declarations
+from shared.cards.hierarchy import Hierarchy
 from shared.errors import InvalidHierarchy, InvalidOption, ModelUnavailable
-from shared.hierarchy import Hierarchy
-from shared.retired import sweep
 from shared.settings import Settings
+from shared.store.retired import sweep
 from tests.worker.test_weights import Touch
-from worker import maps
-from worker.admission import MOST_CLASSES, admit, check_tree, dismiss, input_spec
-from worker.architectures import LIBRARIES, build
-from worker.models import Model
+from worker.algebra import maps
+from worker.engine.admission import MOST_CLASSES, admit, check_tree, dismiss, input_spec
+from worker.engine.architectures import LIBRARIES, build
+from worker.engine.models import Model
 
 TINY = "timm/test_resnet"
 NAMES = ["cat", "dog", "owl"]

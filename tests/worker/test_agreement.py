@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from shared.cards import ModelCard, Registry
+from shared.cards.card import ModelCard, Registry
 from tests.shared.cards import card, write_card
 from tests.worker.answering import answer
-from worker.agreement import SENTENCES, Agreement, ModelAnswer, Relation, agreements
-from worker.kinship import Kinships
+from worker.algebra.kinship import Kinships
+from worker.explain.agreement import SENTENCES, Agreement, ModelAnswer, Relation, agreements
 
 IMAGENET, CIFAR, PHOTOS = "efficientnet-lite0-imagenet", "nbdt-cifar10", "resnet18-photos100"
 BROAD, NARROW = "EfficientNet-Lite0 on ImageNet-1K", "Neural-backed decision tree on CIFAR-10"

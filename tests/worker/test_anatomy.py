@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from shared.cards.methods import NO_FEATURE_MAP, OTHER_HEAD, POOLED_LINEAR
 from shared.errors import ModelUnavailable
-from shared.methods import NO_FEATURE_MAP, OTHER_HEAD, POOLED_LINEAR
-from worker.anatomy import Anatomy, PooledLinear, dissect
-from worker.architectures import build
+from worker.engine.anatomy import Anatomy, PooledLinear, dissect
+from worker.engine.architectures import build
 
 SIZE = 32
 CLASSES = 10

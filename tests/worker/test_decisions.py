@@ -10,12 +10,12 @@ import torch
 from PIL import Image
 from torch.nn import functional
 
-from shared.cards import Registry
-from shared.hierarchy import Hierarchy, Node
-from worker.decisions import TreeHead, decision_maps
-from worker.inputs import to_tensor
-from worker.models import Model
-from worker.tree import TreeInference, TreeMatrices, TreeMode, infer
+from shared.cards.card import Registry
+from shared.cards.hierarchy import Hierarchy, Node
+from worker.algebra.decisions import TreeHead, decision_maps
+from worker.algebra.tree import TreeInference, TreeMatrices, TreeMode, infer
+from worker.engine.inputs import to_tensor
+from worker.engine.models import Model
 
 
 def residuals(

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from shared.results import Result
 from tests.shared.answers import answer_of
-from worker.differences import differences, shift, with_differences
+from worker.explain.differences import differences, shift, with_differences
 
 CLASSES = ("cat", "dog", "car", "ship", "bird", "frog")
 

@@ -16,23 +16,23 @@ from billiard.exceptions import SoftTimeLimitExceeded
 from PIL import Image
 
 from shared.answer.answer import Answer
-from shared.blobs import BlobStore, Swept
-from shared.cards import ModelCard
+from shared.blobs.blob_store import BlobStore, Swept
+from shared.cards.card import ModelCard
 from shared.errors import ModelUnavailable
+from shared.images.masking import GREY
+from shared.images.sandbox.decoders import Decoder, Decoders, Look
+from shared.images.seeing import visible_square
 from shared.jobs import Claim, ImageRecord, Job, JobOptions, JobStatus
-from shared.masking import GREY
 from shared.results import Result
-from shared.sandbox.decoders import Decoder, Decoders, Look
-from shared.seeing import visible_square
 from shared.settings import Settings
-from shared.store import PREFIX, JobStore, Submission
+from shared.store.job_store import PREFIX, JobStore, Submission
 from shared.tracing import Trace, current
 from tests.conftest import encoded, wait_for
 from tests.shared.cards import card
 from tests.shared.submissions import raw_client
-from worker.asked import Asked
-from worker.drain import Drain, Progress
-from worker.keep import Keeper
+from worker.explain.asked import Asked
+from worker.queue.drain import Drain, Progress
+from worker.queue.keep import Keeper
 
 Batch = Sequence[Asked]
 MODEL = card("m", "cat")  # sees 8 x 8 pixels, as many as the pictures have
@@ -158,7 +158,7 @@ def test_a_line_about_a_job_names_it_and_the_request_that_brought_it(
     heard: list[tuple[str, Trace]] = []
     handler = logging.Handler()
     handler.emit = lambda record: heard.append((record.getMessage(), current()))  # type: ignore[method-assign]
-    logger = logging.getLogger("worker.drain")
+    logger = logging.getLogger("worker.queue.drain")
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
     try:

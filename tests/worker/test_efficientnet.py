@@ -12,23 +12,23 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from shared.cards import ModelCard, Registry
-from shared.class_names import short_name
+from shared.cards.card import ModelCard, Registry
+from shared.cards.class_names import short_name
+from shared.cards.hierarchy import Hierarchy
+from shared.cards.methods import POOLED_LINEAR
 from shared.errors import ModelUnavailable
-from shared.hierarchy import Hierarchy
-from shared.methods import POOLED_LINEAR
 from tests.training.trees.nouns import needs_wordnet, real_wordnet
 from training.pictures import photos1000
 from training.trees.nbdt_files import nbdt_wnids
 from training.trees.wordnet_tree import wordnet_hierarchy
-from worker.anatomy import dissect
-from worker.architectures import build
-from worker.efficientnet import Block, EfficientNetLite0
-from worker.folding import fold_batch_norms
-from worker.fusing import Convolution, Fused, fuse
-from worker.inputs import to_tensor, to_tensors
-from worker.models import Model
-from worker.weights import load_state, load_weights
+from worker.engine.anatomy import dissect
+from worker.engine.architectures import build
+from worker.engine.efficientnet import Block, EfficientNetLite0
+from worker.engine.folding import fold_batch_norms
+from worker.engine.fusing import Convolution, Fused, fuse
+from worker.engine.inputs import to_tensor, to_tensors
+from worker.engine.models import Model
+from worker.engine.weights import load_state, load_weights
 
 NAME = "efficientnet-lite0-imagenet"
 NORMS = 49

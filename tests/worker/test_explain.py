@@ -10,18 +10,18 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from shared.cards import Registry
+from shared.cards.card import Registry
+from shared.images.seeing import crop_box
 from shared.options import RUNNER_UP
-from shared.seeing import crop_box
 from tests.worker.asking import document, explain
-from worker import maps
-from worker.architectures import build
-from worker.explain import Explained, tree_mode
-from worker.forward import Question
-from worker.inputs import to_tensor
-from worker.models import Model
-from worker.tree import TreeMode
-from worker.weights import load_weights
+from worker.algebra import maps
+from worker.algebra.tree import TreeMode
+from worker.engine.architectures import build
+from worker.engine.inputs import to_tensor
+from worker.engine.models import Model
+from worker.engine.weights import load_weights
+from worker.explain.explanations import Explained, tree_mode
+from worker.explain.forward import Question
 
 SHIPPED = ("resnet18-photos100", "nbdt-cifar10", "efficientnet-lite0-imagenet")
 CORNERS = ((0, 0), (0, 1), (1, 0), (1, 1))
@@ -297,7 +297,7 @@ def test_a_batch_that_goes_through_the_trunk_in_parts_has_the_features_of_each_p
     model, inputs = load("nbdt-cifar10"), torch.randn(7, 3, 32, 32)
     whole = model.features(inputs)
     sizes: list[int] = []
-    monkeypatch.setattr("worker.models.PIXELS_AT_ONCE", at_once)
+    monkeypatch.setattr("worker.engine.models.PIXELS_AT_ONCE", at_once)
     with model.trunk.register_forward_pre_hook(lambda _, given: sizes.append(len(given[0]))):
         assert torch.allclose(model.features(inputs), whole, atol=1e-5)
     assert sum(sizes) == len(inputs) and min(sizes) > 0

@@ -11,16 +11,16 @@ from hashlib import sha256
 import pytest
 import torch
 
-from shared.cards import Registry
-from shared.fetches import Fetch, FetchState
+from shared.cards.card import Registry
 from shared.settings import Settings
-from shared.store import JobStore
+from shared.store.fetches import Fetch, FetchState
+from shared.store.job_store import JobStore
 from tests.conftest import wait_for
 from tests.shared.cards import write_card
 from tests.shared.slow_server import SlowServer
 from tests.shared.test_fetches import age
 from tests.worker.test_upstream import saved
-from worker.fetcher import REPORT_SECONDS, Fetcher
+from worker.queue.fetcher import REPORT_SECONDS, Fetcher
 
 CONTENT = saved({"weight": torch.zeros(100_000)})
 
@@ -115,7 +115,7 @@ def test_a_fault_and_a_stop_are_told_without_their_details(
         raise fault
 
     declare(settings, "http://127.0.0.1:1/w.pth")
-    monkeypatch.setattr("worker.upstream.fetch", broken)
+    monkeypatch.setattr("worker.engine.upstream.fetch", broken)
     fetch().join(30)
     assert told(store).state is FetchState.FAILED and sentence in (told(store).error or "")
     assert "secret" not in (told(store).error or "")

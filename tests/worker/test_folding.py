@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from worker.folding import fold_batch_norms
-from worker.networks import NETWORKS
+from worker.engine.folding import fold_batch_norms
+from worker.engine.networks import NETWORKS
 
 INPUT = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from tests.worker.test_folding import INPUT, Undecided, used
-from worker.anatomy import dissect
-from worker.folding import fold_batch_norms
-from worker.fusing import RELU6, Convolution, Fused, RectifiedPool, fuse
-from worker.networks import NETWORKS
+from worker.engine.anatomy import dissect
+from worker.engine.folding import fold_batch_norms
+from worker.engine.fusing import RELU6, Convolution, Fused, RectifiedPool, fuse
+from worker.engine.networks import NETWORKS
 
 SIZE = INPUT.shape[-1]
 

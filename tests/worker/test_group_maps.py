@@ -12,17 +12,17 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from shared.cards import Registry
-from shared.groups import Group
+from shared.cards.card import Registry
+from shared.cards.groups import Group
 from shared.options import RUNNER_UP, SURE
 from tests.worker.asking import document, explain
-from worker.forward import Question
-from worker.inputs import to_tensor
-from worker.maps import TOLERANCE, class_maps, linear_maps
+from worker.algebra.maps import TOLERANCE, class_maps, linear_maps
+from worker.algebra.score import Score
+from worker.engine.inputs import to_tensor
+from worker.engine.models import Model
+from worker.explain.forward import Question
 from worker.methods.attribution import Attribution, LinearHead, Subject
 from worker.methods.cam import attribute as cam
-from worker.models import Model
-from worker.score import Score
 
 SHIPPED = ("efficientnet-lite0-imagenet", "resnet18-photos100", "nbdt-cifar10")
 NODES = {"efficientnet-lite0-imagenet": 1368, "resnet18-photos100": 157, "nbdt-cifar10": 19}

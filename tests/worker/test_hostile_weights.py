@@ -18,8 +18,8 @@ import torch
 from safetensors.torch import save_file
 
 from shared.errors import ModelUnavailable
-from worker import weights
-from worker.rehearsal import TooMuch, rehearse
+from worker.engine import weights
+from worker.engine.rehearsal import TooMuch, rehearse
 
 MOST_SECONDS = 3.5  # of a file of a few KB, on a machine on which others work
 TOO_MUCH = "takes more time or memory to read than a file of"

@@ -9,11 +9,11 @@ import pytest
 import torch
 from PIL import Image
 
-from shared.cards import Registry
-from shared.images import Limits, Photo, decode, decode_reduced
-from shared.seeing import visible_square
+from shared.cards.card import Registry
+from shared.images.decode import Limits, Photo, decode, decode_reduced
+from shared.images.seeing import visible_square
 from shared.settings import Settings
-from worker.inputs import to_tensor, to_tensors
+from worker.engine.inputs import to_tensor, to_tensors
 
 
 def test_a_batch_holds_every_photos_square_in_its_place_normalised(

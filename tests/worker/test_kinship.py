@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from shared.cards import ModelCard, Registry
-from shared.hierarchy import Hierarchy, Node
+from shared.cards.card import ModelCard, Registry
+from shared.cards.hierarchy import Hierarchy, Node
 from tests.shared.cards import card, write_card
-from worker.kinship import Kinship, Kinships, is_kind_of, synset
+from worker.algebra.kinship import Kinship, Kinships, is_kind_of, synset
 
 BROAD, NARROW, PHOTOS = "efficientnet-lite0-imagenet", "nbdt-cifar10", "resnet18-photos100"
 

@@ -10,16 +10,16 @@ import pytest
 import torch
 from PIL import Image
 
-from shared.cards import Bf16Gate, ModelCard, Registry
-from shared.images import Photo
+from shared.cards.card import Bf16Gate, ModelCard, Registry
+from shared.images.decode import Photo
 from shared.jobs import JobOptions
 from tests.shared.cards import card, write_card
 from training.precision import compare, write
-from worker import precision
-from worker.answers import answer
-from worker.asked import Asked
-from worker.precision import chooses_bf16
-from worker.shelf import Shelf
+from worker.engine import precision
+from worker.engine.precision import chooses_bf16
+from worker.engine.shelf import Shelf
+from worker.explain.answers import answer
+from worker.explain.asked import Asked
 
 CPU = torch.device("cpu")
 GOOD = Bf16Gate(pictures=1000, accuracy_change=0.1, flips=3, widest_flip=0.04, rank_correlation=0.995)

@@ -10,15 +10,15 @@ import pytest
 import torch
 from PIL import Image
 
-from shared.cards import Registry
-from shared.methods import FEATURE_METHODS, LONG_METHODS, METHODS
+from shared.cards.card import Registry
+from shared.cards.methods import FEATURE_METHODS, LONG_METHODS, METHODS
 from shared.options import RUNNER_UP
 from tests.worker.asking import document, explain
-from worker.explain import Explained
-from worker.forward import Question
+from worker.engine.models import Model
+from worker.explain.explanations import Explained
+from worker.explain.forward import Question
+from worker.explain.proof import SECOND, UNREPEATED
 from worker.methods import rise
-from worker.models import Model
-from worker.proof import SECOND, UNREPEATED
 from worker.trust import faithfulness
 
 PROVEN = ("cam", "layercam")  # of a map that may cross zero, and of one that may not

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from worker.score import Score
+from worker.algebra.score import Score
 
 ROWS = 3
 some = settings(max_examples=60, deadline=None, derandomize=True)

@@ -9,19 +9,19 @@ import pytest
 import torch
 from PIL import Image
 
-from shared.cards import ModelCard
-from shared.declarations import Declaration
+from shared.cards.card import ModelCard
+from shared.cards.declarations import Declaration
+from shared.cards.registry import LiveRegistry
 from shared.errors import InvalidOption, ModelUnavailable
-from shared.images import Photo
+from shared.images.decode import Photo
 from shared.jobs import JobOptions
-from shared.registry import LiveRegistry
 from shared.settings import Settings
-from worker import shelf as shelf_module
-from worker.admission import admit, dismiss
-from worker.answers import answer
-from worker.architectures import build
-from worker.asked import Asked
-from worker.shelf import Shelf
+from worker.engine import shelf as shelf_module
+from worker.engine.admission import admit, dismiss
+from worker.engine.architectures import build
+from worker.engine.shelf import Shelf
+from worker.explain.answers import answer
+from worker.explain.asked import Asked
 
 NAMES = ["cat", "dog", "owl"]
 PETS = JobOptions(("pets",))

@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import Tensor
 
-from shared.cards import Registry
-from shared.hierarchy import Hierarchy, Node
+from shared.cards.card import Registry
+from shared.cards.hierarchy import Hierarchy, Node
 from tests.worker.asking import document, explain
 from tests.worker.test_tree import random_trees
-from worker.forward import Question
-from worker.models import Model
-from worker.sure import node_probabilities, sure_nodes
-from worker.tree import TreeMatrices
+from worker.algebra.tree import TreeMatrices
+from worker.engine.models import Model
+from worker.explain.forward import Question
+from worker.explain.sure import node_probabilities, sure_nodes
 
 some = settings(max_examples=60, deadline=None, derandomize=True)
 PETS = Hierarchy(

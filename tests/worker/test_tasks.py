@@ -10,16 +10,16 @@ import torch
 from PIL import Image
 
 from shared.answer.answer import Answer
-from shared.blobs import BlobStore
+from shared.blobs.blob_store import BlobStore
 from shared.broker import Bell, make_celery
 from shared.cores import usable_cores
 from shared.jobs import ImageRecord, JobOptions
 from shared.results import Result
 from shared.settings import Settings
-from shared.store import JobStore, Submission
+from shared.store.job_store import JobStore, Submission
 from tests.conftest import encoded
-from worker.asked import Asked
-from worker.tasks import build_drain
+from worker.explain.asked import Asked
+from worker.queue.tasks import build_drain
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def test_a_full_batch_gets_a_share_of_the_cores_and_the_last_one_all(
         seen.append((len(batch), torch.get_num_threads()))
         return [Result(Answer(timings={"compute_ms": 1.0}), {}) for _ in batch]
 
-    monkeypatch.setattr("worker.answers.answer", answer)
+    monkeypatch.setattr("worker.explain.answers.answer", answer)
     image = ImageRecord(blobs.put(encoded(photos["chelsea"])), 451, 300, "PNG", "a.png")
     for _ in range(3):
         store.submit(Submission(options=JobOptions(("nbdt-cifar10",)), image=image))

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from worker.threads import side_by_side
+from worker.engine.threads import side_by_side
 
 
 @pytest.mark.parametrize("threads", [1, 2, 5])

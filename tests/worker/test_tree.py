@@ -12,13 +12,13 @@ from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
 from bench.quality import nbdt_oracle
-from shared.cards import Registry
-from shared.hierarchy import Hierarchy, Node
+from shared.cards.card import Registry
+from shared.cards.hierarchy import Hierarchy, Node
 from shared.settings import REPOSITORY
 from training.pictures import cifar10
-from worker.models import Model
-from worker.precision import chooses_bf16
-from worker.tree import TreeMatrices, TreeMode, edge_scores, infer, soft_leaf_log_p
+from worker.algebra.tree import TreeMatrices, TreeMode, edge_scores, infer, soft_leaf_log_p
+from worker.engine.models import Model
+from worker.engine.precision import chooses_bf16
 
 
 def decides_alike(logits: Tensor, dataset: str, theirs: nbdt_oracle.Answer) -> None:

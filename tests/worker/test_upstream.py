@@ -23,12 +23,12 @@ import pytest
 import torch
 from pytorchcv.models.wrn_cifar import wrn28_10_cifar10
 
-from shared.cards import ModelCard, WeightsSpec
+from shared.cards.card import ModelCard, WeightsSpec
 from shared.errors import FetchFailed, ModelUnavailable
 from shared.settings import REPOSITORY
-from worker import upstream
-from worker.vision import resnet
-from worker.weights import load_weights
+from worker.engine import upstream
+from worker.engine.vision import resnet
+from worker.engine.weights import load_weights
 
 PLAIN = {"weight": torch.arange(4.0)}
 

@@ -12,19 +12,19 @@ from PIL import Image
 
 from shared.answer.explanation import Verdict
 from shared.answer.maps import Certificate
-from shared.cards import ModelCard, Registry
-from shared.images import Photo
+from shared.cards.card import ModelCard, Registry
+from shared.cards.verdicts import SENTENCES, Level
+from shared.images.decode import Photo
 from shared.jobs import JobOptions
-from shared.verdicts import SENTENCES, Level
 from tests.shared.cards import card
 from tests.worker.answering import FAMILIAR, answer, answer_to
-from worker import maps
-from worker.agreement import ModelAnswer, agreements
-from worker.answers import answer as answer_jobs
-from worker.asked import Asked
-from worker.kinship import Kinships
-from worker.shelf import Shelf
-from worker.verdicts import verdict
+from worker.algebra import maps
+from worker.algebra.kinship import Kinships
+from worker.engine.shelf import Shelf
+from worker.explain.agreement import ModelAnswer, agreements
+from worker.explain.answers import answer as answer_jobs
+from worker.explain.asked import Asked
+from worker.explain.verdicts import verdict
 
 IMAGENET, CIFAR, PHOTOS = "efficientnet-lite0-imagenet", "nbdt-cifar10", "resnet18-photos100"
 KINSHIPS = Kinships()

@@ -16,17 +16,17 @@ import pytest
 from torch import Tensor
 
 from bench.quality.nonsense import generated
-from shared.cards import Registry
-from shared.images import Photo
-from shared.verdicts import Level
+from shared.cards.card import Registry
+from shared.cards.verdicts import Level
+from shared.images.decode import Photo
 from tests.worker.answering import answer_to
 from training.pictures import photos1000
-from worker.agreement import ModelAnswer, agreements
-from worker.inputs import to_tensors
-from worker.kinship import Kinships
-from worker.models import Model
-from worker.predictions import predictions
-from worker.verdicts import verdict
+from worker.algebra.kinship import Kinships
+from worker.engine.inputs import to_tensors
+from worker.engine.models import Model
+from worker.explain.agreement import ModelAnswer, agreements
+from worker.explain.predictions import predictions
+from worker.explain.verdicts import verdict
 
 pytestmark = pytest.mark.timeout(900)  # half a minute of one core, and others may be at work
 

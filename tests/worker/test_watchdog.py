@@ -8,14 +8,14 @@ import sys
 from pathlib import Path
 
 from shared.settings import REPOSITORY, Settings
-from shared.store import JobStore
+from shared.store.job_store import JobStore
 
 WORKER = """
 import logging, sys, time
 from pathlib import Path
 from shared.settings import Settings
-from shared.store import JobStore
-from worker.watchdog import Watchdog
+from shared.store.job_store import JobStore
+from worker.queue.watchdog import Watchdog
 
 logging.basicConfig()
 watchdog = Watchdog(JobStore.connect(Settings(home=Path(sys.argv[1]))), patience=0.2)

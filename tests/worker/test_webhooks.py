@@ -21,21 +21,21 @@ import pytest
 import redis
 
 from cli import embedded
-from shared.addresses import Rules
 from shared.answer.answer import Answer
-from shared.blobs import BlobStore
+from shared.blobs.blob_store import BlobStore
 from shared.documents import job_document
 from shared.errors import StoreUnavailable
 from shared.jobs import JobError
-from shared.outbound import Outbound
+from shared.outbound.addresses import Rules
+from shared.outbound.exchange import Outbound
 from shared.results import Result
 from shared.settings import REPOSITORY, Settings
-from shared.store import PREFIX, JobStore
+from shared.store.job_store import PREFIX, JobStore
 from shared.tracing import Trace, current
 from tests.conftest import wait_for
 from tests.shared.servers import Heard, Reply, answer, serving
 from tests.shared.submissions import raw_client, submission
-from worker.webhooks import AT_ONE_RECEIVER, Sender, pause_after, sign
+from worker.queue.webhooks import AT_ONE_RECEIVER, Sender, pause_after, sign
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 ANSWER = Answer(timings={"compute_ms": 1.0})
@@ -114,7 +114,7 @@ def test_a_line_about_a_webhook_names_its_job_and_the_request_that_brought_it(st
     heard: list[Trace] = []
     handler = logging.Handler()
     handler.emit = lambda record: heard.append(current())  # type: ignore[method-assign]
-    logger = logging.getLogger("worker.webhooks")
+    logger = logging.getLogger("worker.queue.webhooks")
     logger.addHandler(handler)
     try:
         sender(9, webhook_attempts=1).run()  # nobody listens there
@@ -304,7 +304,7 @@ def test_a_result_that_cannot_be_read_is_tried_again_later(
 def test_what_is_due_when_the_turn_is_over_rings_for_the_next(
     store: JobStore, blobs: BlobStore, sender: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker.webhooks.TURN_SECONDS", 0.0)
+    monkeypatch.setattr("worker.queue.webhooks.TURN_SECONDS", 0.0)
     rings: list[bool] = []
     ended(store, blobs, 9)
     assert sender(9, ring=lambda: rings.append(True)).run() == 0

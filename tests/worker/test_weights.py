@@ -14,11 +14,11 @@ import torch
 from pytorchcv.models.wrn_cifar import wrn28_10_cifar10
 from torch import Tensor, nn
 
-from shared.cards import InputSpec, ModelCard, WeightsSpec
+from shared.cards.card import InputSpec, ModelCard, WeightsSpec
 from shared.errors import ModelUnavailable
 from shared.settings import REPOSITORY
-from worker import weights
-from worker.vision import resnet
+from worker.engine import weights
+from worker.engine.vision import resnet
 
 
 class Touch:

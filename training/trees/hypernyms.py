@@ -1,4 +1,4 @@
-"""Write `shared/wordnet.npz`: what each of WordNet's nouns is a kind of.
+"""Write `shared/cards/wordnet.npz`: what each of WordNet's nouns is a kind of.
 
 python -m training.trees.hypernyms
 """
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from shared.settings import REPOSITORY
 from training.trees.wordnet import FOLDER, WordNet
 
-FILE = REPOSITORY / "shared" / "wordnet.npz"
+FILE = REPOSITORY / "shared" / "cards" / "wordnet.npz"
 
 
 @click.command(help=__doc__)

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.cluster.hierarchy import linkage
 
+from shared.cards.hierarchy import Hierarchy, Node
 from shared.errors import InvalidHierarchy
-from shared.hierarchy import Hierarchy, Node
 
 ID_DIGITS = 12  # of a SHA-256, after the letter t
 

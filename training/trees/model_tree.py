@@ -8,17 +8,17 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.cards import ModelCard
-from shared.class_names import short_name
+from shared.cards.card import ModelCard
+from shared.cards.class_names import short_name
+from shared.cards.hierarchy import Hierarchy
+from shared.cards.methods import POOLED_LINEAR
 from shared.errors import InvalidHierarchy, ModelUnavailable
-from shared.hierarchy import Hierarchy
-from shared.methods import POOLED_LINEAR
 from training.trees.induced_tree import Leaf, induced_hierarchy
 from training.trees.node_names import name_nodes, with_labels_of, with_names
 from training.trees.wordnet import LICENCE, WordNet
 from training.trees.wordnet_tree import wordnet_hierarchy
-from worker.models import Model
-from worker.weights import sha256_of
+from worker.engine.models import Model
+from worker.engine.weights import sha256_of
 
 
 def wordnet_tree(card: ModelCard, *, dictionary: Path) -> Hierarchy:

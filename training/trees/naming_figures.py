@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from shared.hierarchy import Hierarchy
+from shared.cards.hierarchy import Hierarchy
 from training.trees.node_names import NodeName, name_nodes, plain_name, shared_synsets
 from training.trees.wordnet import WordNet
 

@@ -14,9 +14,9 @@ from importlib.resources import files
 from importlib.resources.abc import Traversable
 from importlib.util import find_spec, module_from_spec
 
+from shared.cards.hierarchy import Hierarchy
 from shared.distribution import install
 from shared.errors import InvalidHierarchy
-from shared.hierarchy import Hierarchy
 
 LICENCE = "MIT, Copyright (c) 2020 Alvin Wan"
 

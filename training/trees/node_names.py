@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 
-from shared.class_names import short_name
-from shared.hierarchy import Hierarchy, Node
+from shared.cards.class_names import short_name
+from shared.cards.hierarchy import Hierarchy, Node
 from training.trees.wordnet import WordNet
 
 GENERIC = {  # synsets so general that, as a name, they say little
@@ -41,7 +41,7 @@ class NodeName:
 
     node: str
     name: str | None
-    source: str  # one of shared.hierarchy.NAME_SOURCES
+    source: str  # one of shared.cards.hierarchy.NAME_SOURCES
     wnid: str | None  # the synset of the name, where it is known
 
     @property

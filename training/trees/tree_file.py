@@ -7,8 +7,8 @@ import os
 import tempfile
 from pathlib import Path
 
+from shared.cards.hierarchy import Hierarchy
 from shared.errors import StorageFailed
-from shared.hierarchy import Hierarchy
 from training.trees.node_names import is_generic
 
 FILE = "hierarchy.json"

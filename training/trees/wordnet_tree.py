@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from shared.cards.hierarchy import Hierarchy, Node
 from shared.errors import InvalidHierarchy
-from shared.hierarchy import Hierarchy, Node
 from training.trees.node_names import unique_names
 from training.trees.wordnet import LICENCE, WordNet
 

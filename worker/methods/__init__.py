@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from importlib import import_module
 
-from shared.methods import CATALOGUE
+from shared.cards.methods import CATALOGUE
 from worker.methods.attribution import Method
 
 METHODS: Mapping[str, Method] = {
     method.name: import_module(f"{__name__}.{method.module}").attribute for method in CATALOGUE
 }
-"""By their names, as `shared.methods` declares them."""
+"""By their names, as `shared.cards.methods` declares them."""

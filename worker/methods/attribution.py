@@ -9,7 +9,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-from worker.score import Score
+from worker.algebra.score import Score
 
 Watch = Callable[[int, int], None]
 """Told (done, total) between the chunks of a long computation. It may raise to stop it."""
@@ -70,7 +70,7 @@ class Attribution:
     unit: str  # what the value of a cell is measured in
     guarantee: Guarantee
     constants: Tensor | None = None  # N, so that mean(map) + constant = score; None where the method is approximate
-    terms: Tensor | None = None  # N, of an exact map: `worker.maps.absolute_terms` of its score
+    terms: Tensor | None = None  # N, of an exact map: `worker.algebra.maps.absolute_terms` of its score
 
 
 class Method(Protocol):

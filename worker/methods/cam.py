@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import cast
 
-from worker.maps import absolute_terms, linear_maps
+from worker.algebra.maps import absolute_terms, linear_maps
 from worker.methods.attribution import Attribution, Guarantee, LinearHead, Subject, Watch
 
 

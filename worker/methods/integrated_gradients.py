@@ -7,9 +7,9 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from worker.algebra.score import Score
 from worker.methods.attribution import Attribution, Guarantee, Subject, Watch
 from worker.methods.passes import CHUNK, Passes
-from worker.score import Score
 
 STEPS = (64, 256)
 """Points on the way: the first is enough where the map is complete then. On six photographs, EfficientNet-Lite0's maps

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from worker.algebra.score import Score
 from worker.methods.attribution import Network, Watch
-from worker.score import Score
 
 CHUNK = 8
 """Inputs in one forward pass. A CPU gains nothing from more, and a watch hears of each chunk, so it bounds both the

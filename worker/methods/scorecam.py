@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from worker.maps import linear_maps
+from worker.algebra.maps import linear_maps
+from worker.algebra.score import Score
 from worker.methods.attribution import Attribution, Guarantee, Subject, Watch
 from worker.methods.passes import CHUNK, Passes
-from worker.score import Score
 
 
 @torch.no_grad()

@@ -16,7 +16,7 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional
 
-from worker.tree import TreeInference, TreeMatrices, log_softmax_by_decision
+from worker.algebra.tree import TreeInference, TreeMatrices, log_softmax_by_decision
 
 BINS = 15
 SIMULATIONS = 1000

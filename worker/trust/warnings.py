@@ -13,8 +13,8 @@ from shared.answer.classes import NodeProbability
 from shared.answer.maps import Stability
 from shared.answer.path import DecisionPath, Step
 from shared.answer.record import Caution
-from shared.class_names import short_name
-from shared.reliability import FamiliarityLimit
+from shared.cards.calibration import FamiliarityLimit
+from shared.cards.class_names import short_name
 from worker.trust.defect import SENTENCES, Defect, defects
 from worker.trust.stability import UNSTABLE
 

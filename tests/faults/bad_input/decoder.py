@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from shared.errors import InvalidImage
-from shared.images import Limits, decode_reduced, read_header
+from shared.images.decode import Limits, decode_reduced, read_header
 from shared.settings import Settings
 
 STATUS, PEAK = Path("/proc/self/status"), Path("/proc/self/clear_refs")

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 
-from shared.sandbox.decoders import MEMORY_BYTES
+from shared.images.sandbox.decoders import MEMORY_BYTES
 from shared.settings import REPOSITORY
 
 SECONDS = 2.0  # of processor time, for the header and for the pixels: less than the decoders of the service may take

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from shared.methods import METHODS
+from shared.cards.methods import METHODS
 from tests.faults.cost import bodies, peers, pictures
 from tests.faults.cost.archives import ARCHIVES
 from tests.faults.cost.attacker import BATCHES, JOBS, Attacker

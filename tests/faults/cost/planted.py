@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from shared.sandbox import decode, decoders
+from shared.images.sandbox import decode, decoders
 
 if TYPE_CHECKING:
     from flask_openapi3 import OpenAPI
@@ -41,22 +41,24 @@ class Fault:
 
 
 FAULTS: dict[str, Fault] = {
-    "any number of scans": Fault({"JPEG of 2,000 scans, with MPF": 0.02}, {"shared.images.MOST_SCANNED": 10**18}),
+    "any number of scans": Fault(
+        {"JPEG of 2,000 scans, with MPF": 0.02}, {"shared.images.decode.MOST_SCANNED": 10**18}
+    ),
     "every chunk is kept": Fault(
         {"PNG of 9,000 profiles": 0.4, "PNG of 9,000 broken texts": 0.05},
-        {"shared.containers._PNG_USED": _Everything()},
+        {"shared.images.containers._PNG_USED": _Everything()},
     ),
     "decoders may take long": Fault({"tar of header records": 0.5}, decoders={"seconds": 1000.0}),
     "any number of values": Fault(
         {"JSON of millions of objects": 0.05, "JSON of a million unknown names": 0.05},
-        {"web.submission.MOST_VALUES": 10**18},
+        {"web.api.submission.MOST_VALUES": 10**18},
     ),
     "archives unpack to anything": Fault(
-        {"zip of zeros": 0.1, "tar.gz of zeros": 0.1}, {"shared.archives.UNPACKED_AT_LEAST": 1 << 50}
+        {"zip of zeros": 0.1, "tar.gz of zeros": 0.1}, {"shared.images.archives.UNPACKED_AT_LEAST": 1 << 50}
     ),
     "drawings of all pixels, without turns": Fault(
         {"12 pictures drawn at once": 1.0},
-        {"web.artifacts.usable_cores": lambda: 1000, "web.artifacts.read_shown": decoders.read_explained},
+        {"web.api.artifacts.usable_cores": lambda: 1000, "web.api.artifacts.read_shown": decoders.read_explained},
     ),
 }
 

@@ -19,9 +19,9 @@ import httpx
 
 from cli.run import web_command
 from shared.errors import PathlightError
-from shared.keys import Scope
 from shared.settings import REPOSITORY, Settings
-from shared.store import JobStore
+from shared.store.job_store import JobStore
+from shared.store.keys import Scope
 from tests.conftest import wait_for
 from tests.faults.cost import pictures
 from tests.faults.cost.attacker import Answer, Attacker

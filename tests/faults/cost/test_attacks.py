@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from shared.blobs import BlobStore
+from shared.blobs.blob_store import BlobStore
 from shared.broker import Bell, make_celery
-from shared.cards import Registry
+from shared.cards.card import Registry
 from shared.settings import Settings
-from shared.store import JobStore
+from shared.store.job_store import JobStore
 from tests.faults.cost.attacks import ATTACKS, UNATTACKED
 from tests.faults.cost.planted import FAULTS
 from web.app import create_app

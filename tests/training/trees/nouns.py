@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.hierarchy import Hierarchy, Node
+from shared.cards.hierarchy import Hierarchy, Node
 from training.trees.wordnet import FOLDER, WordNet
 from training.trees.wordnet_tree import wordnet_hierarchy
 

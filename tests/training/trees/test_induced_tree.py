@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn.cluster import AgglomerativeClustering
 
+from shared.cards.hierarchy import Hierarchy
 from shared.errors import InvalidHierarchy
-from shared.hierarchy import Hierarchy
 from training.trees.induced_tree import Leaf, induced_hierarchy
 
 Rows = NDArray[np.float64]

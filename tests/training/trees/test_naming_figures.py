@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from shared.hierarchy import Hierarchy
+from shared.cards.hierarchy import Hierarchy
 from tests.training.trees.nouns import (
     CAT,
     DRUM,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from shared.hierarchy import Hierarchy, Node
+from shared.cards.hierarchy import Hierarchy, Node
 from shared.settings import REPOSITORY
 from tests.training.trees.nouns import (
     ANIMAL,

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from shared.cards.hierarchy import Hierarchy
 from shared.errors import StorageFailed
-from shared.hierarchy import Hierarchy
 from shared.settings import REPOSITORY
 from tests.training.trees.nouns import CRANE, DOG, DRUM, HAMSTER, TABBY, TOM, build, unnamed
 from training.trees.tree_file import describe, to_text, write_tree

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from shared.cards.hierarchy import Hierarchy
 from shared.errors import InvalidHierarchy
-from shared.hierarchy import Hierarchy
 from shared.settings import REPOSITORY
 from tests.training.trees.nouns import (
     BEAST,

@@ -8,11 +8,11 @@ import pytest
 import torch
 from PIL import Image
 
-from shared.cards import Registry
-from worker.inputs import to_tensor
+from shared.cards.card import Registry
+from worker.algebra.score import Score
+from worker.engine.inputs import to_tensor
+from worker.engine.models import Model
 from worker.methods.attribution import Subject
-from worker.models import Model
-from worker.score import Score
 
 
 @pytest.fixture(scope="session")

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from worker.maps import logits_of
+from worker.algebra.maps import logits_of
+from worker.algebra.score import Score
 from worker.methods.attribution import LinearHead, Network, Subject
-from worker.score import Score
 
 SIDE = 32
 RED, GREEN, BLUE = 0, 1, 2

@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-import worker.vision  # noqa: F401 - before the oracles, which import torchvision
+import worker.engine.vision  # noqa: F401 - before the oracles, which import torchvision
 from tests.worker.methods.subjects import Small, noise, seeded, silent, subject_of, whole
-from worker.maps import linear_maps
+from worker.algebra.maps import linear_maps
+from worker.engine.models import Model
 from worker.methods import METHODS
 from worker.methods.attribution import LinearHead, Subject
-from worker.models import Model
 
 SHIPPED = "resnet18-photos100"
 

@@ -10,10 +10,10 @@ from captum.attr import IntegratedGradients
 from torch import nn
 
 from tests.worker.methods.subjects import SIDE, Small, noise, silent, subject_of
+from worker.engine.models import Model
 from worker.methods.attribution import Subject
 from worker.methods.integrated_gradients import STEPS, TOLERANCE
 from worker.methods.integrated_gradients import attribute as integrated_gradients
-from worker.models import Model
 
 
 def test_of_a_linear_network_the_map_is_weight_times_pixel() -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from tests.worker.methods.subjects import Small, about, noise, seeded, silent, subject_of
-from worker.maps import class_maps
+from worker.algebra.maps import class_maps
 from worker.methods import METHODS, rise
 from worker.methods.attribution import Attribution, Guarantee, Subject
 

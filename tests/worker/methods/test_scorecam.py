@@ -8,11 +8,11 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-import worker.vision  # noqa: F401 - before torchcam, which imports torchvision
+import worker.engine.vision  # noqa: F401 - before torchcam, which imports torchvision
 from tests.worker.methods.subjects import Small, noise, seeded, silent, subject_of, whole
+from worker.engine.models import Model
 from worker.methods.attribution import LinearHead, Subject
 from worker.methods.scorecam import attribute as scorecam
-from worker.models import Model
 
 COUNT = 24
 

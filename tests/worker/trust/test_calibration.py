@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional
 
-from shared.hierarchy import Hierarchy, Node
-from worker.tree import TreeMatrices, TreeMode, edge_scores, infer
+from shared.cards.hierarchy import Hierarchy, Node
+from worker.algebra.tree import TreeMatrices, TreeMode, edge_scores, infer
 from worker.trust.calibration import (
     BINS,
     accuracy_threshold,

@@ -10,10 +10,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from shared.cards import Registry
-from worker import maps
-from worker.inputs import to_tensor
-from worker.models import Model
+from shared.cards.card import Registry
+from worker.algebra import maps
+from worker.engine.inputs import to_tensor
+from worker.engine.models import Model
 from worker.trust.agreement import agreement
 from worker.trust.faithfulness import faithfulness
 from worker.trust.stability import stability

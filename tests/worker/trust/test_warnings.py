@@ -10,7 +10,7 @@ from torch import Tensor
 
 from shared.answer.path import WEAK_BELOW, DecisionPath
 from shared.answer.record import Caution
-from shared.reliability import FamiliarityLimit
+from shared.cards.calibration import FamiliarityLimit
 from tests.shared.answers import path_of
 from worker.trust.stability import of_correlations
 from worker.trust.warnings import (

@@ -1,0 +1,1 @@
+"""Drawings of maps and trees, made from raw values."""

@@ -1,0 +1,1 @@
+"""Images: their files, their pixels, and what a network sees of them."""

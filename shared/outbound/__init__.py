@@ -1,0 +1,1 @@
+"""Exchanges with hosts that a stranger named."""

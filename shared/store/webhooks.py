@@ -1,0 +1,60 @@
+"""The schedule of webhooks: which ended jobs are still to be told to an address, and when. Part of the job store.
+
+A job's end puts it on the schedule in the same script, so that no end goes untold. A claimed delivery is due again when
+its lease has run out: a sender that dies loses nothing, and a receiver may hear of a job more than once.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import redis
+
+from shared.settings import Settings
+from shared.store.connection import Scripts
+
+_NAMES = ("claim_webhooks", "settle_webhook", "webhooks_due")
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """One attempt at telling one address of one job; `attempt` counts from one."""
+
+    job_id: str
+    attempt: int
+    address: str = field(repr=False)  # it may hold a secret of its receiver
+    request_id: str = ""  # of the request that brought the job
+    receiver: str = field(default="", repr=False, compare=False)  # the part of the address that names the host
+    sharer: str = field(default="", compare=False)  # whose job it is
+
+
+class WebhookSchedule:
+    """The schedule on a Redis server. Every method raises StoreUnavailable where Redis does not answer."""
+
+    def __init__(self, client: redis.Redis, settings: Settings) -> None:
+        self._settings = settings
+        self._scripts = Scripts(client, _NAMES)
+
+    def claim(
+        self, most: int, *, claim_id: str, busy_receivers: Sequence[str] = (), busy_sharers: Sequence[str] = ()
+    ) -> list[Delivery]:
+        """Take up to `most` deliveries that are due, none to these receivers or of these sharers. The same `claim_id`
+        returns the same ones."""
+        lease_ms = round(1000 * (2 * self._settings.outbound_seconds + 5))
+        attempts, busy = self._settings.webhook_attempts, (busy_receivers, busy_sharers)
+        texts = self._scripts.call("claim_webhooks", most, claim_id, lease_ms, attempts, *map(json.dumps, busy))
+        return [Delivery(**json.loads(text)) for text in texts]
+
+    def done(self, delivery: Delivery) -> None:
+        """The job was told, or will never be: it leaves the schedule."""
+        self._scripts.call("settle_webhook", delivery.job_id, delivery.attempt, -1)
+
+    def again(self, delivery: Delivery, *, seconds: float) -> None:
+        """Try once more after so many seconds."""
+        self._scripts.call("settle_webhook", delivery.job_id, delivery.attempt, round(1000 * seconds))
+
+    def due(self) -> bool:
+        """Whether anything is to be sent now."""
+        return bool(self._scripts.call("webhooks_due"))

@@ -1,0 +1,1 @@
+"""What API and pages stand on: access, limits, forms, problems, and the server."""

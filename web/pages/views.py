@@ -1,0 +1,357 @@
+"""The pages: a form that takes a picture, and a job's page whatever its state. They work without JavaScript too."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+from flask import Blueprint, Response, make_response, redirect, render_template, request, url_for
+from flask.wrappers import Request
+from werkzeug.exceptions import RequestEntityTooLarge
+from werkzeug.wrappers import Response as WerkzeugResponse
+
+from shared.answer.maps import MapEntry
+from shared.blobs.blob_store import BlobStore
+from shared.broker import Bell
+from shared.cards.card import ModelCard, Registry
+from shared.cards.class_names import short_name
+from shared.cards.methods import CATALOGUE
+from shared.drawing import phrases
+from shared.drawing.maps import COLORMAPS, DIVERGING, png_bytes, strip
+from shared.drawing.scales import FloatMap
+from shared.errors import JobConflict, PathlightError, UnknownJob
+from shared.images.decode import LONGEST_SIDE
+from shared.jobs import LISTS, TREES, CommonOptions, Job, JobStatus, option_fields, rfc3339
+from shared.options import SURE, best_methods, validated
+from shared.settings import Settings
+from shared.store.job_store import JobStore
+from web.api import submission as submissions
+from web.api.jobs import Jobs
+from web.api.jobs_api import accept
+from web.http import access, compression, csrf, language, problems
+from web.http.language import gettext as _
+from web.http.language import told
+from web.http.models import Snapshot
+from web.http.problems import BadRequest, Gone, NotAllowed, discard_body, status_of
+from web.http.room import Room
+from web.http.turns import Turns
+from web.pages import follow_up, reproduce, samples, stage, verdicts, words
+from web.pages.samples import SAMPLES
+
+OVERLAY_WIDTHS = (480, 960)  # drawn pixels, for ordinary and for dense screens
+MOST_TOGETHER = 100  # pictures that one page shows; for more there are batches
+_FOLDER = Path(__file__).parents[1]  # of the package, with templates and static files
+
+
+def blueprint(
+    settings: Settings,
+    *,
+    store: JobStore,
+    blobs: BlobStore,
+    bell: Bell,
+    registry: Snapshot,
+    jobs: Jobs,
+    drawings: Turns,
+    room: Room,
+) -> Blueprint:
+    """The form, the jobs' pages and the files they load."""
+    pages = Blueprint(
+        "pages",
+        __name__,
+        template_folder=_FOLDER / "templates",
+        static_folder=_FOLDER / "static",
+        static_url_path="/assets",
+    )
+    version = _version(_FOLDER / "static")
+    pages.app_context_processor(lambda: {"version": version, "verdicts": verdicts})
+    for name, phrase in _FILTERS.items():
+        pages.add_app_template_filter(phrase, name)
+    language.register(pages)
+
+    def form_page(chosen: Mapping[str, Any], *, error: str | None = None, status: int = HTTPStatus.OK) -> Response:
+        token = csrf.token_for(request)
+        page = render_template("index.html", **_offer(registry(), settings), chosen=chosen, error=error, token=token)
+        response = make_response(page, status)
+        response.headers["Cache-Control"] = "private, no-cache"
+        csrf.keep(response, token, request)
+        return problems.with_retry(response)
+
+    @pages.get("/")
+    def index() -> Response:
+        return form_page(_default_choice(registry(), settings))
+
+    @pages.post("/")
+    def submit() -> WerkzeugResponse:
+        lists = {name: request.form.getlist(name) for name in ("models", "methods")}
+        chosen = {**request.form.to_dict(), **lists}
+        if not csrf.is_genuine(request):
+            return form_page(chosen, error=_stale(), status=HTTPStatus.FORBIDDEN)
+        try:
+            options = _read_options(chosen)
+            checked = [
+                (submissions.check(data, name, options, key="", settings=settings, registry=registry()), data)
+                for data, name in _read_pictures(request)
+            ]
+            job_ids = [accept(one, data, store=store, blobs=blobs, bell=bell, room=room).id for one, data in checked]
+        except PathlightError as error:
+            return form_page(chosen, error=told(error.code, problems.sentence_of(error)), status=status_of(error))
+        if len(job_ids) == 1:
+            return redirect(url_for("pages.job", job_id=job_ids[0]), HTTPStatus.SEE_OTHER)
+        return redirect(url_for("pages.several", job=job_ids), HTTPStatus.SEE_OTHER)
+
+    @pages.get("/several")
+    def several() -> Response:
+        """The jobs of pictures that were sent together, less those that are not kept any more."""
+        found = []
+        for job_id in request.args.getlist("job")[:MOST_TOGETHER]:
+            with suppress(UnknownJob, Gone):
+                found.append(jobs.get(job_id))
+        waiting = any(not job.status.is_terminal for job in found)
+        shown = {"jobs": [jobs.document(job) for job in found], "cards": registry().cards, "waiting": waiting}
+        response = make_response(render_template("several.html", **shown))
+        response.headers["Cache-Control"] = "no-store"
+        return response
+
+    @pages.get("/samples/<name>.jpg")
+    def sample(name: str) -> Response:
+        response = Response(samples.thumbnail(name), content_type="image/jpeg")
+        response.headers["Cache-Control"] = "public, max-age=86400"
+        return response
+
+    @pages.get("/jobs/<job_id>")
+    def job(job_id: str) -> Response:
+        found = jobs.get(job_id)
+        token = csrf.token_for(request)
+        shown = {
+            "job": jobs.document(found),
+            "cards": registry().cards,
+            "raw": _raw_maps(jobs, found) if found.status is JobStatus.SUCCEEDED else None,
+            "before": _before(jobs, found),
+            "stage_names": words.stage_names,
+            "stage": stage,
+            "widths": overlay_widths(found.image.width, found.image.height),
+            "colormaps": COLORMAPS,
+            "commands": _commands(found),
+            "kept_until": _kept_until(found, settings),
+            "token": token,
+            "token_field": csrf.FIELD,
+        }
+        response = make_response(render_template("job.html", **shown))
+        response.headers["Cache-Control"] = "no-store"
+        csrf.keep(response, token, request)
+        return response
+
+    @pages.post("/jobs/<job_id>/again")
+    def ask_again(job_id: str) -> WerkzeugResponse:
+        """Another question about the picture of a job."""
+        must_be_genuine(request)
+        found = jobs.get(job_id)
+        asked = follow_up.read(request, found, jobs=jobs, drawings=drawings)
+        data = jobs.picture(found)
+        checked = submissions.check(
+            data,
+            found.image.filename,
+            asked.options,
+            mask=asked.mask,
+            fill=asked.fill,
+            parent=asked.parent,
+            key="",
+            settings=settings,
+            registry=registry(),
+        )
+        new = accept(checked, data, mask=asked.mask, store=store, blobs=blobs, bell=bell, room=room)
+        return redirect(url_for("pages.job", job_id=new.id), HTTPStatus.SEE_OTHER)
+
+    @pages.post("/jobs/<job_id>/cancel")
+    def cancel(job_id: str) -> WerkzeugResponse:
+        must_be_genuine(request)
+        jobs.get(job_id)
+        with suppress(JobConflict):  # it ended meanwhile: its page says how
+            store.cancel(job_id)
+        return redirect(url_for("pages.job", job_id=job_id), HTTPStatus.SEE_OTHER)
+
+    @pages.get("/colours/<name>.png")
+    def colours(name: str) -> Response:
+        """A colour table as a strip, from the lowest value to the highest."""
+        if name not in (*COLORMAPS, DIVERGING):
+            raise UnknownJob(f"there is no colour table {name!r}")
+        response = Response(png_bytes(strip(name)), content_type="image/png")
+        response.headers["Cache-Control"] = "public, max-age=86400"
+        return response
+
+    @pages.errorhandler(RequestEntityTooLarge)
+    def too_large(error: RequestEntityTooLarge) -> Response:
+        discard_body()
+        text = _("the picture is too large; at most {most} MiB are taken", most=settings.image_bytes // 2**20)
+        return form_page(_default_choice(registry(), settings), error=text, status=error.code)
+
+    @pages.errorhandler(PathlightError)
+    def trouble(error: PathlightError) -> Response:
+        return problems.page(status_of(error), code=error.code, detail=problems.sentence_of(error))
+
+    @pages.after_request
+    def let_keep(response: Response) -> Response:
+        """The address of a file names its content, so that a browser need not ask for it again."""
+        if request.endpoint != "pages.static":
+            return response
+        if request.args.get("v") == version:
+            response.headers["Cache-Control"] = "public, max-age=31536000, immutable"
+        return compression.shrink(response, request)
+
+    return pages
+
+
+def _stale() -> str:
+    return _("this form was opened too long ago or elsewhere; please choose the picture again and send it once more")
+
+
+def _read_pictures(request: Request) -> Iterator[tuple[bytes, str]]:
+    """Every picture of the form with its name: the sample that was clicked, or the files that were chosen."""
+    if name := request.form.get("sample"):
+        yield samples.read(name)
+        return
+    files = [file for file in request.files.getlist("image") if file.filename]
+    if not files:
+        raise BadRequest(_("choose a picture first"))
+    for file in files:
+        yield file.read(), file.filename or ""
+
+
+def must_be_genuine(request: Request) -> None:
+    """Raises NotAllowed where a form was not sent by a page of ours."""
+    if not csrf.is_genuine(request):
+        raise NotAllowed(_("this page was opened too long ago or elsewhere; load it again and try once more"))
+
+
+def _read_options(chosen: Mapping[str, Any]) -> CommonOptions:
+    """What the form says; what is left empty is as it is by default, but for the target, which is the sure answer."""
+    given: dict[str, Any] = {"target": SURE}
+    for name in option_fields(CommonOptions):
+        value = chosen.get(name) or ""
+        if value := value if name in LISTS else value.strip():
+            given[name] = value
+    given["models"] = chosen["models"]
+    return validated(CommonOptions, given)
+
+
+def _default_choice(registry: Registry, settings: Settings) -> dict[str, Any]:
+    able = (registry.cards[name].methods for name in settings.default_models if name in registry.cards)
+    return {"models": settings.default_models, "methods": best_methods(able)}
+
+
+def _offer(registry: Registry, settings: Settings) -> dict[str, Any]:
+    """What the form lets one choose from."""
+    return {
+        "settings": settings,
+        "cards": in_order(registry, settings),
+        "classes": _class_names(registry),
+        "trees": TREES,
+        "methods": CATALOGUE,
+        "token_field": csrf.FIELD,
+        "samples": SAMPLES,
+        "sure": SURE,
+        "most_together": MOST_TOGETHER,
+    }
+
+
+def in_order(registry: Registry, settings: Settings) -> list[ModelCard]:
+    """The default models first, those that are not ready last."""
+    rank = {name: number for number, name in enumerate(settings.default_models)}
+    return sorted(registry.cards.values(), key=lambda card: (card.missing is not None, rank.get(card.name, len(rank))))
+
+
+def _class_names(registry: Registry) -> list[str]:
+    """Short names of all classes of models that are ready, each once."""
+    names = {short_name(name) for card in registry.cards.values() if card.missing is None for name in card.classes}
+    return sorted(names, key=str.casefold)
+
+
+def _raw_maps(jobs: Jobs, found: Job) -> Callable[[MapEntry], FloatMap]:
+    """Gives the values of a map of a job's answer (h x w) by its entry."""
+    maps = jobs.result(found).maps
+    return lambda entry: entry.raw(maps)
+
+
+def _before(jobs: Jobs, found: Job) -> dict[str, Any]:
+    """What the answer before showed, by model, for a what-if; nothing where it is not kept any more."""
+    try:
+        parent = jobs.get(found.options.parent or "")
+        raw = _raw_maps(jobs, parent)
+    except (UnknownJob, Gone):
+        return {}
+    known = jobs.document(parent)
+    picture = url_for("api.get_artifact", job_id=parent.id, name="picture.jpg")
+    return {
+        one.model: {"stage": stage.of_map(known, one, one.maps[0], raw(one.maps[0])), "picture": picture}
+        for one in (known.result.explanations if known.result else ())
+        if one.maps
+    }
+
+
+def _kept_until(found: Job, settings: Settings) -> str | None:
+    """The day (UTC) until which an ended job and its page are kept; None for one on its way."""
+    if found.finished_ms is None:
+        return None
+    return rfc3339(found.finished_ms + round(settings.retention_seconds * 1000))[:10]
+
+
+def _commands(found: Job) -> dict[str, str]:
+    address = url_for("api.submit_job", _external=True)
+    keyed = access.caller().key is not None
+    return {"cli": reproduce.cli_command(found), "curl": reproduce.curl_command(found, address=address, keyed=keyed)}
+
+
+def overlay_widths(width: int, height: int) -> list[int]:
+    """Widths at which to ask for overlays: no side longer than drawn pictures have, none larger than the picture."""
+    most = min(width, LONGEST_SIDE, LONGEST_SIDE * width // height)
+    return sorted({max(16, min(wanted, most)) for wanted in OVERLAY_WIDTHS})
+
+
+def _version(folder: Path) -> str:
+    digest = hashlib.sha256()
+    for path in sorted(folder.iterdir()):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def percent(probability: float) -> str:
+    """With one digit; what lies beyond it in the words of the reader's language."""
+    return words.share(phrases.percent(probability))
+
+
+def residual(value: float) -> str:
+    """One significant digit: 3e-7."""
+    mantissa, _, exponent = f"{value:.0e}".partition("e")
+    return f"{mantissa}e{int(exponent)}" if value else "0"
+
+
+def duration(seconds: float) -> str:
+    if seconds < 1:
+        return _("less than a second")
+    if seconds < 90:
+        return _("about {seconds} s", seconds=round(seconds))
+    return _("about {minutes} min", minutes=round(seconds / 60))
+
+
+def sentence(text: str) -> str:
+    """An error's text with a capital letter and a full stop."""
+    ending = "" if not text or text[-1] in ".!?。！？" else "."
+    return text[:1].upper() + text[1:] + ending
+
+
+_FILTERS: Mapping[str, Callable[..., str]] = {
+    "percent": percent,
+    "number": phrases.number,
+    "residual": residual,
+    "duration": duration,
+    "sentence": sentence,
+    "short": short_name,
+    "method_name": words.method_name,
+    "method_hint": words.method_hint,
+    "verdict_word": words.verdict,
+    "in_brief": verdicts.in_brief,
+}

@@ -1,0 +1,1 @@
+"""The mathematics of maps and trees, as pure functions of tensors."""

@@ -1,0 +1,103 @@
+"""Answers to whole jobs: the options of each picture become questions to each model, the explanations one result."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Mapping, Sequence
+from functools import cache
+from importlib.metadata import version
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared import options as job_options
+from shared.answer.answer import Answer, InputRecipe, ModelIdentity, Provenance
+from shared.cards.card import ModelCard, Registry
+from shared.jobs import JobOptions
+from shared.results import Result
+from worker.engine.models import Model
+from worker.engine.shelf import Shelf
+from worker.explain.agreement import agreements
+from worker.explain.asked import Asked
+from worker.explain.explanations import Explained, explain, tree_mode
+from worker.explain.forward import SEED, Progress, Question, ignore
+from worker.explain.verdicts import verdict
+
+
+def answer(shelf: Shelf, batch: Sequence[Asked], *, progress: Progress = ignore) -> list[Result]:
+    """Answer a batch, one forward pass for every version of a model that is named in it. Results come in the order
+    asked."""
+    began = time.perf_counter()
+    explained: list[dict[str, Explained]] = [{} for _ in batch]
+    cards = [asked.cards or shelf.cards(asked.options.models, {}) for asked in batch]
+    plans = [job_options.plan(asked.options, Registry(found)) for asked, found in zip(batch, cards, strict=True)]
+    named = {(name, card.fingerprint): card for found in cards for name, card in found.items()}
+    for key in sorted(named):
+        name, card = key[0], named[key]
+        members = [i for i, found in enumerate(cards) if name in found and found[name].fingerprint == card.fingerprint]
+        model = shelf.load(card)
+        questions = [_question(model, plans[i][name], batch[i].options) for i in members]
+        found = explain(model, [batch[i].photo for i in members], questions, progress=progress)
+        for i, one in zip(members, found, strict=True):
+            explained[i][name] = one
+    compute_ms = (time.perf_counter() - began) * 1000
+    return [_result(shelf, asked, cards[i], explained[i], compute_ms) for i, asked in enumerate(batch)]
+
+
+def _question(model: Model, plan: job_options.Plan, options: JobOptions) -> Question:
+    tree = tree_mode(model.card, options.tree)
+    return Question(plan.target, plan.contrast, tree, plan.methods, options.trust == "full", plan.warnings)
+
+
+def _result(
+    shelf: Shelf,
+    asked: Asked,
+    cards: Mapping[str, ModelCard],
+    explained: Mapping[str, Explained],
+    compute_ms: float,
+) -> Result:
+    ordered = [explained[name] for name in asked.options.models]
+    agreed = agreements([one.answer for one in ordered], shelf.kinships)
+    maps: dict[str, NDArray[np.float32]] = {name: raw for one in ordered for name, raw in one.maps.items()}
+    found = Answer(
+        explanations=tuple(
+            one.explanation.model_copy(update={"verdict": verdict(one.answer, agreed)}) for one in ordered
+        ),
+        agreement=tuple(one.record() for one in agreed),
+        provenance=provenance([shelf.load(card) for card in cards.values()], asked.options),
+        timings={"compute_ms": round(compute_ms, 3)},
+        warnings=tuple(
+            warning.model_copy(update={"model": one.explanation.model}) for one in ordered for warning in one.warnings
+        ),
+    )
+    return Result(found, maps)
+
+
+def provenance(models: Sequence[Model], options: JobOptions) -> Provenance:
+    """All that is needed to get the same result again from these models."""
+    identities = {model.card.name: _identity(model) for model in models}
+    return Provenance(models=identities, options=options, seed=SEED, versions=versions())
+
+
+def _identity(model: Model) -> ModelIdentity:
+    card, spec = model.card, model.card.input
+    return ModelIdentity(
+        version=card.fingerprint,
+        weights_sha256=card.weights.sha256,
+        input=InputRecipe(
+            resize=spec.resize,
+            crop=spec.crop,
+            size=spec.size,
+            mean=spec.mean,
+            std=spec.std,
+            interpolation=spec.interpolation,
+        ),
+        hierarchy=card.hierarchy.origin if card.hierarchy else None,
+        precision=model.precision,
+    )
+
+
+@cache
+def versions() -> dict[str, str]:
+    return {"python": platform.python_version()} | {name: version(name) for name in ("torch", "numpy", "pillow")}
