@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import cache
 from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from shared import json_text
 
 
 def _number(value: Any) -> Any:
@@ -20,7 +23,21 @@ Params = dict[str, str | int | float | bool | None]
 """What a sentence speaks of, by name, so that a page can say it in its reader's language."""
 
 
-class Record(BaseModel):
+class Described(BaseModel):
+    """A model whose JSON schema is made once: the API's description asks for it at every route, in 20 ms each."""
+
+    @classmethod
+    def model_json_schema(cls, *given: Any, **options: Any) -> dict[str, Any]:
+        schema: dict[str, Any] = json_text.decode(_schema(cls, given, tuple(sorted(options.items()))))
+        return schema
+
+
+@cache
+def _schema(model: type[Described], given: tuple[Any, ...], options: tuple[tuple[str, Any], ...]) -> bytes:
+    return json_text.encode(super(Described, model).model_json_schema(*given, **dict(options)))
+
+
+class Record(Described):
     """A frozen record. Unknown fields, which a later version may have stored, are passed over."""
 
     model_config = ConfigDict(frozen=True)

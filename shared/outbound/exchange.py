@@ -11,6 +11,7 @@ import ssl
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import httpcore
@@ -28,12 +29,18 @@ class Answer:
     body: bytes
 
 
+@cache
+def _trusted() -> ssl.SSLContext:
+    """The authorities that this machine trusts; to read them takes a tenth of a second."""
+    return httpcore.default_ssl_context()
+
+
 class Outbound:
     """Exchanges under rules. May be used by many threads at once."""
 
     def __init__(self, rules: Rules, *, tls: ssl.SSLContext | None = None) -> None:
         self._rules = rules
-        self._tls = tls or httpcore.default_ssl_context()
+        self._tls = tls or _trusted()
 
     def get(self, text: str, *, most_bytes: int, seconds: float) -> Answer:
         """Fetch what an address holds. Raises ForbiddenAddress, or FetchFailed where nothing arrives in time, or more

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 from pydantic.dataclasses import dataclass as record
 
+from shared.answer.record import Described
 from shared.documents import JobDocument, JobSummary
 from shared.jobs import OPTIONS, CommonOptions, JobOptions, JobStatus, WhatIfOptions
 from shared.outbound.addresses import LONGEST_ADDRESS
@@ -41,7 +42,7 @@ class JsonSubmission(JobForm):
     )
 
 
-class Problem(BaseModel):
+class Problem(Described):
     """Problem details (RFC 9457)."""
 
     type: str
@@ -51,12 +52,12 @@ class Problem(BaseModel):
     code: str
 
 
-class JobPageOut(BaseModel):
+class JobPageOut(Described):
     jobs: list[JobSummary]
     next: str | None = Field(description="Address of the page that follows; null at the end.")
 
 
-class ListQuery(BaseModel):
+class ListQuery(Described):
     """Which jobs are listed."""
 
     status: JobStatus | None = Field(None, description="Only those in this state.")
@@ -64,12 +65,12 @@ class ListQuery(BaseModel):
     cursor: str | None = Field(None, max_length=100, description="Where the page begins, as `next` says.")
 
 
-class BatchProgress(BaseModel):
+class BatchProgress(Described):
     done: int
     total: int
 
 
-class BatchLinks(BaseModel):
+class BatchLinks(Described):
     self: str
     members: str
     failed: str
@@ -82,7 +83,7 @@ class BatchLinks(BaseModel):
     zip: str
 
 
-class BatchOut(BaseModel):
+class BatchOut(Described):
     """A batch, whatever its state. `counts` are its members by state."""
 
     id: str
@@ -98,7 +99,7 @@ class BatchOut(BaseModel):
     links: BatchLinks
 
 
-class CellsOut(BaseModel):
+class CellsOut(Described):
     """A raw map: its cells row by row, little-endian float32 in base64."""
 
     shape: list[int]
@@ -112,12 +113,12 @@ class MemberOut(JobDocument):
     maps: dict[str, CellsOut] | None = Field(None, description="With `maps=true`: every raw map by its name.")
 
 
-class MemberPageOut(BaseModel):
+class MemberPageOut(Described):
     members: list[MemberOut]
     next: str | None = Field(description="Address of the page that follows; null at the end.")
 
 
-class FetchOut(BaseModel):
+class FetchOut(Described):
     """A fetch of an upstream model: bytes received, bytes in all where upstream says so, and why it failed."""
 
     state: Literal["waiting", "running", "done", "failed"]
@@ -126,11 +127,11 @@ class FetchOut(BaseModel):
     error: str | None
 
 
-class ModelPath(BaseModel):
+class ModelPath(Described):
     name: str
 
 
-class ModelOut(BaseModel):
+class ModelOut(Described):
     name: str
     title: str
     ready: bool
@@ -150,19 +151,19 @@ class ModelOut(BaseModel):
     )
 
 
-class ModelList(BaseModel):
+class ModelList(Described):
     models: list[ModelOut]
 
 
-class Health(BaseModel):
+class Health(Described):
     status: str
 
 
-class JobPath(BaseModel):
+class JobPath(Described):
     job_id: str
 
 
-class BatchPath(BaseModel):
+class BatchPath(Described):
     batch_id: str
 
 
@@ -170,7 +171,7 @@ class ReportPath(BatchPath):
     kind: Literal["html", "csv", "zip"]
 
 
-class MemberQuery(BaseModel):
+class MemberQuery(Described):
     """Which members are shown."""
 
     status: JobStatus | None = Field(None, description="Only those in this state.")
@@ -183,7 +184,7 @@ class ArtifactPath(JobPath):
     name: str
 
 
-class DrawingQuery(BaseModel):
+class DrawingQuery(Described):
     """How a picture is drawn; ignored for raw maps."""
 
     colormap: Literal["inferno", "viridis", "jet"] = Field(
