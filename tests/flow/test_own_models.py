@@ -21,6 +21,7 @@ from cli.main import main
 from shared.blobs.blob_store import BlobStore
 from shared.broker import Bell, make_celery
 from shared.cards.card import Registry
+from shared.cards.methods import METHODS
 from shared.jobs import ImageRecord, JobOptions, JobStatus
 from shared.results import Result as JobResult
 from shared.settings import REPOSITORY, Settings
@@ -130,7 +131,7 @@ def test_cam_alone_of_a_model_without_it_is_refused_naming_what_is_allowed(clien
     assert response.status_code == 422
     detail = response.get_json()["detail"]
     assert detail.startswith("methods: 'cam' cannot be computed (pets is not explained by cam: its last feature map")
-    assert detail.endswith("allowed are gradcam, gradcam++, layercam, scorecam, integrated-gradients, occlusion, rise")
+    assert detail.endswith(f"allowed are {', '.join(METHODS[1:])}")
 
 
 def test_without_a_method_each_model_is_explained_by_the_best_that_it_can_do(

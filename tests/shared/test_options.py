@@ -9,7 +9,7 @@ import pytest
 
 from shared.cards.card import Registry
 from shared.cards.groups import Group
-from shared.cards.methods import LONG_METHODS, METHODS
+from shared.cards.methods import FEATURE_METHODS, LONG_METHODS, METHODS
 from shared.errors import InvalidOption
 from shared.jobs import TREES, TRUSTS, JobOptions
 from shared.options import RUNNER_UP, Plan, best_methods, check, is_long, plan, validated
@@ -207,9 +207,10 @@ def test_a_method_that_no_model_can_do_is_refused_with_the_reason_and_what_is_al
     registry = Registry({"vit": transformer})
     with pytest.raises(InvalidOption) as caught:
         plan(JobOptions(("vit",), methods=("cam",)), registry)
+    others = [method for method in METHODS if method not in FEATURE_METHODS]
     assert str(caught.value) == (
-        "methods: 'cam' cannot be computed (vit is not explained by cam, gradcam, gradcam++, layercam, scorecam: "
-        "no feature map was found near its end); allowed are integrated-gradients, occlusion, rise"
+        f"methods: 'cam' cannot be computed (vit is not explained by {', '.join(FEATURE_METHODS)}: "
+        f"no feature map was found near its end); allowed are {', '.join(others)}"
     )
 
 
