@@ -102,10 +102,11 @@ def recompute(path: Path, claims: Claims, settings: Settings, *, picture: Path |
     from worker.explain.answers import answer, provenance
     from worker.explain.asked import Asked
 
-    options = _options(claims)
+    stated = claims.provenance
+    options = _options(stated)
     shelf = Shelf(Registry.load(settings), precision=settings.precision)
     asked = Asked(_picture(path, claims, options, settings, picture), options)
-    _check_models(claims.provenance, provenance([shelf.get(name) for name in options.models], options))
+    _check_models(stated, provenance([shelf.get(name) for name in options.models], options))
     result = answer(shelf, [asked])[0]
     _compare_words(claims.explanations, result.answer.explanations)
     with _opened(path) as archive:
@@ -226,9 +227,9 @@ def _job(archive: zipfile.ZipFile, members: Mapping[str, zipfile.ZipInfo], manif
 # -- the answer --------------------------------------------------------------------------------------------------------
 
 
-def _options(claims: Claims) -> JobOptions:
-    """What the job asked, as the provenance of its result tells."""
-    options = claims.provenance.options
+def _options(stated: Provenance) -> JobOptions:
+    """What the job asked, as the provenance of its result states."""
+    options = stated.options
     try:
         if options is None or options.fill not in FILLS:
             raise InvalidOption("fill")

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, cast, overload
 
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass as record
@@ -58,7 +58,7 @@ def _names(text: str, *, most: int, values: tuple[str, ...] = ()) -> Any:
     return Field(default=(), max_length=most, description=text, json_schema_extra={"items": item})
 
 
-OPTIONS = ConfigDict(extra="forbid", coerce_numbers_to_str=True)
+OPTIONS = ConfigDict(extra="forbid", coerce_numbers_to_str=True)  # of requests: a class may be given by its number
 
 
 @record(frozen=True, config=OPTIONS)
@@ -85,7 +85,11 @@ class CommonOptions:
         "target) or `sure`.",
     )
     tree: str = _choice(TREES, "How the tree decides.")
-    trust: str = _choice(TRUSTS, "With `full`, how faithful and stable each map is is measured.")
+    trust: str = _choice(TRUSTS, "With `full`, the faithfulness and the stability of each map are measured.")
+
+    def common(self) -> dict[str, Any]:
+        """These options by their names."""
+        return {name: getattr(self, name) for name in option_fields(CommonOptions)}
 
 
 @record(frozen=True, config=OPTIONS)
@@ -100,7 +104,7 @@ class WhatIfOptions:
     )
 
 
-@record(frozen=True, config=OPTIONS)
+@record(frozen=True, config=ConfigDict(extra="forbid"))
 class JobOptions(WhatIfOptions, CommonOptions):
     """What is asked of the models. `target` and `contrast` are the user's words: a class name, an index, a keyword.
 
@@ -126,6 +130,11 @@ def option_fields(options: type[CommonOptions] | type[WhatIfOptions]) -> dict[st
 
 LISTS = tuple(name for name, option in option_fields(JobOptions).items() if option.default == ())
 """Options with several values."""
+
+
+def singular(name: str) -> str:
+    """What one value of an option is called: model, where the option is models."""
+    return name.removesuffix("s") if name in LISTS else name
 
 
 def choices_of(option: FieldInfo) -> tuple[str, ...]:
@@ -233,8 +242,14 @@ def versions_text(versions: Mapping[str, str]) -> str:
     return json.dumps(versions, sort_keys=True) if versions else ""
 
 
-def rfc3339(milliseconds: int) -> str:
-    """A time in milliseconds since the epoch, as in 2026-11-30T16:00:00.000Z."""
+@overload
+def rfc3339(milliseconds: int) -> str: ...
+@overload
+def rfc3339(milliseconds: int | None) -> str | None: ...
+def rfc3339(milliseconds: int | None) -> str | None:
+    """A time in milliseconds since the epoch, as in 2026-11-30T16:00:00.000Z; None of None."""
+    if milliseconds is None:
+        return None
     moment = datetime.fromtimestamp(milliseconds / 1000, UTC)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 

@@ -16,7 +16,7 @@ from shared.cards.class_names import short_name
 from shared.cards.groups import Group
 from shared.cards.methods import LONG_METHODS, METHODS, reason_of
 from shared.errors import InvalidOption
-from shared.jobs import LISTS, PREDICTED, CommonOptions, JobOptions, choices_of, option_fields
+from shared.jobs import LISTS, PREDICTED, CommonOptions, JobOptions, choices_of, option_fields, singular
 
 SURE = "sure"
 RUNNER_UP = "runner-up"
@@ -39,7 +39,7 @@ class Plan:
 def validated(schema: type[T], fields: Mapping[str, Any]) -> T:
     """Options of these names. Raises InvalidOption, naming the first that is wrong."""
     if empty := [name for name in LISTS if fields.get(name) == []]:
-        raise InvalidOption(f"{empty[0]}: name at least one {empty[0].removesuffix('s')}")
+        raise InvalidOption(f"{empty[0]}: name at least one {singular(empty[0])}")
     try:
         found = TypeAdapter(schema).validate_python(dict(fields))
     except ValidationError as error:
@@ -81,8 +81,8 @@ def is_long(options: JobOptions) -> bool:
 
 def plan(options: JobOptions, registry: Registry) -> dict[str, Plan]:
     """Resolve classes, nodes and methods for every named model; where no method is asked for, each has the best that it
-    can do. What some models lack is theirs to warn of; what all
-    lack, or an index with more than one model, raises InvalidOption."""
+    can do. What some models lack is theirs to warn of; what all lack, or an index with more than one model, raises
+    InvalidOption."""
     cards = [registry.get(name) for name in options.models]
     _some_model_can(options.methods, cards)
     wanted = None if options.target == PREDICTED else options.target

@@ -119,7 +119,7 @@ class Settings:
     batch_deadline_seconds: float = _setting(7 * 24 * 3600.0, "How long a member of a batch may wait.")
     soft_time_limit_seconds: int = _setting(90, "After which a job of a worker is stopped and fails.")
     time_limit_seconds: int = _setting(120, "After which the worker's process is ended.")
-    soft_shutdown_seconds: float = _setting(30.0, "How long a worker that is told to stop may go on with its batch.")
+    soft_shutdown_seconds: float = _setting(30.0, "How long a worker may go on with its batch when it has to stop.")
     heartbeat_seconds: float = _setting(30.0, "A worker that was not heard of for longer does not count as ready.")
 
     # -- other hosts

@@ -13,7 +13,7 @@ from PIL import Image
 from cli.bulk.journal import Part
 from cli.bulk.sources import Picture
 from shared.answer.explanation import Explanation
-from shared.answer.maps import DecisionMap, MapEntry
+from shared.answer.maps import AnyMap
 from shared.drawing.maps import Style, entry_heatmap, entry_overlay, png_bytes
 from shared.errors import InvalidImage
 from shared.images.decode import Limits, Photo, decode_reduced
@@ -107,7 +107,7 @@ def failed(picture: Picture, error: JobError) -> Outcome:
 
 
 def _overlay(
-    photo: Photo, outcome: Outcome, explanation: Explanation, entry: MapEntry | DecisionMap, *, width: int | None
+    photo: Photo, outcome: Outcome, explanation: Explanation, entry: AnyMap, *, width: int | None
 ) -> Image.Image:
     box = photo.place(explanation.input.box)
     return entry_overlay(entry, outcome.maps, photo.pixels, box, style=Style(width=width))

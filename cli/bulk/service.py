@@ -19,7 +19,7 @@ from cli.bulk.sources import Picture
 from client import Batch, Pathlight, Refused, Unreachable
 from shared.answer.answer import Answer
 from shared.images.decode import Limits
-from shared.jobs import CommonOptions, ImageRecord, JobError, JobOptions, JobStatus, option_fields
+from shared.jobs import ImageRecord, JobError, JobOptions, JobStatus
 from shared.report.outcome import Outcome, unanswered
 from shared.report.rows import Known
 
@@ -92,7 +92,7 @@ class BulkService:
         key = hashlib.sha256(json.dumps([nonce, digests, options.to_dict()]).encode()).hexdigest()
         batch = self._pathlight.submit_batch(
             files,
-            **{name: getattr(options, name) for name in option_fields(CommonOptions)},
+            **options.common(),
             idempotency_key=key,
         )
         return Sent(batch["id"], pictures, asked)

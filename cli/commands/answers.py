@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
-from cli.commands.common import address_of, api_key, console, job_options, sentences, server
-from shared.jobs import FILLS, CommonOptions, JobOptions
+from cli.commands.common import address_of, api_key, console, job_option, job_options, sentences, server
+from shared.jobs import JobOptions
 from shared.language import ENGLISH, LANGUAGES
 from shared.options import validated
 from shared.settings import Settings
@@ -17,18 +17,16 @@ from shared.settings import Settings
 
 @click.command()
 @click.argument("source", metavar="FILE-OR-URL")
-@job_options(CommonOptions)
+@job_options
 @click.option(
     "--mask",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="What if: a PNG of the picture's size, white where the picture is to be hidden.",
 )
-@click.option(
-    "--fill", type=click.Choice(FILLS), default=FILLS[0], show_default=True, help="What the hidden part becomes."
-)
+@job_option("fill")
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Write maps and pictures here.")
 @sentences
-def explain(source: str, mask: Path | None, fill: str, out: Path | None, **asked: Any) -> None:
+def explain(source: str, mask: Path | None, out: Path | None, **asked: Any) -> None:
     """Explain one picture in this process, without Redis or a server.
 
     Prints each model's prediction, its five best classes and the decisions of its tree. With --out it writes
@@ -38,7 +36,7 @@ def explain(source: str, mask: Path | None, fill: str, out: Path | None, **asked
     from cli.explain import explain_source, print_answer, write_result
 
     settings = Settings.load()
-    options = validated(JobOptions, asked | {"models": asked["models"] or settings.default_models, "fill": fill})
+    options = validated(JobOptions, asked | {"models": asked["models"] or settings.default_models})
     with console.status("loading…") as status:  # shows nothing where nobody watches
         picture, result = explain_source(
             source,
@@ -54,7 +52,7 @@ def explain(source: str, mask: Path | None, fill: str, out: Path | None, **asked
 
 
 class _Picture(click.Path):
-    """A file. Whoever gives an address is told of the option for it."""
+    """A file. An address is refused with a hint to the option for addresses."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if str(value).startswith(("http://", "https://")):
@@ -74,7 +72,7 @@ class _Picture(click.Path):
 )
 @server
 @api_key
-@job_options(CommonOptions)
+@job_options
 @click.option(
     "--webhook",
     metavar="URL",
@@ -123,7 +121,7 @@ def submit(
 @click.option("--local", is_flag=True, help="Work in this process, on all cores, without a service.")
 @server
 @api_key
-@job_options(CommonOptions)
+@job_options
 @click.option(
     "--artifacts",
     type=click.Choice(("none", "raw", "overlay", "all")),

@@ -10,7 +10,7 @@ import click
 from rich.console import Console
 
 from shared.errors import PathlightError
-from shared.jobs import LISTS, CommonOptions, WhatIfOptions, choices_of, option_fields
+from shared.jobs import LISTS, CommonOptions, JobOptions, choices_of, option_fields, singular
 from shared.settings import Settings
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -35,26 +35,27 @@ def sentences(command: Callable[..., Any]) -> Callable[..., Any]:
     return wrapper
 
 
-def job_options(declared: type[CommonOptions] | type[WhatIfOptions]) -> Callable[[Command], Command]:
-    """Gives a command an option for each that is declared of a job. It gets them by their names."""
+def job_option(name: str) -> Callable[[Command], Command]:
+    """Gives a command an option as it is declared of jobs."""
+    option = option_fields(JobOptions)[name]
+    choices = choices_of(option)
+    several = " May be given several times." if name in LISTS else ""
+    return click.option(
+        f"--{singular(name)}",
+        name,
+        type=click.Choice(choices) if choices else None,
+        multiple=name in LISTS,
+        default=None if name in LISTS else option.default,
+        show_default=bool(option.default),
+        help=(option.description or "").replace("`", "") + several,
+    )
 
-    def decorate(command: Command) -> Command:
-        for name, option in reversed(list(option_fields(declared).items())):
-            flag = f"--{name.removesuffix('s') if name in LISTS else name}"
-            several = " May be given several times." if name in LISTS else ""
-            choices = choices_of(option)
-            command = click.option(
-                flag,
-                name,
-                type=click.Choice(choices) if choices else None,
-                multiple=name in LISTS,
-                default=None if name in LISTS else option.default,
-                show_default=bool(option.default),
-                help=(option.description or "").replace("`", "") + several,
-            )(command)
-        return command
 
-    return decorate
+def job_options(command: Command) -> Command:
+    """Gives a command all options that batches have too. It gets them by their names."""
+    for name in reversed(option_fields(CommonOptions)):
+        command = job_option(name)(command)
+    return command
 
 
 def address_of(server: str | None) -> str:

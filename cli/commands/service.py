@@ -1,4 +1,4 @@
-"""Commands for whoever operates a service: start it, look after it, save and restore it."""
+"""Commands for operators: start a service, look after it, save and restore it."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def run() -> None:
 def backup(target: Path) -> None:
     """Write all that the embedded service remembers into one file; beside a running service too.
 
-    Jobs, API keys, pictures, results and models of your own, as they are at one moment. Whoever has the file has the
-    pictures: it is readable by you alone. Fetched weights are left out; pathlight models fetch brings them. Pictures
+    Jobs, API keys, pictures, results and models of your own, as they are at one moment. Anyone who has the file has the
+    pictures, so that only you may read it. Fetched weights are left out; pathlight models fetch brings them. Pictures
     and results in a bucket (PATHLIGHT_BLOBS) stay there.
 
     \b

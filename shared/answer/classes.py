@@ -27,9 +27,7 @@ class ClassGroup(Record):
 class RankedClass(ClassName):
     """A class with its softmax probability, 0 to 1, and its logit."""
 
-    short_name: str | None = Field(
-        default=None, description="As people say it; null in a result of an earlier version."
-    )
+    short_name: str | None = Field(default=None, description=SHORT_NAME)
     probability: Number
     logit: Number
 

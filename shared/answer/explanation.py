@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from pydantic import Field
 
-from shared.answer.classes import RankedClass
-from shared.answer.maps import DecisionMap, MapEntry
+from shared.answer.classes import SHORT_NAME, RankedClass
+from shared.answer.maps import AnyMap, MapEntry
 from shared.answer.path import DecisionPath
 from shared.answer.record import Number, Params, Record
 from shared.cards.verdicts import Level
@@ -25,9 +25,7 @@ class SureAnswer(Record):
 
     node: str
     name: str
-    short_name: str | None = Field(
-        default=None, description="As people say it; null in a result of an earlier version."
-    )
+    short_name: str | None = Field(default=None, description=SHORT_NAME)
     probability: Number
     index: int | None = Field(default=None, description="Of the class, where it is a single one.")
     class_count: int = Field(description="Classes below the node.")
@@ -67,12 +65,7 @@ class Explanation(Record):
     input: InputView
     verdict: Verdict | None = Field(default=None, description="Null in a result of an earlier version.")
 
-    @property
-    def vouches_for_nothing(self) -> bool:
-        """Whether the sure answer is the root, that is, all classes. False without a tree."""
-        return self.sure is not None and self.sure.is_root
-
-    def all_maps(self) -> Iterator[tuple[str, MapEntry | DecisionMap]]:
+    def all_maps(self) -> Iterator[tuple[str, AnyMap]]:
         """Every map with a name for its files: the method, or the number of its step from 1."""
         for entry in self.maps:
             yield entry.method, entry

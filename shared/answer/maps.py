@@ -158,3 +158,6 @@ class DecisionMap(DrawnMap):
     @property
     def is_contrast(self) -> bool:
         return True
+
+
+AnyMap = MapEntry | DecisionMap

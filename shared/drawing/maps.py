@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from shared.answer.maps import LOGIT, DecisionMap, MapEntry
+from shared.answer.maps import LOGIT, AnyMap
 from shared.drawing.legend import Bar, with_legend
 from shared.drawing.phrases import number
 from shared.drawing.regions import enlarge, region
@@ -94,13 +94,13 @@ def overlay(
     return _explained(out, raw, drawn_box, style=style, bar=bar, scale=scale, unit=unit)
 
 
-def entry_heatmap(entry: MapEntry | DecisionMap, maps: Mapping[str, FloatMap], *, style: Style) -> Image.Image:
+def entry_heatmap(entry: AnyMap, maps: Mapping[str, FloatMap], *, style: Style) -> Image.Image:
     """The heat map of a map of an answer. `maps` are the arrays of its result."""
     return heatmap(entry.raw(maps), style=style, contrast=entry.is_contrast, unit=entry.unit)
 
 
 def entry_overlay(
-    entry: MapEntry | DecisionMap, maps: Mapping[str, FloatMap], picture: Image.Image, box: Box, *, style: Style
+    entry: AnyMap, maps: Mapping[str, FloatMap], picture: Image.Image, box: Box, *, style: Style
 ) -> Image.Image:
     """A map of an answer, laid over `box` of the picture. `maps` are the arrays of its result."""
     return overlay(picture, entry.raw(maps), box, style=style, contrast=entry.is_contrast, unit=entry.unit)

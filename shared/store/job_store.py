@@ -406,7 +406,7 @@ class JobStore:
         return Overview.from_json(self._call("overview", _ms(self._settings.heartbeat_seconds)))
 
     def add(self, figures: Mapping[str, int], *, operation: str) -> None:
-        """Add to what operators are told: amounts by name, each a noun and its labels (`overview`). The same operation
+        """Add to the counts for operators: amounts by name, each a noun and its labels (`overview`). The same operation
         adds once."""
         self._call("add", operation, *(part for pair in figures.items() for part in pair))
 

@@ -383,7 +383,7 @@ def test_an_answer_that_does_not_come_out_again_is_found(
         refused(again(forged(**document(change))), f"{MODEL} answers otherwise now")
     refused(again(forged(**document(lambda job: job["result"].update(explanations=[])))), "has not the explanations")
     asked = json.loads(files["job.json"])["options"]
-    for broken in ({**asked, "target": ["cat"]}, {**asked, "fill": "paint"}, {**asked, "what": 1}, {}, None):
+    for broken in ({**asked, "target": 1}, {**asked, "fill": "paint"}, {**asked, "what": 1}, {}, None):
         odd = json.loads(files["job.json"])
         odd["result"]["provenance"]["options"] = broken
         refused(again(forged(**{"job.json": json.dumps(odd).encode()})), "does not tell what was asked")

@@ -65,7 +65,7 @@ FIRST: dict[str, Any] = {  # as the first version wrote it
 def test_what_the_first_version_stored_is_read() -> None:
     answer = Answer.from_dict(FIRST)
     (explanation,) = answer.explanations
-    assert explanation.sure is None and explanation.verdict is None and not explanation.vouches_for_nothing
+    assert explanation.sure is None and explanation.verdict is None
     assert explanation.maps[0].claim == "exact" and not explanation.maps[0].is_contrast
     assert explanation.decision_path is not None and explanation.decision_path.is_weak(0)
     assert [name for name, _ in explanation.all_maps()] == ["cam"]

@@ -56,13 +56,14 @@ def test_a_job_is_read_from_the_fields_that_the_store_keeps() -> None:
 @pytest.mark.parametrize(
     ("milliseconds", "text"),
     [
+        (None, None),
         (0, "1970-01-01T00:00:00.000Z"),
         (1, "1970-01-01T00:00:00.001Z"),
         (1_700_000_000_123, "2023-11-14T22:13:20.123Z"),
         (4_102_444_799_999, "2099-12-31T23:59:59.999Z"),
     ],
 )
-def test_a_time_is_written_in_utc_to_the_millisecond(milliseconds: int, text: str) -> None:
+def test_a_time_is_written_in_utc_to_the_millisecond(milliseconds: int | None, text: str | None) -> None:
     assert rfc3339(milliseconds) == text
 
 

@@ -31,7 +31,7 @@ from tests.conftest import encoded, wait_for
 from tests.shared.cards import card
 from tests.shared.submissions import raw_client
 from worker.explain.asked import Asked
-from worker.queue.drain import Drain, Progress
+from worker.queue.drain import Drain, Explainer, Progress
 from worker.queue.keep import Keeper
 
 Batch = Sequence[Asked]
@@ -89,7 +89,7 @@ def drain_of(decoders: Decoders) -> Callable[..., Drain]:
 def make_drain(
     store: JobStore, blobs: BlobStore, settings: Settings, drain_of: Callable[..., Drain]
 ) -> Callable[..., Drain]:
-    def make(answer: Answer, **changes: object) -> Drain:
+    def make(answer: Explainer, **changes: object) -> Drain:
         changed = replace(settings, **changes)  # type: ignore[arg-type]
         return drain_of(JobStore.connect(changed), blobs, changed, answer=answer)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 
 from shared.answer.explanation import Explanation
-from shared.answer.maps import DecisionMap, MapEntry
+from shared.answer.maps import AnyMap
 from shared.blobs.blob_store import BlobStore
 from shared.cores import usable_cores
 from shared.drawing.maps import Style, entry_heatmap, entry_overlay, jpeg_bytes, png_bytes
@@ -116,7 +116,7 @@ class Artifacts:
         raise UnknownJob("the job has no such file")
 
     def _drawn(
-        self, job: Job, result: Result, explanation: Explanation, entry: MapEntry | DecisionMap, name: str, style: Style
+        self, job: Job, result: Result, explanation: Explanation, entry: AnyMap, name: str, style: Style
     ) -> Artifact:
         """The heat map or the overlay of one map."""
 

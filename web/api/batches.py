@@ -247,7 +247,7 @@ def to_json(batch: Batch) -> dict[str, Any]:
         "status": batch.status.value,
         "name": batch.name,
         "created_at": rfc3339(batch.created_ms),
-        "finished_at": None if batch.finished_ms is None else rfc3339(batch.finished_ms),
+        "finished_at": rfc3339(batch.finished_ms),
         "total": batch.total,
         "counts": {status.value: count for status, count in batch.counts.items()},
         "progress": {"done": batch.ended, "total": batch.total},

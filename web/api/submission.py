@@ -18,7 +18,7 @@ from shared import options as job_options
 from shared.cards.card import Registry
 from shared.errors import ImageTooLarge, InvalidImage, InvalidOption, JobConflict, UnknownJob, UnsupportedImage
 from shared.images.decode import Header, Limits, read_header
-from shared.jobs import FILLS, LISTS, CommonOptions, ImageRecord, Job, JobOptions, JobStatus, option_fields
+from shared.jobs import FILLS, LISTS, CommonOptions, ImageRecord, Job, JobOptions, JobStatus
 from shared.settings import Settings
 from shared.store.job_store import Submission
 from web.api.jobs import Jobs
@@ -136,8 +136,7 @@ def choose(options: CommonOptions, *, settings: Settings, registry: Registry) ->
     models = tuple(dict.fromkeys(options.models or settings.default_models))
     able = (registry.get(name).methods for name in models)
     methods = tuple(dict.fromkeys(options.methods or job_options.best_methods(able)))
-    asked = {name: getattr(options, name) for name in option_fields(CommonOptions)}
-    chosen = JobOptions(**asked | {"models": models, "methods": methods})
+    chosen = JobOptions(**options.common() | {"models": models, "methods": methods})
     job_options.check(chosen)
     for name in chosen.models:
         registry.get(name)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from flask import Request
 
 from shared.errors import InvalidOption
-from shared.jobs import FILLS, LISTS, CommonOptions, Job, JobOptions, option_fields
+from shared.jobs import FILLS, LISTS, CommonOptions, Job, JobOptions
 from shared.options import validated
 from web.api.jobs import Jobs
 from web.api.submission import parent_of
@@ -49,9 +49,9 @@ def options_for(asked: JobOptions, form: Mapping[str, list[str]]) -> CommonOptio
 
     Raises InvalidOption for a value that no job may have.
     """
-    names = option_fields(CommonOptions)
-    given = {name: getattr(asked, name) for name in names if name not in _CLASSES}
-    for name in names:
+    known = asked.common()
+    given = {name: value for name, value in known.items() if name not in _CLASSES}
+    for name in known:
         if values := [value.strip() for value in form.get(name, []) if value.strip()]:
             given[name] = values if name in LISTS else values[-1]
     return validated(CommonOptions, given)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 
 from shared.cards.methods import METHODS
-from shared.jobs import LISTS, CommonOptions, Job, JobOptions, option_fields
+from shared.jobs import LISTS, Job, JobOptions, singular
 
 _DEFAULTS = JobOptions(methods=METHODS[:1])
 
@@ -14,7 +14,7 @@ def cli_command(job: Job) -> str:
     """The `pathlight explain` that answers here and now, without a server. It compares with no other job."""
     words = ["pathlight", "explain", job.image.filename]
     for name, value in _said(job.options):
-        words += [f"--{name.removesuffix('s') if name in LISTS else name}", value]
+        words += [f"--{singular(name)}", value]
     if job.options.mask is not None:
         words += ["--mask", "mask.png", "--fill", job.options.fill]
     return _line(words)
@@ -41,8 +41,7 @@ def _file_of_form(name: str) -> str:
 def _said(options: JobOptions) -> list[tuple[str, str]]:
     """The models, and whatever differs from the defaults."""
     said = [("models", name) for name in options.models]
-    for name in option_fields(CommonOptions):
-        value = getattr(options, name)
+    for name, value in options.common().items():
         if name != "models" and value is not None and value != getattr(_DEFAULTS, name):
             said += [(name, one) for one in (value if name in LISTS else (value,))]
     return said

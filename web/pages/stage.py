@@ -7,7 +7,7 @@ from typing import Any
 
 from shared.answer.classes import ClassGroup, RankedClass
 from shared.answer.explanation import Explanation
-from shared.answer.maps import DecisionMap, MapEntry
+from shared.answer.maps import AnyMap, MapEntry
 from shared.answer.path import Step
 from shared.cards.card import ModelCard
 from shared.cards.class_names import short_name
@@ -108,7 +108,7 @@ def place(raw: FloatMap) -> str:
     return places[3 * (2 * row + 1) // (2 * rows)][3 * (2 * column + 1) // (2 * columns)]
 
 
-def _shown(job: JobDocument, explanation: Explanation, entry: MapEntry | DecisionMap, *, top: float) -> dict[str, Any]:
+def _shown(job: JobDocument, explanation: Explanation, entry: AnyMap, *, top: float) -> dict[str, Any]:
     return {
         "raw": entry.artifacts.raw,
         "box": explanation.input.box,

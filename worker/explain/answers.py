@@ -81,18 +81,11 @@ def provenance(models: Sequence[Model], options: JobOptions) -> Provenance:
 
 
 def _identity(model: Model) -> ModelIdentity:
-    card, spec = model.card, model.card.input
+    card = model.card
     return ModelIdentity(
         version=card.fingerprint,
         weights_sha256=card.weights.sha256,
-        input=InputRecipe(
-            resize=spec.resize,
-            crop=spec.crop,
-            size=spec.size,
-            mean=spec.mean,
-            std=spec.std,
-            interpolation=spec.interpolation,
-        ),
+        input=InputRecipe.from_dict(card.input.to_dict()),
         hierarchy=card.hierarchy.origin if card.hierarchy else None,
         precision=model.precision,
     )

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from importlib import import_module
 
 from shared.cards.methods import CATALOGUE
-from worker.methods.attribution import Method
+from worker.methods.attribution import MethodFunction
 
-METHODS: Mapping[str, Method] = {
+METHODS: Mapping[str, MethodFunction] = {
     method.name: import_module(f"{__name__}.{method.module}").attribute for method in CATALOGUE
 }
 """By their names, as `shared.cards.methods` declares them."""

@@ -73,7 +73,7 @@ class Attribution:
     terms: Tensor | None = None  # N, of an exact map: `worker.algebra.maps.absolute_terms` of its score
 
 
-class Method(Protocol):
+class MethodFunction(Protocol):
     """Every attribution method has this form. The same seed gives the same maps, whatever else is in the batch."""
 
     def __call__(self, subject: Subject, *, seed: int, watch: Watch) -> Attribution: ...

@@ -44,7 +44,7 @@ RING_AGAIN_SECONDS = 10.0  # a drain hands over to a new task after so long; see
 Progress = Callable[[str, int, int], None]
 """Told (stage, done, total) of a batch's work; raises Stopped where nobody wants it any more."""
 
-Answer = Callable[[Sequence[Asked], Progress], list[Result]]
+Explainer = Callable[[Sequence[Asked], Progress], list[Result]]
 """Answers a batch of pictures with what is asked of each, in order: `answers.answer` with its models at hand."""
 
 
@@ -63,7 +63,7 @@ class Drain:
         settings: Settings,
         *,
         cards: Cards,
-        answer: Answer,
+        answer: Explainer,
         ring: Callable[[], None],
         decoders: Decoders,
     ) -> None:

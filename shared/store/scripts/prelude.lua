@@ -51,7 +51,7 @@ local function over_share(kind, sharer, more, left, coming)
   return held > 0 and held + more > SHARE * left
 end
 
--- What operators are told, added up since the store began; shared/store/overview.py reads it. Names and labels come from a few
+-- The counts for operators, added up since the store began; shared/store/overview.py reads them. Names and labels come from a few
 -- words each, never from a user.
 local function tally(name, amount) redis.call('HINCRBY', key('tally'), name, amount or 1) end
 
