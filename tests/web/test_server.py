@@ -143,6 +143,22 @@ def test_of_requests_sent_together_the_first_is_answered_and_the_connection_clos
 UNREAD = b"GET /?10000 HTTP/1.1\r\nHost: 127.0.0.1\r\n"
 
 
+def test_an_answer_says_that_the_connection_is_closed_where_its_request_is_not_read(port: int) -> None:
+    with connected(port) as one:
+        one.sendall(UNREAD + b"Content-Length: 9\r\n\r\n")
+        head, _, body = read_to_the_end(one).partition(b"\r\n\r\n")
+    assert b"Connection: close" in head and len(body) == 10_000
+
+
+def test_a_connection_is_kept_where_what_nobody_asked_for_is_there(port: int) -> None:
+    with connected(port) as one:
+        for _ in range(3):
+            one.sendall(UNREAD + b"Content-Length: 9\r\n\r\n")
+            one.sendall(b"123456789")
+            found = read_until(one, b"x" * 10_000)
+            assert b"Connection: keep-alive" in found
+
+
 @pytest.mark.parametrize(
     "sent",
     [

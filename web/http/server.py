@@ -14,6 +14,7 @@ import selectors
 import socket
 import struct
 import termios
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -25,7 +26,7 @@ from gunicorn.workers.gthread import TConn, ThreadWorker
 
 HEAD_SECONDS = 10.0  # that the head of a request may take to arrive
 STALLED_SECONDS = 30.0  # in which a body must bring another byte, and an answer be read on
-DRAIN_SECONDS = 0.05  # for what a request brought and nobody read, before its connection is closed instead of kept
+DRAIN_SECONDS = 0.05  # for what a request brought and nobody reads, before its connection is closed instead of kept
 LINGER_SECONDS = 2.0  # for which a connection is read on after the last answer: closed at once, it may cut that off
 LINGER_BYTES = 1 << 20
 LONGEST_HEAD = 1 << 15  # bytes
@@ -88,14 +89,17 @@ class Connection(TConn):  # type: ignore[misc]
 
 
 class Server(ThreadWorker):  # type: ignore[misc]
-    """`_waiting` are the connections whose head is not there, oldest first, with the time at which each is closed.
-    `_lingering` have been answered and are to be closed, oldest first, with the time at which each is. Both are the
-    main thread's."""
+    """`wsgi` is the application. `_waiting` are the connections whose head is not there, `_lingering` those that have
+    been answered and are to be closed, both with the time at which each is closed, oldest first; they are the main
+    thread's."""
+
+    wsgi: Callable[..., Any]
 
     def __init__(self, *given: Any, **named: Any) -> None:
         super().__init__(*given, **named)
         self._waiting: dict[Connection, float] = {}
         self._lingering: dict[Connection, float] = {}
+        self._answering = threading.local()  # its `connection` is the one that this thread answers
 
     @classmethod
     def check_config(cls, cfg: Any, log: Any) -> None:
@@ -180,11 +184,34 @@ class Server(ThreadWorker):  # type: ignore[misc]
 
     # -- the ends of connections -------------------------------------------------------------------------------------
 
-    def _keepalive_after(self, conn: Connection, keepalive: bool) -> bool:
-        """Whether a connection is kept. It is not where the request brought what nobody read, or more than a request:
-        clients send the next one when they have the answer."""
-        drained = keepalive and conn.parser.finish_body(deadline=time.monotonic() + DRAIN_SECONDS)
+    def handle_request(self, req: Any, conn: Connection) -> bool:
+        self._answering.connection = conn
+        return bool(super().handle_request(req, conn))
+
+    def load_wsgi(self) -> None:
+        super().load_wsgi()
+        self.wsgi = partial(self._application, self.wsgi)
+
+    def _application(self, answer: Callable[..., Any], environ: dict[str, Any], start_response: Any) -> Any:
+        """Answer a request, and say in the head of the answer if the connection is closed after it: a client that has
+        sent its next request before it sees the end does not know whether that was heard."""
+        conn: Connection = self._answering.connection
+
+        def start(*head: Any) -> Any:
+            if not self._is_read(conn):
+                start_response.__self__.force_close()
+            return start_response(*head)
+
+        return answer(environ, start)
+
+    def _is_read(self, conn: Connection) -> bool:
+        """Whether the request is read to its end; what nobody asked for is read here. It is not where more of it is to
+        come, or where more than a request came: clients send the next one when they have the answer."""
+        drained = conn.parser.finish_body(deadline=time.monotonic() + DRAIN_SECONDS)
         return bool(drained) and not conn.parser.unreader.buf.getvalue()
+
+    def _keepalive_after(self, conn: Connection, keepalive: bool) -> bool:
+        return keepalive and self._is_read(conn)
 
     def _linger(self, conn: Connection) -> None:
         try:
