@@ -26,7 +26,8 @@ from worker.algebra.tree import TreeMode, infer
 from worker.engine.architectures import build
 from worker.engine.models import Model
 from worker.explain.explanations import explain_forward, tree_mode
-from worker.explain.forward import Forward, Question, ignore
+from worker.explain.forward import Forward, Question
+from worker.explain.progress import ignore
 
 T = TypeVar("T")
 

@@ -46,7 +46,7 @@ class Worker:
     def _answer(self, pictures: Sequence[Picture]) -> list[Outcome]:
         from worker.explain.answers import answer
         from worker.explain.asked import Asked
-        from worker.queue.drain import describe
+        from worker.queue.failures import failure_of
 
         found: dict[int, Outcome] = {}
         asked: dict[int, Asked] = {}
@@ -63,7 +63,7 @@ class Worker:
         except Exception as error:
             if len(pictures) > 1:  # whichever it is that breaks a batch fails alone
                 return [outcome for picture in pictures for outcome in self._answer([picture])]
-            return [failed(pictures[0], describe(error))]
+            return [failed(pictures[0], failure_of(error))]
         for (place, one), result in zip(asked.items(), results, strict=True):
             found[place] = self._outcome(pictures[place], one.photo.size, result)
         return [found[place] for place in range(len(pictures))]

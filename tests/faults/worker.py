@@ -22,7 +22,7 @@ from shared.broker import DRAIN, Bell
 from shared.cards.card import ModelCard
 from shared.images.sandbox.decoders import Decoders
 from shared.images.seeing import visible_square
-from shared.jobs import Claim
+from shared.jobs import Claim, JobStatus
 from shared.results import Result
 from shared.settings import Settings
 from shared.store.job_store import End, JobStore, Lease, Ring
@@ -32,7 +32,10 @@ from tests.faults.pictures import TICK_SECONDS, Behaviour, Marked
 from tests.shared.cards import card
 from worker.app import app
 from worker.explain.asked import Asked
-from worker.queue import drain, tasks
+from worker.explain.progress import OnProgress
+from worker.queue import tasks
+from worker.queue.drain import Drain
+from worker.queue.leases import Leases
 
 __all__ = ["app"]
 
@@ -90,7 +93,7 @@ def cards(claim: Claim) -> dict[str, ModelCard]:
     return {"marks": MARKS}
 
 
-def explain(batch: Sequence[Asked], progress: drain.Progress) -> list[Result]:
+def explain(batch: Sequence[Asked], progress: OnProgress) -> list[Result]:
     """Do what each picture says; the answer repeats the picture's digest."""
     marks = [Marked.read(visible_square(asked.photo, MARKS.input).tobytes()) for asked in batch]
     _armed.clear()
@@ -174,31 +177,29 @@ class WatchedBlobs(BlobStore):
         return ref
 
 
-def build_drain(settings: Settings, bell: Bell) -> drain.Drain:
+def build_drain(settings: Settings, bell: Bell) -> Drain:
     """The product's drain around the test explainer."""
     store, blobs = WatchedStore.connect(settings), WatchedBlobs(settings.blobs)
-    kind = {"finish first": FinishFirst}.get(defect, drain.Drain)
+    kind = {"finish first": FinishFirst}.get(defect, Drain)
     if defect == "no fence":
         _ignore_fence(store)
     if defect == "no renewal":
-        drain.Leases._renew = lambda self: None  # type: ignore[method-assign]
+        Leases._renew = lambda self: None  # type: ignore[method-assign]
     return kind(store, blobs, settings, cards=cards, answer=explain, ring=bell.ring, decoders=Decoders(1))
 
 
-class FinishFirst(drain.Drain):
+class FinishFirst(Drain):
     """A planted defect: the job ends before its result is written."""
 
-    def _finish(self, answered: list[tuple[Claim, Result]], leases: drain.Leases, until: float) -> list[Claim]:
-        for claim, result in answered:
-            data = result.pack()
-            self._store.succeed(claim, hashlib.sha256(data).hexdigest(), compute_ms=1.0)
-            self._blobs.put(data)
-        return self._hand_in([], until)[1]
+    def _stored(self, claim: Claim, result: Result, compute_ms: float) -> End:
+        data = result.pack()
+        self._store.succeed(claim, hashlib.sha256(data).hexdigest(), compute_ms=compute_ms)
+        return End(claim, JobStatus.SUCCEEDED, result_ref=self._blobs.put(data), compute_ms=compute_ms)
 
 
 def _ignore_fence(store: JobStore) -> None:
     """A planted defect: whoever comes late may still end a job, whatever its lease."""
-    drain.Leases.state = lambda self, claim: Lease.HELD  # type: ignore[method-assign]
+    Leases.state = lambda self, claim: Lease.HELD  # type: ignore[method-assign]
     scripts = store._scripts._scripts
     script = scripts["finish"]
     text = script.script.decode() if isinstance(script.script, bytes) else str(script.script)

@@ -11,11 +11,12 @@ from shared.images.decode import Photo
 from worker.engine.models import Model
 from worker.explain.explanations import Explained
 from worker.explain.explanations import explain as explain_photos
-from worker.explain.forward import Progress, Question, ignore
+from worker.explain.forward import Question
+from worker.explain.progress import OnProgress, ignore
 
 
 def explain(
-    model: Model, pictures: Sequence[Image.Image], questions: Sequence[Question], *, progress: Progress = ignore
+    model: Model, pictures: Sequence[Image.Image], questions: Sequence[Question], *, progress: OnProgress = ignore
 ) -> list[Explained]:
     return explain_photos(model, [Photo.whole(picture) for picture in pictures], questions, progress=progress)
 

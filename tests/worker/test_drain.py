@@ -31,7 +31,8 @@ from tests.conftest import encoded, wait_for
 from tests.shared.cards import card
 from tests.shared.submissions import raw_client
 from worker.explain.asked import Asked
-from worker.queue.drain import Drain, Explainer, Progress
+from worker.explain.progress import OnProgress
+from worker.queue.drain import Drain, Explainer
 from worker.queue.keep import Keeper
 
 Batch = Sequence[Asked]
@@ -57,7 +58,7 @@ def shade_in(result: Result) -> list[int]:
     return [int(level) for level in result.maps["shade"]]
 
 
-def describe(batch: Batch, progress: Progress) -> list[Result]:
+def describe(batch: Batch, progress: OnProgress) -> list[Result]:
     """A well-behaved explainer: it says which shade each picture has, and how many came together."""
     return [
         Result(
@@ -135,7 +136,7 @@ def test_a_drain_that_cannot_take_all_calls_another_worker(
     rings: list[int] = []
     seen: list[int] = []
 
-    def watched(batch: Batch, progress: Progress) -> list[Result]:
+    def watched(batch: Batch, progress: OnProgress) -> list[Result]:
         seen.append(len(rings))
         return describe(batch, progress)
 
@@ -236,7 +237,7 @@ def test_as_many_pictures_are_read_at_a_time_as_there_are_decoders(
 def test_operators_are_told_how_long_each_stage_of_a_batch_took(
     store: JobStore, blobs: BlobStore, make_drain: Callable[..., Drain]
 ) -> None:
-    def slow(batch: Batch, progress: Progress) -> list[Result]:
+    def slow(batch: Batch, progress: OnProgress) -> list[Result]:
         time.sleep(0.04)
         return describe(batch, progress)
 
@@ -301,7 +302,7 @@ def test_a_picture_that_takes_a_decoder_too_long_fails_alone(
 def test_a_fault_in_a_batch_is_charged_to_the_one_job_that_has_it(
     error: Exception, code: str, store: JobStore, blobs: BlobStore, make_drain: Callable[..., Drain]
 ) -> None:
-    def answer(batch: Batch, progress: Progress) -> list[Result]:
+    def answer(batch: Batch, progress: OnProgress) -> list[Result]:
         if any(asked.options.target == "poison" for asked in batch):
             raise error
         return describe(batch, progress)
@@ -320,7 +321,7 @@ def test_a_fault_in_a_batch_is_charged_to_the_one_job_that_has_it(
 def test_a_worker_that_is_told_to_stop_gives_its_jobs_back_uncharged(
     store: JobStore, blobs: BlobStore, make_drain: Callable[..., Drain]
 ) -> None:
-    def stopped(batch: Batch, progress: Progress) -> list[Result]:
+    def stopped(batch: Batch, progress: OnProgress) -> list[Result]:
         raise SystemExit
 
     ids = [submit(store, blobs, colour(shade)) for shade in range(3)]
@@ -335,7 +336,7 @@ def test_a_worker_that_is_told_to_stop_gives_its_jobs_back_uncharged(
 def test_work_longer_than_its_lease_keeps_the_lease(
     store: JobStore, blobs: BlobStore, make_drain: Callable[..., Drain]
 ) -> None:
-    def slow(batch: Batch, progress: Progress) -> list[Result]:
+    def slow(batch: Batch, progress: OnProgress) -> list[Result]:
         time.sleep(2.5)
         return describe(batch, progress)
 
@@ -356,7 +357,7 @@ def test_a_running_job_that_is_cancelled_ends_cancelled(
 ) -> None:
     started = threading.Event()
 
-    def slow(batch: Batch, progress: Progress) -> list[Result]:
+    def slow(batch: Batch, progress: OnProgress) -> list[Result]:
         started.set()
         time.sleep(0.6)
         return describe(batch, progress)
@@ -373,7 +374,7 @@ def test_a_running_job_that_is_cancelled_ends_cancelled(
 def test_a_long_job_says_how_far_it_is_and_ends_within_two_seconds_of_being_cancelled(
     store: JobStore, blobs: BlobStore, make_drain: Callable[..., Drain]
 ) -> None:
-    def endless(batch: Batch, progress: Progress) -> list[Result]:
+    def endless(batch: Batch, progress: OnProgress) -> list[Result]:
         for done in range(600):
             time.sleep(0.05)
             progress("rise", done, 600)
@@ -395,7 +396,7 @@ def test_a_batch_goes_on_while_one_of_its_jobs_is_wanted(
 ) -> None:
     reported = threading.Event()
 
-    def slow(batch: Batch, progress: Progress) -> list[Result]:
+    def slow(batch: Batch, progress: OnProgress) -> list[Result]:
         for done in range(20):
             time.sleep(0.05)
             progress("cam", done, 20)

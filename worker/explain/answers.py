@@ -21,11 +21,12 @@ from worker.engine.shelf import Shelf
 from worker.explain.agreement import agreements
 from worker.explain.asked import Asked
 from worker.explain.explanations import Explained, explain, tree_mode
-from worker.explain.forward import SEED, Progress, Question, ignore
+from worker.explain.forward import SEED, Question
+from worker.explain.progress import OnProgress, ignore
 from worker.explain.verdicts import verdict
 
 
-def answer(shelf: Shelf, batch: Sequence[Asked], *, progress: Progress = ignore) -> list[Result]:
+def answer(shelf: Shelf, batch: Sequence[Asked], *, progress: OnProgress = ignore) -> list[Result]:
     """Answer a batch, one forward pass for every version of a model that is named in it. Results come in the order
     asked."""
     began = time.perf_counter()

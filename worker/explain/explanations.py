@@ -29,9 +29,10 @@ from worker.engine.inputs import to_tensors
 from worker.engine.models import Model
 from worker.explain.agreement import ModelAnswer
 from worker.explain.evidence import Evidence, evidence
-from worker.explain.forward import SEED, Forward, Progress, Question, ignore
+from worker.explain.forward import SEED, Forward, Question
 from worker.explain.paths import DecisionPaths
 from worker.explain.predictions import Predicted, predictions
+from worker.explain.progress import OnProgress, ignore
 from worker.explain.proof import Proof, prove
 from worker.explain.sure import SureGroup
 from worker.methods import METHODS
@@ -61,7 +62,7 @@ def tree_mode(card: ModelCard, option: str) -> TreeMode | None:
 
 @torch.no_grad()
 def explain(
-    model: Model, photos: Sequence[Seen], questions: Sequence[Question], *, progress: Progress = ignore
+    model: Model, photos: Sequence[Seen], questions: Sequence[Question], *, progress: OnProgress = ignore
 ) -> list[Explained]:
     """Explain N pictures, each with its own question."""
     inputs = to_tensors(photos, model.card.input).to(model.device)
@@ -75,7 +76,7 @@ def explain_forward(
     questions: Sequence[Question],
     boxes: Sequence[tuple[int, int, int, int]],
     *,
-    progress: Progress,
+    progress: OnProgress,
 ) -> list[Explained]:
     """The part behind the forward pass: maps, certificates, proof and decision paths."""
     found = _evidence(forward, questions, progress=progress)
@@ -123,7 +124,7 @@ def _warnings(
 
 
 def _evidence(
-    forward: Forward, questions: Sequence[Question], *, progress: Progress
+    forward: Forward, questions: Sequence[Question], *, progress: OnProgress
 ) -> dict[tuple[str, int], Evidence]:
     """By method and image. One call a method, for all images that ask for it."""
     found: dict[tuple[str, int], Evidence] = {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -19,13 +19,6 @@ from worker.explain.sure import SureGroup, sure_nodes
 from worker.methods.attribution import Subject
 
 SEED = 0  # of all that is drawn at random; it travels with the result
-
-Progress = Callable[[str, int, int], None]
-"""Told (stage, done, total) while a long computation goes on. It may raise to stop it."""
-
-
-def ignore(stage: str, done: int, total: int) -> None:
-    """The progress that nobody watches."""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from shared.answer.maps import Faithfulness, MapAgreement, Stability
 from shared.answer.record import Caution
-from worker.explain.forward import SEED, Forward, Progress
+from worker.explain.forward import SEED, Forward
+from worker.explain.progress import OnProgress
 from worker.methods import METHODS
 from worker.methods.attribution import Subject, Watch
 from worker.trust.agreement import agreement
@@ -39,7 +40,7 @@ class Proof:
         return stability_warnings(self.stability) if self.stability else []
 
 
-def prove(forward: Forward, i: int, raws: Mapping[str, Tensor], *, progress: Progress) -> dict[str, Proof]:
+def prove(forward: Forward, i: int, raws: Mapping[str, Tensor], *, progress: OnProgress) -> dict[str, Proof]:
     """Proof of image i's maps (h x w each), by method."""
     faithful = faithfulness_of_maps(
         partial(_answer, forward, i),
@@ -72,7 +73,7 @@ def _answer(forward: Forward, i: int, inputs: Tensor) -> Tensor:
     return score.of_logits(logits).sigmoid()
 
 
-def _stability(forward: Forward, i: int, method: str, raw: Tensor, *, progress: Progress) -> Stability:
+def _stability(forward: Forward, i: int, method: str, raw: Tensor, *, progress: OnProgress) -> Stability:
     std = forward.model.card.input.std
     again = partial(_maps, forward, i, method, watch=partial(progress, f"stability of {method}"))
     return stability(again, forward.inputs[[i]], raw[None], std=std, seed=SEED)[0]

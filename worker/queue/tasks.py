@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from shared.jobs import Claim
     from shared.results import Result
     from worker.explain.asked import Asked
-    from worker.queue.drain import Drain, Progress
+    from worker.explain.progress import OnProgress
+    from worker.queue.drain import Drain
     from worker.queue.webhooks import Sender
 
 
@@ -97,7 +98,7 @@ def build_drain(settings: Settings, bell: Bell) -> Drain:
     def cards(claim: Claim) -> Mapping[str, ModelCard]:
         return shelf.cards(claim.options.models, claim.versions)
 
-    def answer_batch(batch: Sequence[Asked], progress: Progress) -> list[Result]:
+    def answer_batch(batch: Sequence[Asked], progress: OnProgress) -> list[Result]:
         shelf.drop_retired()
         # One that is not full has left nothing waiting, so that the other processes have nothing to do.
         shelf.take_cores(alone=len(batch) < settings.batch_size)
