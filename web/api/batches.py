@@ -29,8 +29,8 @@ from shared.store.batches import Batch, Member
 from shared.store.job_store import JobStore
 from web.api import submission as submissions
 from web.api.batch_upload import Reader, Upload, unpacking_turns
+from web.api.description import REFUSALS, SECURITY, problems_of
 from web.api.jobs import Jobs
-from web.api.jobs_api import REFUSALS, SECURITY, problems_of
 from web.api.reports import Reports
 from web.api.schemas import BatchOut, BatchPath, MemberPageOut, MemberQuery, ReportPath
 from web.api.sending import Sending

@@ -26,6 +26,7 @@ from web.api import fetching
 from web.api import submission as submissions
 from web.api.artifacts import ASKED, Artifacts
 from web.api.bundle import bundle
+from web.api.description import REFUSALS, SECURITY, problems_of
 from web.api.events import EVENT_STREAM, Streams
 from web.api.jobs import Jobs
 from web.api.named_addresses import NamedAddresses
@@ -51,16 +52,11 @@ from web.http.turns import Turns
 
 log = logging.getLogger(__name__)
 
-_PROBLEM = {"content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}}
-
-
 _EVENT = {
     "type": "object",
     "properties": {"event": {"const": "job"}, "data": {"type": "string", "description": "The job as JSON."}},
     "required": ["event", "data"],
 }
-
-
 _SIGNATURE = {
     "webhook-id": "The job's id, the same at every attempt.",
     "webhook-timestamp": "Seconds since the epoch at this attempt.",
@@ -85,24 +81,6 @@ _WEBHOOK = {
         }
     }
 }
-
-
-def problems_of(*statuses: HTTPStatus) -> dict[str | int, Any]:
-    """What a route may refuse with, for its description."""
-    return {str(status.value): {"description": status.phrase, **_PROBLEM} for status in statuses}
-
-
-SECURITY: list[dict[str, list[str]]] = [{}, {"key": []}]  # a key is needed where the operator asks for one
-# What any request may meet with.
-REFUSALS = problems_of(
-    HTTPStatus.BAD_REQUEST,
-    HTTPStatus.UNAUTHORIZED,
-    HTTPStatus.FORBIDDEN,
-    HTTPStatus.REQUEST_TIMEOUT,
-    HTTPStatus.UNPROCESSABLE_ENTITY,
-    HTTPStatus.TOO_MANY_REQUESTS,
-    HTTPStatus.SERVICE_UNAVAILABLE,
-)
 
 
 def _submit_body() -> dict[str, Any]:

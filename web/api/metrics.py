@@ -21,7 +21,7 @@ from shared.settings import Settings
 from shared.store.job_store import JobStore
 from shared.store.overview import Distribution, Overview
 from shared.store.pools import Pool, Staff, Waiting
-from web.api.jobs_api import REFUSALS
+from web.api.description import REFUSALS
 from web.http.models import Snapshot
 from web.http.traffic import Traffic
 
