@@ -20,7 +20,7 @@ from shared.broker import Bell, make_celery
 from shared.cards.registry import LiveRegistry, Models
 from shared.settings import Settings
 from shared.store.job_store import JobStore
-from web.api import batches, metrics
+from web.api import batches, health, metrics
 from web.api import jobs_api as api
 from web.api.artifacts import drawing_turns
 from web.api.jobs import Jobs
@@ -93,7 +93,7 @@ def create_app(settings: Settings, *, store: JobStore, blobs: BlobStore, bell: B
     sending = Sending()
     app.register_api(api.blueprint(settings, **parts, drawings=drawings, sending=sending, room=room))  # type: ignore[arg-type]
     app.register_api(batches.blueprint(settings, **parts, drawings=drawings, sending=sending, room=room))  # type: ignore[arg-type]
-    app.register_api(api.health_blueprint(settings, store=store, room=room))
+    app.register_api(health.blueprint(settings, store=store, room=room))
     figures = metrics.Metrics(settings, store=store, blobs=blobs, registry=snapshot, traffic=requests)
     app.register_api(metrics.blueprint(figures))
     app.register_blueprint(pages.blueprint(settings, **parts, drawings=drawings, room=room))  # type: ignore[arg-type]

@@ -152,7 +152,7 @@ def test_a_request_is_followed_through_both_sides_and_its_job_is_counted(guarded
     def logged() -> set[object]:
         return {line["logger"] for line in lines() if line.get("request_id") == "one-request"}
 
-    wait_for(lambda: {"web.api.jobs_api", "worker.queue.drain"} <= logged(), seconds=10)
+    wait_for(lambda: {"web.api.acceptance", "worker.queue.drain"} <= logged(), seconds=10)
     assert {line.get("job_id") for line in lines() if line["logger"] == "worker.queue.drain"} >= {job["id"]}
     others = [line for line in guarded.service.log.read_text().splitlines() if line[:1] not in ("{", "")]
     assert not [line for line in others if "Traceback" in line or "WARNING" in line], others

@@ -85,7 +85,7 @@ def test_a_path_cannot_forge_a_line(
         raise RuntimeError("broken on purpose")
 
     monkeypatch.setattr(JobStore, "get", broken)
-    answer = client.get(f"{JOBS}/x%0A2026-01-01 00:00:00,000 INFO web.api.jobs_api: job y accepted")
+    answer = client.get(f"{JOBS}/x%0A2026-01-01 00:00:00,000 INFO web.api.acceptance: job y accepted")
     assert answer.status_code == 500 and answer.headers["X-Request-Id"] in answer.get_json()["detail"]
     assert not any(line.startswith("2026-01-01") for line in lines.getvalue().splitlines())
     assert "broken on purpose" in lines.getvalue() and "broken" not in answer.text

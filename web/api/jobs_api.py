@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-from dataclasses import replace
 from http import HTTPStatus
 from typing import Any
 
@@ -11,19 +9,19 @@ from flask import Response, jsonify, request, url_for
 from flask_openapi3 import APIBlueprint, Tag
 from pydantic import TypeAdapter
 
-from shared import tracing
 from shared.blobs.blob_store import BlobStore
 from shared.broker import Bell
 from shared.cards.card import ModelCard
 from shared.documents import JobDocument
 from shared.drawing.maps import Style
-from shared.errors import JobConflict, PathlightError
-from shared.jobs import TREES, Job, JobStatus
+from shared.errors import JobConflict
+from shared.jobs import TREES, JobStatus
 from shared.settings import Settings
 from shared.store.fetches import Fetch
-from shared.store.job_store import JobStore, Submission
+from shared.store.job_store import JobStore
 from web.api import fetching
 from web.api import submission as submissions
+from web.api.acceptance import accept
 from web.api.artifacts import ASKED, Artifacts
 from web.api.bundle import bundle
 from web.api.description import REFUSALS, SECURITY, problems_of
@@ -34,7 +32,6 @@ from web.api.schemas import (
     ArtifactPath,
     DrawingQuery,
     FetchOut,
-    Health,
     JobForm,
     JobPageOut,
     JobPath,
@@ -46,11 +43,8 @@ from web.api.schemas import (
 from web.api.sending import Sending
 from web.http import access
 from web.http.models import Snapshot
-from web.http.problems import problem, sentence_of
 from web.http.room import Room
 from web.http.turns import Turns
-
-log = logging.getLogger(__name__)
 
 _EVENT = {
     "type": "object",
@@ -98,29 +92,6 @@ def _submit_body() -> dict[str, Any]:
             "application/json": {"schema": TypeAdapter(JsonSubmission).json_schema()},
         },
     }
-
-
-def accept(
-    submission: Submission,
-    data: bytes,
-    *,
-    mask: bytes | None = None,
-    store: JobStore,
-    blobs: BlobStore,
-    bell: Bell,
-    room: Room,
-) -> Job:
-    """Store picture, mask and job, ring, and return the job. The files come first: a job without them cannot run; where
-    it is refused, they go again. Raises QueueFull, also where the disk has no room."""
-    left = room.require()
-    with blobs.provisional(store.referenced) as stored:
-        for file in (data,) if mask is None else (data, mask):
-            with room.taken(len(file)):
-                stored.put(file)
-        job = store.submit_and_get(submission, viewer=access.caller().viewer, ring=bell.ring, room=left)
-    tracing.follow(replace(tracing.current(), job_id=job.id))
-    log.info("job %s accepted: %s, for %s", job.id, submission.image.format, ", ".join(submission.options.models))
-    return job
 
 
 def blueprint(
@@ -325,45 +296,6 @@ def blueprint(
         return response
 
     return api
-
-
-def health_blueprint(settings: Settings, *, store: JobStore, room: Room) -> APIBlueprint:
-    """Liveness and readiness."""
-    health = APIBlueprint("health", __name__, abp_tags=[Tag(name="health")], abp_responses=REFUSALS)
-
-    @health.get("/healthz", summary="The process is up", responses={"200": Health})
-    def healthz() -> Response:
-        return jsonify({"status": "ok"})
-
-    @health.get(
-        "/readyz",
-        summary="Jobs are taken and worked on",
-        responses={"200": Health, **problems_of(HTTPStatus.SERVICE_UNAVAILABLE)},
-    )
-    def readyz() -> Response:
-        reason = unready(settings, store=store, room=room)
-        if reason is None:
-            return jsonify({"status": "ready"})
-        return problem(HTTPStatus.SERVICE_UNAVAILABLE, code="not_ready", detail=reason)
-
-    return health
-
-
-def unready(settings: Settings, *, store: JobStore, room: Room) -> str | None:
-    """Why the service cannot work just now, in one sentence; None where it can."""
-    try:
-        store.ping()
-        if store.workers_heard() == 0:
-            return f"no worker was heard within {settings.heartbeat_seconds:.0f} s"
-        if room.left() < 0:
-            return "the disk has too little room left"
-        if store.is_nearly_full():
-            return "Redis has too little memory left for new jobs"
-    except PathlightError as error:
-        return sentence_of(error)
-    except OSError as error:
-        return str(error)
-    return None
 
 
 def model_json(card: ModelCard, settings: Settings, *, fetch: Fetch | None) -> dict[str, Any]:

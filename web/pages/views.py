@@ -30,8 +30,8 @@ from shared.options import SURE, best_methods, validated
 from shared.settings import Settings
 from shared.store.job_store import JobStore
 from web.api import submission as submissions
+from web.api.acceptance import accept
 from web.api.jobs import Jobs
-from web.api.jobs_api import accept
 from web.http import access, compression, csrf, language, problems
 from web.http.language import gettext as _
 from web.http.language import told
