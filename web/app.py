@@ -20,18 +20,12 @@ from shared.broker import Bell, make_celery
 from shared.cards.registry import LiveRegistry, Models
 from shared.settings import Settings
 from shared.store.job_store import JobStore
-from web.api import batches, health, metrics
-from web.api import jobs_api as api
-from web.api.artifacts import drawing_turns
-from web.api.jobs import Jobs
+from web.api import batches, health, jobs_api, metrics, services
 from web.api.schemas import Problem
-from web.api.sending import Sending
+from web.api.services import Services
 from web.http import access, limits, places, problems, tracing, traffic
 from web.http.forms import form_request
-from web.http.models import snapshot_of
-from web.http.room import Room
-from web.pages import guide, sign_in
-from web.pages import views as pages
+from web.pages import guide, sign_in, views
 
 SWITCH_SECONDS = 0.001  # after which a thread that computes lets others on: they answer many, and want little
 CONTENT_SECURITY_POLICY = (
@@ -55,6 +49,7 @@ class JsonProvider(DefaultJSONProvider):
 
 def create_app(settings: Settings, *, store: JobStore, blobs: BlobStore, bell: Bell, registry: Models) -> OpenAPI:
     """Pages, API and health checks over the given store, blobs and models."""
+    given = Services.of(settings, store=store, blobs=blobs, bell=bell, models=registry)
     app = OpenAPI(
         "web",
         static_folder=None,  # the pages bring their own files
@@ -76,29 +71,20 @@ def create_app(settings: Settings, *, store: JobStore, blobs: BlobStore, bell: B
         MAX_FORM_PARTS=settings.request_parts,
     )
     app.json = JsonProvider(app)
-    room = Room(blobs, settings)
-    app.request_class = form_request(room)
+    app.request_class = form_request(given.room)
     if settings.proxy_hops:
         hops = settings.proxy_hops
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops)  # type: ignore[method-assign]
     tracing.register(app)
-    requests = traffic.register(app, store)
+    traffic.register(app, given.traffic)
     places.register(app, settings)
     access.register(app, settings, store.keys)
     limits.register(app, settings, store.rates)
-    jobs = Jobs(store, blobs)
-    snapshot = snapshot_of(registry)
-    parts = {"store": store, "blobs": blobs, "bell": bell, "registry": snapshot, "jobs": jobs}
-    drawings = drawing_turns()
-    sending = Sending()
-    app.register_api(api.blueprint(settings, **parts, drawings=drawings, sending=sending, room=room))  # type: ignore[arg-type]
-    app.register_api(batches.blueprint(settings, **parts, drawings=drawings, sending=sending, room=room))  # type: ignore[arg-type]
-    app.register_api(health.blueprint(settings, store=store, room=room))
-    figures = metrics.Metrics(settings, store=store, blobs=blobs, registry=snapshot, traffic=requests)
-    app.register_api(metrics.blueprint(figures))
-    app.register_blueprint(pages.blueprint(settings, **parts, drawings=drawings, room=room))  # type: ignore[arg-type]
-    app.register_blueprint(sign_in.blueprint(settings, store.keys))
-    app.register_blueprint(guide.blueprint(settings, store=store, bell=bell, registry=snapshot))
+    services.register(app, given)
+    for api in (jobs_api.api, batches.api, health.api, metrics.api):
+        app.register_api(api)
+    for pages in (views.pages, sign_in.pages, guide.pages):
+        app.register_blueprint(pages)
     problems.register(app)
 
     @app.get("/api/v1/docs", doc_ui=False)

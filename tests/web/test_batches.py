@@ -377,7 +377,7 @@ def test_pages_and_maps_of_many_are_made_in_turns(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     none_free = Turns("drawings", at_once=0, of_one=1, busy=lambda: Busy("too many drawings are being made"))
-    monkeypatch.setattr("web.app.drawing_turns", lambda: none_free)
+    monkeypatch.setattr("web.api.services.drawing_turns", lambda: none_free)
     busy = create_app(settings, store=store, blobs=blobs, bell=Bell(make_celery(settings)), registry=registry)
     links = explained["links"]
     for address in (links["report"], f"{links['members']}?maps=true"):

@@ -6,34 +6,24 @@ import logging
 from dataclasses import replace
 
 from shared import tracing
-from shared.blobs.blob_store import BlobStore
-from shared.broker import Bell
 from shared.jobs import Job
-from shared.store.job_store import JobStore, Submission
+from shared.store.job_store import Submission
+from web.api.services import Services
 from web.http import access
-from web.http.room import Room
 
 log = logging.getLogger(__name__)
 
 
-def accept(
-    submission: Submission,
-    data: bytes,
-    *,
-    mask: bytes | None = None,
-    store: JobStore,
-    blobs: BlobStore,
-    bell: Bell,
-    room: Room,
-) -> Job:
+def accept(submission: Submission, data: bytes, services: Services, *, mask: bytes | None = None) -> Job:
     """Store picture, mask and job, ring, and return the job. The files come first: a job without them cannot run; where
     it is refused, they go again. Raises QueueFull, also where the disk has no room."""
+    store, room = services.store, services.room
     left = room.require()
-    with blobs.provisional(store.referenced) as stored:
+    with services.blobs.provisional(store.referenced) as stored:
         for file in (data,) if mask is None else (data, mask):
             with room.taken(len(file)):
                 stored.put(file)
-        job = store.submit_and_get(submission, viewer=access.caller().viewer, ring=bell.ring, room=left)
+        job = store.submit_and_get(submission, viewer=access.caller().viewer, ring=services.bell.ring, room=left)
     tracing.follow(replace(tracing.current(), job_id=job.id))
     log.info("job %s accepted: %s, for %s", job.id, submission.image.format, ", ".join(submission.options.models))
     return job

@@ -18,222 +18,225 @@ from pydantic import TypeAdapter
 
 from shared import options as job_options
 from shared import tracing
-from shared.blobs.blob_store import BlobStore
-from shared.broker import Bell
 from shared.cards.card import Registry
 from shared.errors import UnknownJob
 from shared.jobs import CommonOptions, Job, JobOptions, JobStatus, rfc3339
 from shared.report.page import content_security_policy
-from shared.settings import Settings
 from shared.store.batches import Batch, Member
-from shared.store.job_store import JobStore
 from web.api import submission as submissions
-from web.api.batch_upload import Reader, Upload, unpacking_turns
+from web.api.batch_upload import Reader, Upload
 from web.api.description import REFUSALS, SECURITY, problems_of
 from web.api.jobs import Jobs
-from web.api.reports import Reports
 from web.api.schemas import BatchOut, BatchPath, MemberPageOut, MemberQuery, ReportPath
-from web.api.sending import Sending
+from web.api.services import services
 from web.http import access
-from web.http.models import Snapshot
 from web.http.problems import RETRY_AFTER_SECONDS, Gone, ReportUnderWay, problem, status_of
-from web.http.room import Room
-from web.http.turns import Turns
 
 log = logging.getLogger(__name__)
 
 _REPORTS = {"html": "text/html; charset=utf-8", "csv": "text/csv; charset=utf-8", "zip": "application/zip"}
 
+ChangeView = Callable[[BatchPath], Response]
 
-def blueprint(
-    settings: Settings,
-    *,
-    store: JobStore,
-    blobs: BlobStore,
-    bell: Bell,
-    registry: Snapshot,
-    jobs: Jobs,
-    drawings: Turns,
-    sending: Sending,
-    room: Room,
-) -> APIBlueprint:
-    """The routes of batches under /api/v1."""
-    api = APIBlueprint(
-        "batches",
-        __name__,
-        url_prefix="/api/v1/batches",
-        abp_tags=[Tag(name="batches", description="Many images")],
-        abp_security=SECURITY,
-        abp_responses=REFUSALS,
+api = APIBlueprint(
+    "batches",
+    __name__,
+    url_prefix="/api/v1/batches",
+    abp_tags=[Tag(name="batches", description="Many images")],
+    abp_security=SECURITY,
+    abp_responses=REFUSALS,
+)
+
+
+def _submit_body() -> dict[str, Any]:
+    form = TypeAdapter(CommonOptions).json_schema()
+    pictures = {"type": "array", "items": {"type": "string", "format": "binary"}}
+    form["properties"] = {"image": pictures, **form["properties"]}
+    form["required"] = ["image"]
+    return {"required": True, "content": {"multipart/form-data": {"schema": form}}}
+
+
+@api.post(
+    "",
+    summary="Submit many pictures, or one archive of pictures",
+    responses={
+        "202": BatchOut,
+        **problems_of(
+            HTTPStatus.BAD_REQUEST,
+            HTTPStatus.CONFLICT,
+            HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+            HTTPStatus.UNPROCESSABLE_ENTITY,
+            HTTPStatus.SERVICE_UNAVAILABLE,
+        ),
+    },
+    openapi_extensions={"requestBody": _submit_body()},
+)
+def submit_batch() -> Response:
+    given = services()
+    key = submissions.idempotency_key(request)
+    left = given.room.require()
+    with given.blobs.provisional(given.store.referenced) as stored:
+        upload = Reader(given.settings, stored, room=given.room, unpacking=given.unpacking).read(request)
+        batch_id = _accept(upload, key, left)
+    given.bell.ring()
+    response = jsonify(to_json(_found(batch_id)))
+    response.status_code = HTTPStatus.ACCEPTED
+    response.headers["Location"] = url_for("batches.get_batch", batch_id=batch_id)
+    response.headers["Retry-After"] = "1"
+    return response
+
+
+@api.get(
+    "/<batch_id>",
+    summary="How far a batch is",
+    responses={"200": BatchOut, **problems_of(HTTPStatus.NOT_FOUND, HTTPStatus.GONE)},
+)
+def get_batch(path: BatchPath) -> Response:
+    response = jsonify(to_json(_found(path.batch_id)))
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+@api.delete(
+    "/<batch_id>",
+    summary="Forget a batch that has ended, with its members and their results",
+    responses={
+        "204": {"description": "It is forgotten"},
+        **problems_of(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.GONE),
+    },
+)
+def delete_batch(path: BatchPath) -> Response:
+    _found(path.batch_id)
+    given = services()
+    given.blobs.remove(given.store.forget(path.batch_id), given.store.referenced)
+    return Response(status=HTTPStatus.NO_CONTENT)
+
+
+@api.get(
+    "/<batch_id>/members",
+    summary="The members of a batch in their order, page by page",
+    responses={"200": MemberPageOut, **problems_of(HTTPStatus.NOT_FOUND, HTTPStatus.GONE)},
+)
+def list_members(path: BatchPath, query: MemberQuery) -> Response:
+    _found(path.batch_id)
+    given = services()
+    page = given.store.batches.members(
+        path.batch_id,
+        start=query.cursor,
+        most=query.limit,
+        statuses=[JobStatus(query.status)] if query.status else [],
     )
-    batches = store.batches
-    unpacking = unpacking_turns()
-    reports = Reports(batches, blobs, registry, settings, drawings=drawings, sending=sending)
+    following = query.model_dump(exclude_none=True) | {"cursor": page.next}
+    with given.drawings.taken(access.sharer()) if query.maps else nullcontext():
+        shown = [_member(job, place, maps=query.maps) for place, job in page.members]
+    next_page = None if page.next is None else url_for("batches.list_members", batch_id=path.batch_id, **following)
+    response = jsonify({"members": shown, "next": next_page})
+    response.headers["Cache-Control"] = "no-store"
+    return response
 
-    def found(batch_id: str) -> Batch:
-        viewer = access.caller().viewer
+
+@api.get(
+    "/<batch_id>/report.<kind>",
+    summary="The report on a batch that has ended: a page, a table, or an archive of all that the page shows",
+    responses={
+        "200": {"description": "The file", "content": {kind: {} for kind in _REPORTS.values()}},
+        **problems_of(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.GONE),
+    },
+)
+def get_report(path: ReportPath) -> Response:
+    reports, batch = services().reports, _found(path.batch_id)
+    if path.kind == "html":
         try:
-            return batches.get(batch_id, viewer=viewer)
-        except UnknownJob:
-            if store.is_collected(batch_id, viewer=viewer):
-                raise Gone("the batch and its results were removed when their retention had passed") from None
-            raise
+            response = Response(reports.page(batch))
+        except ReportUnderWay as error:  # somebody looks at it: a browser asks again by itself
+            response = problem(status_of(error), code=error.code, detail=str(error))
+            response.headers["Refresh"] = str(RETRY_AFTER_SECONDS)
+            return response
+        response.headers["Content-Security-Policy"] = content_security_policy()
+    else:
+        response = Response(reports.table(batch) if path.kind == "csv" else reports.archive(batch))
+        name = f"pathlight-{batch.id}.{path.kind}"
+        response.headers["Content-Disposition"] = f'attachment; filename="{name}"'
+    response.content_type = _REPORTS[path.kind]
+    response.headers["Cache-Control"] = "private, no-cache"
+    return response
 
-    def changed(batch_id: str, change: Callable[[str], object]) -> Response:
-        found(batch_id)
-        change(batch_id)
-        bell.ring()
-        return jsonify(to_json(found(batch_id)))
 
-    def accept(upload: Upload, key: str, left: int) -> str:
-        """Store the batch, for whose pictures so many bytes were left on the disk; its id."""
-        asked = job_options.validated(CommonOptions, submissions.from_form(upload.fields))
-        options = submissions.choose(asked, settings=settings, registry=registry())
-        members = [_asked(member, options, registry()) for member in upload.members]
-        batch_id = batches.submit(
-            members,
-            options,
-            name=upload.name,
-            owner=access.caller().owner,
-            idempotency_key=key,
-            body_hash=submissions.digest([member.image.sha256 for member in members], options.to_dict()),
-            request_id=tracing.current().request_id,
-            versions=registry().versions(options.models),
-            sharer=access.sharer(),
-            room=left,
-        )
-        log.info("batch %s accepted: %d pictures, for %s", batch_id, len(members), ", ".join(options.models))
-        return batch_id
-
-    @api.post(
-        "",
-        summary="Submit many pictures, or one archive of pictures",
-        responses={
-            "202": BatchOut,
-            **problems_of(
-                HTTPStatus.BAD_REQUEST,
-                HTTPStatus.CONFLICT,
-                HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-                HTTPStatus.UNPROCESSABLE_ENTITY,
-                HTTPStatus.SERVICE_UNAVAILABLE,
-            ),
-        },
-        openapi_extensions={"requestBody": _submit_body()},
+def _change(name: str, summary: str) -> Callable[[ChangeView], object]:
+    """The route of a change, which is answered with the batch as it is then."""
+    return api.post(
+        f"/<batch_id>/{name}",
+        summary=summary,
+        responses={"200": BatchOut, **problems_of(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.GONE)},
     )
-    def submit_batch() -> Response:
-        key = submissions.idempotency_key(request)
-        left = room.require()
-        with blobs.provisional(store.referenced) as stored:
-            upload = Reader(settings, stored, room=room, unpacking=unpacking).read(request)
-            batch_id = accept(upload, key, left)
-        bell.ring()
-        response = jsonify(to_json(found(batch_id)))
-        response.status_code = HTTPStatus.ACCEPTED
-        response.headers["Location"] = url_for("batches.get_batch", batch_id=batch_id)
-        response.headers["Retry-After"] = "1"
-        return response
 
-    @api.get(
-        "/<batch_id>",
-        summary="How far a batch is",
-        responses={"200": BatchOut, **problems_of(HTTPStatus.NOT_FOUND, HTTPStatus.GONE)},
+
+@_change("cancel", "Cancel all members that have not ended")
+def cancel_batch(path: BatchPath) -> Response:
+    batch = _found(path.batch_id)
+    services().store.batches.cancel(batch.id, operation=submissions.idempotency_key(request))
+    return _changed(batch.id)
+
+
+@_change("pause", "Let no further member begin")
+def pause_batch(path: BatchPath) -> Response:
+    batch = _found(path.batch_id)
+    services().store.batches.pause(batch.id)
+    return _changed(batch.id)
+
+
+@_change("resume", "Let a paused batch go on")
+def resume_batch(path: BatchPath) -> Response:
+    batch = _found(path.batch_id)
+    services().store.batches.resume(batch.id)
+    return _changed(batch.id)
+
+
+@_change("retry", "Run the failed members again, but for pictures that cannot be decoded")
+def retry_batch(path: BatchPath) -> Response:
+    batch = _found(path.batch_id)
+    services().store.batches.retry(batch.id, versions=services().registry().versions(batch.options.models))
+    return _changed(batch.id)
+
+
+def _found(batch_id: str) -> Batch:
+    """The batch, where the caller may see it. Raises UnknownJob, or Gone where its retention has passed."""
+    store, viewer = services().store, access.caller().viewer
+    try:
+        return store.batches.get(batch_id, viewer=viewer)
+    except UnknownJob:
+        if store.is_collected(batch_id, viewer=viewer):
+            raise Gone("the batch and its results were removed when their retention had passed") from None
+        raise
+
+
+def _changed(batch_id: str) -> Response:
+    """Ring for what may run now, and answer with the batch as it is."""
+    services().bell.ring()
+    return jsonify(to_json(_found(batch_id)))
+
+
+def _accept(upload: Upload, key: str, left: int) -> str:
+    """Store the batch, for whose pictures so many bytes were left on the disk; its id."""
+    given = services()
+    registry = given.registry()
+    asked = job_options.validated(CommonOptions, submissions.from_form(upload.fields))
+    options = submissions.choose(asked, settings=given.settings, registry=registry)
+    members = [_asked(member, options, registry) for member in upload.members]
+    batch_id = given.store.batches.submit(
+        members,
+        options,
+        name=upload.name,
+        owner=access.caller().owner,
+        idempotency_key=key,
+        body_hash=submissions.digest([member.image.sha256 for member in members], options.to_dict()),
+        request_id=tracing.current().request_id,
+        versions=registry.versions(options.models),
+        sharer=access.sharer(),
+        room=left,
     )
-    def get_batch(path: BatchPath) -> Response:
-        response = jsonify(to_json(found(path.batch_id)))
-        response.headers["Cache-Control"] = "no-store"
-        return response
-
-    @api.delete(
-        "/<batch_id>",
-        summary="Forget a batch that has ended, with its members and their results",
-        responses={
-            "204": {"description": "It is forgotten"},
-            **problems_of(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.GONE),
-        },
-    )
-    def delete_batch(path: BatchPath) -> Response:
-        found(path.batch_id)
-        blobs.remove(store.forget(path.batch_id), store.referenced)
-        return Response(status=HTTPStatus.NO_CONTENT)
-
-    @api.get(
-        "/<batch_id>/members",
-        summary="The members of a batch in their order, page by page",
-        responses={"200": MemberPageOut, **problems_of(HTTPStatus.NOT_FOUND, HTTPStatus.GONE)},
-    )
-    def list_members(path: BatchPath, query: MemberQuery) -> Response:
-        found(path.batch_id)
-        page = batches.members(
-            path.batch_id,
-            start=query.cursor,
-            most=query.limit,
-            statuses=[JobStatus(query.status)] if query.status else [],
-        )
-        following = query.model_dump(exclude_none=True) | {"cursor": page.next}
-        with drawings.taken(access.sharer()) if query.maps else nullcontext():
-            shown = [
-                {"place": place, **jobs.document(job).to_dict(), **({"maps": _maps(jobs, job)} if query.maps else {})}
-                for place, job in page.members
-            ]
-        response = jsonify(
-            {
-                "members": shown,
-                "next": None
-                if page.next is None
-                else url_for("batches.list_members", batch_id=path.batch_id, **following),
-            }
-        )
-        response.headers["Cache-Control"] = "no-store"
-        return response
-
-    @api.get(
-        "/<batch_id>/report.<kind>",
-        summary="The report on a batch that has ended: a page, a table, or an archive of all that the page shows",
-        responses={
-            "200": {"description": "The file", "content": {kind: {} for kind in _REPORTS.values()}},
-            **problems_of(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.GONE),
-        },
-    )
-    def get_report(path: ReportPath) -> Response:
-        batch = found(path.batch_id)
-        if path.kind == "html":
-            try:
-                response = Response(reports.page(batch))
-            except ReportUnderWay as error:  # somebody looks at it: a browser asks again by itself
-                response = problem(status_of(error), code=error.code, detail=str(error))
-                response.headers["Refresh"] = str(RETRY_AFTER_SECONDS)
-                return response
-            response.headers["Content-Security-Policy"] = content_security_policy()
-        else:
-            response = Response(reports.table(batch) if path.kind == "csv" else reports.archive(batch))
-            name = f"pathlight-{batch.id}.{path.kind}"
-            response.headers["Content-Disposition"] = f'attachment; filename="{name}"'
-        response.content_type = _REPORTS[path.kind]
-        response.headers["Cache-Control"] = "private, no-cache"
-        return response
-
-    def changes(name: str, summary: str, change: Callable[[str], object]) -> None:
-        def view(path: BatchPath) -> Response:
-            return changed(path.batch_id, change)
-
-        view.__name__ = f"{name}_batch"
-        api.post(
-            f"/<batch_id>/{name}",
-            summary=summary,
-            responses={"200": BatchOut, **problems_of(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.GONE)},
-        )(view)
-
-    def cancel(batch_id: str) -> None:
-        batches.cancel(batch_id, operation=submissions.idempotency_key(request))
-
-    def retry(batch_id: str) -> None:
-        batches.retry(batch_id, versions=registry().versions(found(batch_id).options.models))
-
-    changes("cancel", "Cancel all members that have not ended", cancel)
-    changes("pause", "Let no further member begin", batches.pause)
-    changes("resume", "Let a paused batch go on", batches.resume)
-    changes("retry", "Run the failed members again, but for pictures that cannot be decoded", retry)
-    return api
+    log.info("batch %s accepted: %d pictures, for %s", batch_id, len(members), ", ".join(options.models))
+    return batch_id
 
 
 def to_json(batch: Batch) -> dict[str, Any]:
@@ -273,6 +276,12 @@ def _asked(member: Member, options: JobOptions, registry: Registry) -> Member:
     return replace(member, answer_key=key, solo=job_options.is_long(options))
 
 
+def _member(job: Job, place: int, *, maps: bool) -> dict[str, Any]:
+    """A member of the contract."""
+    jobs = services().jobs
+    return {"place": place, **jobs.document(job).to_dict(), **({"maps": _maps(jobs, job)} if maps else {})}
+
+
 def _maps(jobs: Jobs, job: Job) -> dict[str, Any]:
     """Every raw map of a job, so that a client of thousands need not ask for each."""
     if job.status is not JobStatus.SUCCEEDED:
@@ -283,11 +292,3 @@ def _maps(jobs: Jobs, job: Job) -> dict[str, Any]:
 def _cells(raw: NDArray[np.float32]) -> dict[str, Any]:
     data = np.ascontiguousarray(raw, "<f4").tobytes()
     return {"shape": list(raw.shape), "float32": base64.b64encode(data).decode("ascii")}
-
-
-def _submit_body() -> dict[str, Any]:
-    form = TypeAdapter(CommonOptions).json_schema()
-    pictures = {"type": "array", "items": {"type": "string", "format": "binary"}}
-    form["properties"] = {"image": pictures, **form["properties"]}
-    form["required"] = ["image"]
-    return {"required": True, "content": {"multipart/form-data": {"schema": form}}}

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from shared.broker import Bell
-from shared.cards.card import Registry
 from shared.errors import JobConflict, StoreUnavailable, UnknownJob
 from shared.store.fetches import Fetch
-from shared.store.job_store import JobStore, Role
+from shared.store.job_store import Role
+from web.api.services import Services
 from web.http import access
 from web.http.problems import NoFetcher
 
 
-def begin(name: str, registry: Registry, *, store: JobStore, bell: Bell) -> Fetch:
+def begin(name: str, services: Services) -> Fetch:
     """Have a model fetched in the background, or join the fetch that is under way. Raises NotAllowed, UnknownJob where
     there is no such model, JobConflict where there is nothing to fetch, NoFetcher, or StoreUnavailable."""
     access.require_operator()
-    card = registry.cards.get(name)
+    store = services.store
+    card = services.registry().cards.get(name)
     if card is None:
         raise UnknownJob("there is no model of this name")
     if card.weights.url is None:
@@ -25,16 +25,17 @@ def begin(name: str, registry: Registry, *, store: JobStore, bell: Bell) -> Fetc
     if not store.count_heard(Role.FETCHER):
         raise NoFetcher(f"no process of this service fetches models; run: {card.restore}")
     store.fetches.begin(name)
-    bell.ring_fetcher()
+    services.bell.ring_fetcher()
     return store.fetches.look([name])[name]
 
 
-def under_way(registry: Registry, *, store: JobStore) -> dict[str, Fetch]:
+def under_way(services: Services) -> dict[str, Fetch]:
     """The fetches of models that are not ready, for the operator; none for others, and none where Redis
     does not answer."""
     if not access.caller().is_operator:
         return {}
+    cards = services.registry().cards.values()
     try:
-        return store.fetches.look([card.name for card in registry.cards.values() if card.weights.url and card.missing])
+        return services.store.fetches.look([card.name for card in cards if card.weights.url and card.missing])
     except StoreUnavailable:
         return {}

@@ -13,17 +13,14 @@ from flask_openapi3 import APIBlueprint, Tag
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
-from shared.blobs.blob_store import BlobStore
 from shared.broker import drain_queue
 from shared.errors import StorageFailed, StoreUnavailable
 from shared.jobs import ERROR_CODES, JobStatus, Lane
 from shared.settings import Settings
-from shared.store.job_store import JobStore
 from shared.store.overview import Distribution, Overview
 from shared.store.pools import Pool, Staff, Waiting
 from web.api.description import REFUSALS
-from web.http.models import Snapshot
-from web.http.traffic import Traffic
+from web.api.services import Services, services
 
 _PER_SECOND = 1000  # the store adds up milliseconds
 _LONGEST = 22  # a bucket of 2^22 ms, some 70 minutes; of answers to requests 2^16 ms, about a minute
@@ -35,26 +32,33 @@ _ENDS += [(JobStatus.FAILED.value, code) for code in ERROR_CODES]
 
 Labels = TypeVar("Labels", bound=tuple[str, ...])
 
+api = APIBlueprint("metrics", __name__, abp_tags=[Tag(name="health")], abp_responses=REFUSALS)
+
+
+@api.get(
+    "/metrics",
+    summary="Figures for Prometheus",
+    responses={"200": {"description": "In Prometheus's text format", "content": {"text/plain": {}}}},
+)
+def read() -> Response:
+    response = Response(generate_latest(Metrics(services())), content_type=CONTENT_TYPE_LATEST)
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
 
 class Metrics:
     """Collects all metrics anew whenever it is asked."""
 
-    def __init__(
-        self, settings: Settings, *, store: JobStore, blobs: BlobStore, registry: Snapshot, traffic: Traffic
-    ) -> None:
-        self._settings = settings
-        self._store = store
-        self._blobs = blobs
-        self._registry = registry
-        self._traffic = traffic
+    def __init__(self, given: Services) -> None:
+        self._services = given
 
     def collect(self) -> Iterator[Metric]:
         yield self._models()
         yield from self._disk()
-        began = time.time()
+        store, began = self._services.store, time.time()
         try:
-            self._traffic.flush()
-            told, staff = self._store.overview(), self._store.pools.staff()
+            self._services.traffic.flush()
+            told, staff = store.overview(), store.pools.staff()
         except StoreUnavailable:
             yield _gauge("redis_up", "Whether Redis answers", 0)
             return
@@ -62,7 +66,7 @@ class Metrics:
         yield _gauge("redis_up", "Whether Redis answers", 1)
         yield _gauge("redis_clock_ahead_seconds", "How far Redis's clock is ahead of this web server's", skew)
         yield from _redis(told)
-        yield from _queue(told, self._settings)
+        yield from _queue(told, self._services.settings)
         yield from _pools(staff)
         yield from _jobs(told)
         yield from _workers(told)
@@ -72,17 +76,18 @@ class Metrics:
         family = GaugeMetricFamily(
             "pathlight_model_ready", "Whether a model's files are there", labels=["model", "default"]
         )
-        for card in self._registry().cards.values():
-            default = "yes" if card.name in self._settings.default_models else "no"
+        for card in self._services.registry().cards.values():
+            default = "yes" if card.name in self._services.settings.default_models else "no"
             family.add_metric([card.name, default], card.missing is None)
         return family
 
     def _disk(self) -> Iterator[Metric]:
+        text = "Room on the disk of pictures and results"
         try:
-            yield _gauge("disk_free_bytes", "Room on the disk of pictures and results", self._blobs.free_bytes())
+            yield _gauge("disk_free_bytes", text, self._services.blobs.free_bytes())
         except (OSError, StorageFailed):
-            yield _gauge("disk_free_bytes", "Room on the disk of pictures and results", 0)
-        reserve = self._settings.disk_reserve_bytes
+            yield _gauge("disk_free_bytes", text, 0)
+        reserve = self._services.settings.disk_reserve_bytes
         yield _gauge("disk_reserve_bytes", "Room below which nothing new is accepted", reserve)
 
 
@@ -229,20 +234,3 @@ def _histogram(
         buckets.append(("+Inf", float(sum(distribution.counts.values()))))
         family.add_metric(labelled, buckets, sum_value=distribution.total / per)
     return family
-
-
-def blueprint(metrics: Metrics) -> APIBlueprint:
-    """The one route."""
-    api = APIBlueprint("metrics", __name__, abp_tags=[Tag(name="health")], abp_responses=REFUSALS)
-
-    @api.get(
-        "/metrics",
-        summary="Figures for Prometheus",
-        responses={"200": {"description": "In Prometheus's text format", "content": {"text/plain": {}}}},
-    )
-    def read() -> Response:
-        response = Response(generate_latest(metrics), content_type=CONTENT_TYPE_LATEST)
-        response.headers["Cache-Control"] = "no-store"
-        return response
-
-    return api

@@ -24,6 +24,7 @@ from shared.store.job_store import Submission
 from web.api.jobs import Jobs
 from web.api.named_addresses import NamedAddresses
 from web.api.schemas import JobForm, JsonSubmission
+from web.api.services import Services
 from web.http import access
 from web.http.problems import BadRequest, Gone
 
@@ -41,10 +42,9 @@ class File:
     name: str = ""
 
 
-def read(
-    request: Request, *, settings: Settings, registry: Registry, jobs: Jobs, addresses: NamedAddresses
-) -> tuple[Submission, bytes, bytes | None]:
+def read(request: Request, services: Services) -> tuple[Submission, bytes, bytes | None]:
     """The submission, the picture and the mask of a what-if. Raises the error that names what is wrong."""
+    settings, registry, jobs, addresses = services.settings, services.registry(), services.jobs, services.addresses
     if request.mimetype == "application/json":
         picture, mask_file, form = _read_json(request, settings, addresses)
     elif request.mimetype == "multipart/form-data":

@@ -42,9 +42,8 @@ class Traffic:
         self._figures.try_to_flush()
 
 
-def register(app: Flask, store: JobStore) -> Traffic:
+def register(app: Flask, traffic: Traffic) -> None:
     """Count every request of the application, from its begin, which web/http/tracing.py notes."""
-    traffic = Traffic(store)
 
     @app.after_request
     def count(response: Response) -> Response:
@@ -53,5 +52,3 @@ def register(app: Flask, store: JobStore) -> Traffic:
         traffic.count(route=route, method=request.method, status=response.status_code, milliseconds=took * 1000)
         response.call_on_close(traffic.flush_if_due)  # the answer is on its way by then, whatever Redis does
         return response
-
-    return traffic

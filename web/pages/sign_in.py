@@ -8,67 +8,69 @@ from flask import Blueprint, Response, make_response, redirect, render_template,
 from werkzeug.wrappers import Response as WerkzeugResponse
 
 from shared.errors import StoreUnavailable
-from shared.settings import Settings
-from shared.store.keys import KeyRing
+from web.api.services import services
 from web.http import csrf
 from web.http.language import gettext as _
 from web.http.language import told
 from web.http.problems import RETRY_AFTER_SECONDS, sentence_of
 
+pages = Blueprint("sign_in", __name__)
 
-def blueprint(settings: Settings, keys: KeyRing) -> Blueprint:
-    """The form that takes a key, and the end of a session."""
-    pages = Blueprint("sign_in", __name__)
 
-    def form_page(*, error: str | None = None, status: int = HTTPStatus.OK) -> Response:
-        token = csrf.token_for(request)
-        shown = {"error": error, "token": token, "token_field": csrf.FIELD, "next": _next()}
-        response = make_response(render_template("sign_in.html", **shown), status)
-        response.headers["Cache-Control"] = "no-store"
-        csrf.keep(response, token, request)
-        if status == HTTPStatus.SERVICE_UNAVAILABLE:
-            response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
-        return response
+@pages.get("/sign-in")
+def form() -> Response:
+    """The form that takes a key."""
+    return _form_page()
 
-    @pages.get("/sign-in")
-    def form() -> Response:
-        return form_page()
 
-    @pages.post("/sign-in")
-    def enter() -> WerkzeugResponse:
-        if not csrf.is_genuine(request):
-            return form_page(error=_stale(), status=HTTPStatus.FORBIDDEN)
-        try:
-            key = keys.find(request.form.get("key", "").strip())
-            if key is None:
-                return form_page(
-                    error=_("this key is not valid; check that it was copied whole"), status=HTTPStatus.UNAUTHORIZED
-                )
-            session = keys.open_session(key)
-        except StoreUnavailable as error:
-            return form_page(error=told(error.code, sentence_of(error)), status=HTTPStatus.SERVICE_UNAVAILABLE)
-        response = redirect(_next(), HTTPStatus.SEE_OTHER)
-        response.set_cookie(
-            csrf.cookie(csrf.SESSION, request),
-            session,
-            max_age=int(settings.session_seconds),
-            secure=request.is_secure,
-            httponly=True,
-            samesite="Strict",
-        )
-        return response
+@pages.post("/sign-in")
+def enter() -> WerkzeugResponse:
+    """Open a session for a valid key."""
+    given = services()
+    if not csrf.is_genuine(request):
+        return _form_page(error=_stale(), status=HTTPStatus.FORBIDDEN)
+    try:
+        key = given.store.keys.find(request.form.get("key", "").strip())
+        if key is None:
+            return _form_page(
+                error=_("this key is not valid; check that it was copied whole"), status=HTTPStatus.UNAUTHORIZED
+            )
+        session = given.store.keys.open_session(key)
+    except StoreUnavailable as error:
+        return _form_page(error=told(error.code, sentence_of(error)), status=HTTPStatus.SERVICE_UNAVAILABLE)
+    response = redirect(_next(), HTTPStatus.SEE_OTHER)
+    response.set_cookie(
+        csrf.cookie(csrf.SESSION, request),
+        session,
+        max_age=int(given.settings.session_seconds),
+        secure=request.is_secure,
+        httponly=True,
+        samesite="Strict",
+    )
+    return response
 
-    @pages.post("/sign-out")
-    def leave() -> WerkzeugResponse:
-        if not csrf.is_genuine(request):
-            return form_page(error=_stale(), status=HTTPStatus.FORBIDDEN)
-        keys.close_session(request.cookies[csrf.cookie(csrf.SESSION, request)])
-        response = redirect(url_for("sign_in.form"), HTTPStatus.SEE_OTHER)
-        name = csrf.cookie(csrf.SESSION, request)
-        response.delete_cookie(name, secure=request.is_secure, httponly=True, samesite="Strict")
-        return response
 
-    return pages
+@pages.post("/sign-out")
+def leave() -> WerkzeugResponse:
+    """End the session."""
+    if not csrf.is_genuine(request):
+        return _form_page(error=_stale(), status=HTTPStatus.FORBIDDEN)
+    services().store.keys.close_session(request.cookies[csrf.cookie(csrf.SESSION, request)])
+    response = redirect(url_for("sign_in.form"), HTTPStatus.SEE_OTHER)
+    name = csrf.cookie(csrf.SESSION, request)
+    response.delete_cookie(name, secure=request.is_secure, httponly=True, samesite="Strict")
+    return response
+
+
+def _form_page(*, error: str | None = None, status: int = HTTPStatus.OK) -> Response:
+    token = csrf.token_for(request)
+    shown = {"error": error, "token": token, "token_field": csrf.FIELD, "next": _next()}
+    response = make_response(render_template("sign_in.html", **shown), status)
+    response.headers["Cache-Control"] = "no-store"
+    csrf.keep(response, token, request)
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+    return response
 
 
 def _stale() -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from functools import cache
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,6 @@ from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.wrappers import Response as WerkzeugResponse
 
 from shared.answer.maps import MapEntry
-from shared.blobs.blob_store import BlobStore
-from shared.broker import Bell
 from shared.cards.card import ModelCard, Registry
 from shared.cards.class_names import short_name
 from shared.cards.methods import CATALOGUE
@@ -28,181 +27,191 @@ from shared.images.decode import LONGEST_SIDE
 from shared.jobs import LISTS, TREES, CommonOptions, Job, JobStatus, option_fields, rfc3339
 from shared.options import SURE, best_methods, validated
 from shared.settings import Settings
-from shared.store.job_store import JobStore
 from web.api import submission as submissions
 from web.api.acceptance import accept
 from web.api.jobs import Jobs
+from web.api.services import services
 from web.http import access, compression, csrf, language, problems
 from web.http.language import gettext as _
 from web.http.language import told
-from web.http.models import Snapshot
 from web.http.problems import BadRequest, Gone, NotAllowed, discard_body, status_of
-from web.http.room import Room
-from web.http.turns import Turns
 from web.pages import follow_up, reproduce, samples, stage, verdicts, words
 from web.pages.samples import SAMPLES
 
 OVERLAY_WIDTHS = (480, 960)  # drawn pixels, for ordinary and for dense screens
 MOST_TOGETHER = 100  # pictures that one page shows; for more there are batches
 _FOLDER = Path(__file__).parents[1]  # of the package, with templates and static files
+_STATIC = _FOLDER / "static"
+
+pages = Blueprint(
+    "pages",
+    __name__,
+    template_folder=_FOLDER / "templates",
+    static_folder=_STATIC,
+    static_url_path="/assets",
+)
+language.register(pages)
 
 
-def blueprint(
-    settings: Settings,
-    *,
-    store: JobStore,
-    blobs: BlobStore,
-    bell: Bell,
-    registry: Snapshot,
-    jobs: Jobs,
-    drawings: Turns,
-    room: Room,
-) -> Blueprint:
-    """The form, the jobs' pages and the files they load."""
-    pages = Blueprint(
-        "pages",
-        __name__,
-        template_folder=_FOLDER / "templates",
-        static_folder=_FOLDER / "static",
-        static_url_path="/assets",
+@pages.app_context_processor
+def in_every_template() -> dict[str, object]:
+    """What templates may name beside what their view gives them."""
+    return {"version": _version(), "verdicts": verdicts}
+
+
+@pages.get("/")
+def index() -> Response:
+    """The form, as it is by default."""
+    return _form_page(_default_choice())
+
+
+@pages.post("/")
+def submit() -> WerkzeugResponse:
+    """The form, filled in: a job for each picture, or the form again with what is wrong."""
+    given = services()
+    lists = {name: request.form.getlist(name) for name in ("models", "methods")}
+    chosen = {**request.form.to_dict(), **lists}
+    if not csrf.is_genuine(request):
+        return _form_page(chosen, error=_stale(), status=HTTPStatus.FORBIDDEN)
+    try:
+        options = _read_options(chosen)
+        checked = [
+            (submissions.check(data, name, options, key="", settings=given.settings, registry=given.registry()), data)
+            for data, name in _read_pictures(request)
+        ]
+        job_ids = [accept(one, data, given).id for one, data in checked]
+    except PathlightError as error:
+        return _form_page(chosen, error=told(error.code, problems.sentence_of(error)), status=status_of(error))
+    if len(job_ids) == 1:
+        return redirect(url_for("pages.job", job_id=job_ids[0]), HTTPStatus.SEE_OTHER)
+    return redirect(url_for("pages.several", job=job_ids), HTTPStatus.SEE_OTHER)
+
+
+@pages.get("/several")
+def several() -> Response:
+    """The jobs of pictures that were sent together, less those that are not kept any more."""
+    jobs, found = services().jobs, []
+    for job_id in request.args.getlist("job")[:MOST_TOGETHER]:
+        with suppress(UnknownJob, Gone):
+            found.append(jobs.get(job_id))
+    waiting = any(not job.status.is_terminal for job in found)
+    shown = {"jobs": [jobs.document(job) for job in found], "cards": _cards(), "waiting": waiting}
+    response = make_response(render_template("several.html", **shown))
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+@pages.get("/samples/<name>.jpg")
+def sample(name: str) -> Response:
+    """The thumbnail of a sample."""
+    response = Response(samples.thumbnail(name), content_type="image/jpeg")
+    response.headers["Cache-Control"] = "public, max-age=86400"
+    return response
+
+
+@pages.get("/jobs/<job_id>")
+def job(job_id: str) -> Response:
+    """The page of a job, whatever its state."""
+    jobs = services().jobs
+    found = jobs.get(job_id)
+    token = csrf.token_for(request)
+    shown = {
+        "job": jobs.document(found),
+        "cards": _cards(),
+        "raw": _raw_maps(jobs, found) if found.status is JobStatus.SUCCEEDED else None,
+        "before": _before(jobs, found),
+        "stage_names": words.stage_names,
+        "stage": stage,
+        "widths": overlay_widths(found.image.width, found.image.height),
+        "colormaps": COLORMAPS,
+        "commands": _commands(found),
+        "kept_until": _kept_until(found, services().settings),
+        "token": token,
+        "token_field": csrf.FIELD,
+    }
+    response = make_response(render_template("job.html", **shown))
+    response.headers["Cache-Control"] = "no-store"
+    csrf.keep(response, token, request)
+    return response
+
+
+@pages.post("/jobs/<job_id>/again")
+def ask_again(job_id: str) -> WerkzeugResponse:
+    """Another question about the picture of a job."""
+    must_be_genuine(request)
+    given = services()
+    found = given.jobs.get(job_id)
+    asked = follow_up.read(request, found, jobs=given.jobs, drawings=given.drawings)
+    data = given.jobs.picture(found)
+    checked = submissions.check(
+        data,
+        found.image.filename,
+        asked.options,
+        mask=asked.mask,
+        fill=asked.fill,
+        parent=asked.parent,
+        key="",
+        settings=given.settings,
+        registry=given.registry(),
     )
-    version = _version(_FOLDER / "static")
-    pages.app_context_processor(lambda: {"version": version, "verdicts": verdicts})
-    for name, phrase in _FILTERS.items():
-        pages.add_app_template_filter(phrase, name)
-    language.register(pages)
+    new = accept(checked, data, given, mask=asked.mask)
+    return redirect(url_for("pages.job", job_id=new.id), HTTPStatus.SEE_OTHER)
 
-    def form_page(chosen: Mapping[str, Any], *, error: str | None = None, status: int = HTTPStatus.OK) -> Response:
-        token = csrf.token_for(request)
-        page = render_template("index.html", **_offer(registry(), settings), chosen=chosen, error=error, token=token)
-        response = make_response(page, status)
-        response.headers["Cache-Control"] = "private, no-cache"
-        csrf.keep(response, token, request)
-        return problems.with_retry(response)
 
-    @pages.get("/")
-    def index() -> Response:
-        return form_page(_default_choice(registry(), settings))
+@pages.post("/jobs/<job_id>/cancel")
+def cancel(job_id: str) -> WerkzeugResponse:
+    """Cancel a job, and show its page."""
+    must_be_genuine(request)
+    services().jobs.get(job_id)
+    with suppress(JobConflict):  # it ended meanwhile: its page says how
+        services().store.cancel(job_id)
+    return redirect(url_for("pages.job", job_id=job_id), HTTPStatus.SEE_OTHER)
 
-    @pages.post("/")
-    def submit() -> WerkzeugResponse:
-        lists = {name: request.form.getlist(name) for name in ("models", "methods")}
-        chosen = {**request.form.to_dict(), **lists}
-        if not csrf.is_genuine(request):
-            return form_page(chosen, error=_stale(), status=HTTPStatus.FORBIDDEN)
-        try:
-            options = _read_options(chosen)
-            checked = [
-                (submissions.check(data, name, options, key="", settings=settings, registry=registry()), data)
-                for data, name in _read_pictures(request)
-            ]
-            job_ids = [accept(one, data, store=store, blobs=blobs, bell=bell, room=room).id for one, data in checked]
-        except PathlightError as error:
-            return form_page(chosen, error=told(error.code, problems.sentence_of(error)), status=status_of(error))
-        if len(job_ids) == 1:
-            return redirect(url_for("pages.job", job_id=job_ids[0]), HTTPStatus.SEE_OTHER)
-        return redirect(url_for("pages.several", job=job_ids), HTTPStatus.SEE_OTHER)
 
-    @pages.get("/several")
-    def several() -> Response:
-        """The jobs of pictures that were sent together, less those that are not kept any more."""
-        found = []
-        for job_id in request.args.getlist("job")[:MOST_TOGETHER]:
-            with suppress(UnknownJob, Gone):
-                found.append(jobs.get(job_id))
-        waiting = any(not job.status.is_terminal for job in found)
-        shown = {"jobs": [jobs.document(job) for job in found], "cards": registry().cards, "waiting": waiting}
-        response = make_response(render_template("several.html", **shown))
-        response.headers["Cache-Control"] = "no-store"
+@pages.get("/colours/<name>.png")
+def colours(name: str) -> Response:
+    """A colour table as a strip, from the lowest value to the highest."""
+    if name not in (*COLORMAPS, DIVERGING):
+        raise UnknownJob(f"there is no colour table {name!r}")
+    response = Response(png_bytes(strip(name)), content_type="image/png")
+    response.headers["Cache-Control"] = "public, max-age=86400"
+    return response
+
+
+@pages.errorhandler(RequestEntityTooLarge)
+def too_large(error: RequestEntityTooLarge) -> Response:
+    """The form again."""
+    discard_body()
+    most = services().settings.image_bytes // 2**20
+    text = _("the picture is too large; at most {most} MiB are taken", most=most)
+    return _form_page(_default_choice(), error=text, status=error.code)
+
+
+@pages.errorhandler(PathlightError)
+def trouble(error: PathlightError) -> Response:
+    """A page that says what is wrong."""
+    return problems.page(status_of(error), code=error.code, detail=problems.sentence_of(error))
+
+
+@pages.after_request
+def let_keep(response: Response) -> Response:
+    """The address of a file names its content, so that a browser need not ask for it again."""
+    if request.endpoint != "pages.static":
         return response
+    if request.args.get("v") == _version():
+        response.headers["Cache-Control"] = "public, max-age=31536000, immutable"
+    return compression.shrink(response, request)
 
-    @pages.get("/samples/<name>.jpg")
-    def sample(name: str) -> Response:
-        response = Response(samples.thumbnail(name), content_type="image/jpeg")
-        response.headers["Cache-Control"] = "public, max-age=86400"
-        return response
 
-    @pages.get("/jobs/<job_id>")
-    def job(job_id: str) -> Response:
-        found = jobs.get(job_id)
-        token = csrf.token_for(request)
-        shown = {
-            "job": jobs.document(found),
-            "cards": registry().cards,
-            "raw": _raw_maps(jobs, found) if found.status is JobStatus.SUCCEEDED else None,
-            "before": _before(jobs, found),
-            "stage_names": words.stage_names,
-            "stage": stage,
-            "widths": overlay_widths(found.image.width, found.image.height),
-            "colormaps": COLORMAPS,
-            "commands": _commands(found),
-            "kept_until": _kept_until(found, settings),
-            "token": token,
-            "token_field": csrf.FIELD,
-        }
-        response = make_response(render_template("job.html", **shown))
-        response.headers["Cache-Control"] = "no-store"
-        csrf.keep(response, token, request)
-        return response
-
-    @pages.post("/jobs/<job_id>/again")
-    def ask_again(job_id: str) -> WerkzeugResponse:
-        """Another question about the picture of a job."""
-        must_be_genuine(request)
-        found = jobs.get(job_id)
-        asked = follow_up.read(request, found, jobs=jobs, drawings=drawings)
-        data = jobs.picture(found)
-        checked = submissions.check(
-            data,
-            found.image.filename,
-            asked.options,
-            mask=asked.mask,
-            fill=asked.fill,
-            parent=asked.parent,
-            key="",
-            settings=settings,
-            registry=registry(),
-        )
-        new = accept(checked, data, mask=asked.mask, store=store, blobs=blobs, bell=bell, room=room)
-        return redirect(url_for("pages.job", job_id=new.id), HTTPStatus.SEE_OTHER)
-
-    @pages.post("/jobs/<job_id>/cancel")
-    def cancel(job_id: str) -> WerkzeugResponse:
-        must_be_genuine(request)
-        jobs.get(job_id)
-        with suppress(JobConflict):  # it ended meanwhile: its page says how
-            store.cancel(job_id)
-        return redirect(url_for("pages.job", job_id=job_id), HTTPStatus.SEE_OTHER)
-
-    @pages.get("/colours/<name>.png")
-    def colours(name: str) -> Response:
-        """A colour table as a strip, from the lowest value to the highest."""
-        if name not in (*COLORMAPS, DIVERGING):
-            raise UnknownJob(f"there is no colour table {name!r}")
-        response = Response(png_bytes(strip(name)), content_type="image/png")
-        response.headers["Cache-Control"] = "public, max-age=86400"
-        return response
-
-    @pages.errorhandler(RequestEntityTooLarge)
-    def too_large(error: RequestEntityTooLarge) -> Response:
-        discard_body()
-        text = _("the picture is too large; at most {most} MiB are taken", most=settings.image_bytes // 2**20)
-        return form_page(_default_choice(registry(), settings), error=text, status=error.code)
-
-    @pages.errorhandler(PathlightError)
-    def trouble(error: PathlightError) -> Response:
-        return problems.page(status_of(error), code=error.code, detail=problems.sentence_of(error))
-
-    @pages.after_request
-    def let_keep(response: Response) -> Response:
-        """The address of a file names its content, so that a browser need not ask for it again."""
-        if request.endpoint != "pages.static":
-            return response
-        if request.args.get("v") == version:
-            response.headers["Cache-Control"] = "public, max-age=31536000, immutable"
-        return compression.shrink(response, request)
-
-    return pages
+def _form_page(chosen: Mapping[str, Any], *, error: str | None = None, status: int = HTTPStatus.OK) -> Response:
+    """The form with what was chosen."""
+    given, token = services(), csrf.token_for(request)
+    offer = _offer(given.registry(), given.settings)
+    page = render_template("index.html", **offer, chosen=chosen, error=error, token=token)
+    response = make_response(page, status)
+    response.headers["Cache-Control"] = "private, no-cache"
+    csrf.keep(response, token, request)
+    return problems.with_retry(response)
 
 
 def _stale() -> str:
@@ -238,9 +247,15 @@ def _read_options(chosen: Mapping[str, Any]) -> CommonOptions:
     return validated(CommonOptions, given)
 
 
-def _default_choice(registry: Registry, settings: Settings) -> dict[str, Any]:
-    able = (registry.cards[name].methods for name in settings.default_models if name in registry.cards)
-    return {"models": settings.default_models, "methods": best_methods(able)}
+def _default_choice() -> dict[str, Any]:
+    cards, defaults = _cards(), services().settings.default_models
+    able = (cards[name].methods for name in defaults if name in cards)
+    return {"models": defaults, "methods": best_methods(able)}
+
+
+def _cards() -> Mapping[str, ModelCard]:
+    """Of all models, by their names."""
+    return services().registry().cards
 
 
 def _offer(registry: Registry, settings: Settings) -> dict[str, Any]:
@@ -311,9 +326,11 @@ def overlay_widths(width: int, height: int) -> list[int]:
     return sorted({max(16, min(wanted, most)) for wanted in OVERLAY_WIDTHS})
 
 
-def _version(folder: Path) -> str:
+@cache
+def _version() -> str:
+    """Of the static files, by their content."""
     digest = hashlib.sha256()
-    for path in sorted(folder.iterdir()):
+    for path in sorted(_STATIC.iterdir()):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:12]
 
@@ -355,3 +372,5 @@ _FILTERS: Mapping[str, Callable[..., str]] = {
     "verdict_word": words.verdict,
     "in_brief": verdicts.in_brief,
 }
+for _name, _phrase in _FILTERS.items():
+    pages.add_app_template_filter(_phrase, _name)
