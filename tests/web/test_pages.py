@@ -32,8 +32,7 @@ from tests.shared.answers import answer_of
 from tests.shared.submissions import collect
 from web.app import create_app
 from web.http import csrf
-from web.pages import reproduce, stage
-from web.pages import views as pages
+from web.pages import filters, reproduce, stage, views
 from web.pages.samples import SAMPLES
 
 PAIR = ("vehicles", "animals")
@@ -658,7 +657,7 @@ def test_pictures_and_downloads_of_an_answer_are_there(house: House) -> None:
     ("size", "expected"), [((451, 300), [451]), ((4000, 3000), [480, 960]), ((1000, 8000), [128]), ((8, 8), [16])]
 )
 def test_overlays_are_asked_for_no_larger_than_they_are_drawn(size: tuple[int, int], expected: list[int]) -> None:
-    assert pages.overlay_widths(*size) == expected
+    assert views.overlay_widths(*size) == expected
 
 
 def proved(**figures: dict[str, Any]) -> dict[str, Any]:
@@ -930,14 +929,14 @@ def test_files_are_sent_compressed_to_browsers_that_take_it_and_not_again_when_t
 
 @pytest.mark.parametrize(("value", "text"), [(3.04e-7, "3e-7"), (0, "0"), (0.5, "5e-1")])
 def test_residuals_have_one_digit(value: float, text: str) -> None:
-    assert pages.residual(value) == text
+    assert filters.residual(value) == text
 
 
 @pytest.mark.parametrize(
     ("value", "text"), [(0.2, "less than a second"), (2.4, "about 2 s"), (89, "about 89 s"), (200, "about 3 min")]
 )
 def test_durations_are_rounded(value: float, text: str) -> None:
-    assert pages.duration(value) == text
+    assert filters.duration(value) == text
 
 
 @pytest.mark.parametrize(
@@ -952,4 +951,4 @@ def test_the_strongest_cell_is_placed_by_its_middle(cell: tuple[int, int], text:
 
 @pytest.mark.parametrize(("text", "sentence"), [("it broke", "It broke."), ("Why?", "Why?"), ("", "")])
 def test_sentences_begin_and_end_as_sentences(text: str, sentence: str) -> None:
-    assert pages.sentence(text) == sentence
+    assert filters.sentence(text) == sentence

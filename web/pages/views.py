@@ -19,7 +19,6 @@ from shared.answer.maps import MapEntry
 from shared.cards.card import ModelCard, Registry
 from shared.cards.class_names import short_name
 from shared.cards.methods import CATALOGUE
-from shared.drawing import phrases
 from shared.drawing.maps import COLORMAPS, DIVERGING, png_bytes, strip
 from shared.drawing.scales import FloatMap
 from shared.errors import JobConflict, PathlightError, UnknownJob
@@ -35,7 +34,7 @@ from web.http import access, compression, csrf, language, problems
 from web.http.language import gettext as _
 from web.http.language import told
 from web.http.problems import BadRequest, Gone, NotAllowed, discard_body, status_of
-from web.pages import follow_up, reproduce, samples, stage, verdicts, words
+from web.pages import filters, follow_up, reproduce, samples, stage, verdicts, words
 from web.pages.samples import SAMPLES
 
 OVERLAY_WIDTHS = (480, 960)  # drawn pixels, for ordinary and for dense screens
@@ -51,6 +50,7 @@ pages = Blueprint(
     static_url_path="/assets",
 )
 language.register(pages)
+filters.register(pages)
 
 
 @pages.app_context_processor
@@ -333,44 +333,3 @@ def _version() -> str:
     for path in sorted(_STATIC.iterdir()):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:12]
-
-
-def percent(probability: float) -> str:
-    """With one digit; what lies beyond it in the words of the reader's language."""
-    return words.share(phrases.percent(probability))
-
-
-def residual(value: float) -> str:
-    """One significant digit: 3e-7."""
-    mantissa, _, exponent = f"{value:.0e}".partition("e")
-    return f"{mantissa}e{int(exponent)}" if value else "0"
-
-
-def duration(seconds: float) -> str:
-    if seconds < 1:
-        return _("less than a second")
-    if seconds < 90:
-        return _("about {seconds} s", seconds=round(seconds))
-    return _("about {minutes} min", minutes=round(seconds / 60))
-
-
-def sentence(text: str) -> str:
-    """An error's text with a capital letter and a full stop."""
-    ending = "" if not text or text[-1] in ".!?。！？" else "."
-    return text[:1].upper() + text[1:] + ending
-
-
-_FILTERS: Mapping[str, Callable[..., str]] = {
-    "percent": percent,
-    "number": phrases.number,
-    "residual": residual,
-    "duration": duration,
-    "sentence": sentence,
-    "short": short_name,
-    "method_name": words.method_name,
-    "method_hint": words.method_hint,
-    "verdict_word": words.verdict,
-    "in_brief": verdicts.in_brief,
-}
-for _name, _phrase in _FILTERS.items():
-    pages.add_app_template_filter(_phrase, _name)
