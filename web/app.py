@@ -1,4 +1,4 @@
-"""The Flask application, made from collaborators that the caller brings; importing this does no work."""
+"""The Flask application, made from collaborators that the caller brings; importing this makes none."""
 
 from __future__ import annotations
 
@@ -23,20 +23,11 @@ from shared.store.job_store import JobStore
 from web.api import batches, health, jobs_api, metrics, services
 from web.api.schemas import Problem
 from web.api.services import Services
-from web.http import access, limits, places, problems, tracing, traffic
+from web.http import access, headers, limits, places, problems, tracing, traffic
 from web.http.forms import form_request
 from web.pages import guide, sign_in, views
 
 SWITCH_SECONDS = 0.001  # after which a thread that computes lets others on: they answer many, and want little
-CONTENT_SECURITY_POLICY = (
-    "default-src 'none'; img-src 'self' blob:; style-src 'self'; script-src 'self'; connect-src 'self'; "
-    "form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
-)
-PERMISSIONS_POLICY = "camera=(), microphone=(), geolocation=(), payment=(), usb=(), browsing-topics=()"
-DOCS_POLICY = (
-    "default-src 'none'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; "
-    "script-src 'self' 'unsafe-inline'; connect-src 'self'; frame-ancestors 'none'; base-uri 'none'"
-)
 DOCS = "/api/v1/swagger"
 
 
@@ -50,6 +41,18 @@ class JsonProvider(DefaultJSONProvider):
 def create_app(settings: Settings, *, store: JobStore, blobs: BlobStore, bell: Bell, registry: Models) -> OpenAPI:
     """Pages, API and health checks over the given store, blobs and models."""
     given = Services.of(settings, store=store, blobs=blobs, bell=bell, models=registry)
+    app = _empty_app(settings)
+    app.request_class = form_request(given.room)
+    services.register(app, given)
+    _guard(app, given)
+    _add_views(app)
+    problems.register(app)
+    app.teardown_request(_close_uploads)
+    headers.register(app, docs=DOCS)
+    return app
+
+
+def _empty_app(settings: Settings) -> OpenAPI:
     app = OpenAPI(
         "web",
         static_folder=None,  # the pages bring their own files
@@ -71,42 +74,37 @@ def create_app(settings: Settings, *, store: JobStore, blobs: BlobStore, bell: B
         MAX_FORM_PARTS=settings.request_parts,
     )
     app.json = JsonProvider(app)
-    app.request_class = form_request(given.room)
     if settings.proxy_hops:
         hops = settings.proxy_hops
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops)  # type: ignore[method-assign]
+    return app
+
+
+def _guard(app: OpenAPI, given: Services) -> None:
+    """What every request passes on its way to its view, in this order."""
+    settings, store = given.settings, given.store
     tracing.register(app)
     traffic.register(app, given.traffic)
     places.register(app, settings)
     access.register(app, settings, store.keys)
     limits.register(app, settings, store.rates)
-    services.register(app, given)
+
+
+def _add_views(app: OpenAPI) -> None:
     for api in (jobs_api.api, batches.api, health.api, metrics.api):
         app.register_api(api)
     for pages in (views.pages, sign_in.pages, guide.pages):
         app.register_blueprint(pages)
-    problems.register(app)
+    app.add_url_rule("/api/v1/docs", view_func=docs)
 
-    @app.get("/api/v1/docs", doc_ui=False)
-    def docs() -> WerkzeugResponse:
-        return redirect(DOCS)
 
-    @app.teardown_request
-    def close_uploads(error: BaseException | None) -> None:
-        request.close()
+def docs() -> WerkzeugResponse:
+    """The pages of the API's description."""
+    return redirect(DOCS)
 
-    @app.after_request
-    def protect(response: Response) -> Response:
-        policy = DOCS_POLICY if request.path.startswith(DOCS) else CONTENT_SECURITY_POLICY
-        response.headers.setdefault("Content-Security-Policy", policy)
-        response.headers.setdefault("X-Content-Type-Options", "nosniff")
-        response.headers.setdefault("Referrer-Policy", "no-referrer")
-        response.headers.setdefault("Cross-Origin-Opener-Policy", "same-origin")
-        response.headers.setdefault("Cross-Origin-Resource-Policy", "same-origin")
-        response.headers.setdefault("Permissions-Policy", PERMISSIONS_POLICY)
-        return response
 
-    return app
+def _close_uploads(_: BaseException | None) -> None:
+    request.close()
 
 
 def from_environment() -> OpenAPI:
