@@ -37,20 +37,20 @@ check: $(VENV)/.test  ## Check formatting, lint and types; changes nothing
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-quality: $(VENV)/.test  ## Measure the quality bars on ../shared/data; writes docs/quality.md and docs/quality.json
+quality: $(VENV)/.test  ## Measure the quality bars on ../shared/data; writes docs/measurements/quality.md and docs/measurements/quality.json
 	$(BIN)/python -m bench.quality
 
-bench: $(VENV)/.test  ## Measure speed and cost; writes docs/performance.md and bench/out/latest.json
+bench: $(VENV)/.test  ## Measure speed and cost; writes docs/measurements/performance.md and bench/out/latest.json
 	$(BIN)/python -m bench.speed --write-page
 
 faults: $(VENV)/.test  ## Strike a real service with every fault, and attack it (50 minutes); writes docs/reliability.md
 	$(BIN)/python -m tests.faults
 	$(BIN)/python -m tests.faults.cost
 
-bulk-faults: $(VENV)/.test  ## Kill client and worker of a bulk run of 10,000 pictures (10 minutes); writes docs/bulk.md
+bulk-faults: $(VENV)/.test  ## Kill client and worker of a bulk run of 10,000 pictures (10 minutes); writes docs/measurements/bulk.md
 	$(BIN)/python -m bench.bulk_faults
 
-bulk-latency: $(VENV)/.test  ## Measure interactive work beside bulk work (5 minutes); writes docs/bulk.md
+bulk-latency: $(VENV)/.test  ## Measure interactive work beside bulk work (5 minutes); writes docs/measurements/bulk.md
 	$(BIN)/python -m bench.bulk_latency
 
 settings-page: $(VENV)/.test  ## Write docs/settings.md from shared/settings.py

@@ -5,7 +5,8 @@
 Sends N of CIFAR-10's test pictures (all 10,000 by default) through `pathlight bulk` to a service of its own,
 kills client and worker with SIGKILL twice each, lets the same command go on, and compares the table with that of a run
 in this machine's own processes. Prints one table, writes bench/out/bulk-faults.json, and after a run of all pictures
-docs/bulk.md. The exit status is 0 when the rig ran, whatever the figures; with --strict a missed target is an error.
+docs/measurements/bulk.md. The exit status is 0 when the rig ran, whatever the figures; with --strict a missed target
+is an error.
 """
 
 from __future__ import annotations
@@ -34,12 +35,12 @@ from rich.progress import Progress
 from bench import figures
 from bench.figures import Figure
 from bench.outcome import publish, require_targets
-from bench.page import block, fill
+from bench.page import MEASUREMENTS, block, fill
 from shared.settings import REPOSITORY
 
 DATA = REPOSITORY.parent / "shared" / "data" / "cifar10-test.npz"
 OUT = REPOSITORY / "bench" / "out" / "bulk-faults.json"
-PAGE = REPOSITORY / "docs" / "bulk.md"
+PAGE = MEASUREMENTS / "bulk.md"
 EVERY = 10_000  # pictures of CIFAR-10's test set
 MODELS = ("resnet18-photos100", "nbdt-cifar10")  # that the page of figures stands on
 STRIKES = (0.2, 0.5)  # at which shares of the pictures client and worker are killed

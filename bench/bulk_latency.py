@@ -2,8 +2,8 @@
 
     python -m bench.bulk_latency [--quick] [--strict]
 
-Prints one table, writes bench/out/bulk-latency.json, and after a full run docs/bulk.md. The exit status is 0 when the
-rig ran, whatever the figures; with --strict a missed target is an error.
+Prints one table, writes bench/out/bulk-latency.json, and after a full run docs/measurements/bulk.md. The exit status is
+0 when the rig ran, whatever the figures; with --strict a missed target is an error.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from bench import figures
 from bench.bulk_faults import free_port
 from bench.figures import Figure, estimate, median
 from bench.outcome import publish, require_targets
-from bench.page import block, fill
+from bench.page import MEASUREMENTS, block, fill
 from bench.quality.context import Sizes, progress
 from bench.speed.race import percentile
 from bench.speed.service import running
@@ -45,7 +45,7 @@ from shared.settings import REPOSITORY, Settings
 from shared.store.job_store import JobStore
 
 OUT = REPOSITORY / "bench" / "out" / "bulk-latency.json"
-PAGE = REPOSITORY / "docs" / "bulk.md"
+PAGE = MEASUREMENTS / "bulk.md"
 FULL: Sizes = {"singles": 200, "batch": 400, "looked at": 800, "rounds": 3, "pictures": 320}
 QUICK: Sizes = {"singles": 4, "batch": 64, "looked at": 32, "rounds": 1, "pictures": 32}
 LONGEST_PAUSE = 0.3  # seconds before an interactive job, so that it comes at any moment of a bulk batch

@@ -1,4 +1,4 @@
-"""A rig's page, written wholly from its figures, or the part of a page between two marks."""
+"""What a rig writes into a page: only what stands between its marks. The rest is written by hand."""
 
 from __future__ import annotations
 
@@ -7,42 +7,41 @@ from pathlib import Path
 from typing import Any
 
 from bench.figures import Figure, markdown_table
+from shared.settings import REPOSITORY
 
+MEASUREMENTS = REPOSITORY / "docs" / "measurements"
 SHORTFALLS = "Why a target is missed, by what was measured beside it:"
 
 
 def page(
-    introduction: str,
     sections: Mapping[str, Sequence[Figure]],
     context: Mapping[str, Any],
     *,
     notes: Sequence[str] = (),
 ) -> str:
-    """The page of the figures, by title of the section; `introduction` is Markdown with the page's title. Notes stand
-    behind the sections."""
+    """The figures of a page, by title of the section. Notes stand behind the sections."""
     every = [figure for section in sections.values() for figure in section]
     missed = [figure for figure in every if figure.met is False]
     absent = [figure for figure in every if figure.value is None]
     met = sum(figure.met is True for figure in every)
     parts = [
-        introduction,
         f"{_met(met, met + len(missed))}{_listed('Missed', missed)}{_listed('Not measured', absent)}",
         *(_section(title, section) for title, section in sections.items()),
         *notes,
         _context(context),
     ]
-    return "\n\n".join(part.strip() for part in parts if part.strip()) + "\n"
+    return "\n\n".join(part.strip() for part in parts if part.strip())
 
 
-def fill(page: Path, *, writer: str, text: str) -> None:
-    """Replace what stands on a page between the marks of a writer, such as `make faults`. Raises ValueError where the
-    page has no such marks."""
+def fill(page: Path, *, writer: str, text: str, out: Path | None = None) -> None:
+    """Replace what stands on a page between the marks of a writer, such as `make faults`; `out` is where the page then
+    goes, if not back. Raises ValueError where the page has no such marks."""
     begin, end = f"<!-- written by {writer}: from here -->", "<!-- to here -->"
     before, found, rest = page.read_text("utf-8").partition(begin)
     if not found:
         raise ValueError(f"{page.name} has no place for what {writer} writes")
     _, _, after = rest.partition(end)
-    page.write_text("\n".join([before + begin, "", text, "", end + after]), "utf-8")
+    (out or page).write_text("\n".join([before + begin, "", text, "", end + after]), "utf-8")
 
 
 def block(figures: Sequence[Figure], context: Mapping[str, Any], *, notes: Sequence[str] = ()) -> str:

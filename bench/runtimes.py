@@ -1,4 +1,4 @@
-"""Measure what other runtimes make of the same trunks, in turns with ours, and write docs/runtimes.md.
+"""Measure what other runtimes make of the same trunks, in turns with ours, and write docs/measurements/runtimes.md.
 
     python -m bench.runtimes [--quick] [--write-page] [MODEL ...]
 
@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from bench import figures
 from bench.figures import Figure
-from bench.page import page
+from bench.page import MEASUREMENTS, fill, page
 from bench.quality.context import Sizes
 from bench.speed.race import Runner, race
 from bench.speed.subjects import MODELS, model
@@ -41,14 +41,6 @@ QUICK: Sizes = {"rounds": 1, "models": 1, "batches": 1}
 BATCHES = (1, 8, 32)
 TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 CLOSE = {"fp32": 1e-3, "bf16": 0.1}  # of the largest feature: what answers must agree to, before they are timed
-INTRODUCTION = f"""\
-# Other runtimes
-
-Written by `python -m bench.runtimes --write-page`, whose first lines say how to install what it tries; every number was
-measured by it. The trunks of the shipped networks and of the upstream ones (random weights) ran in turns in all
-runtimes, which gave the same features. One would be adopted if it were {WINS} times as fast as ours on both, and
-installed without a compiler.
-"""
 
 Start = Callable[[str, str, Tensor], Runner]
 """Makes a model ready, in a precision, for inputs of one size: the runner gives its features, as a tensor or array."""
@@ -108,7 +100,7 @@ RUNTIMES: Mapping[str, Start] = {"torch.compile": compiled, "ONNX Runtime": onnx
 @click.argument("names", metavar="[MODEL ...]", nargs=-1, type=click.Choice(MODELS))
 @click.option("--quick", is_flag=True, help="A trial on one network; its figures mean little.")
 @click.option("--out", type=click.Path(path_type=Path), default=OUT, help="The folder of runtimes.json.")
-@click.option("--write-page", is_flag=True, help="Write docs/runtimes.md too.")
+@click.option("--write-page", is_flag=True, help="Write docs/measurements/runtimes.md too.")
 def main(names: tuple[str, ...], quick: bool, out: Path, write_page: bool) -> None:
     torch.set_num_threads(usable_cores())
     n = QUICK if quick else FULL
@@ -118,7 +110,7 @@ def main(names: tuple[str, ...], quick: bool, out: Path, write_page: bool) -> No
     Console().print(figures.table(every, title="Other runtimes"))
     figures.write(every, machine, out / "runtimes.json")
     if write_page:
-        (REPOSITORY / "docs" / "runtimes.md").write_text(page(INTRODUCTION, found, machine), "utf-8")
+        fill(MEASUREMENTS / "runtimes.md", writer="python -m bench.runtimes", text=page(found, machine))
 
 
 def _of_model(name: str, n: Sizes) -> list[Figure]:

@@ -24,7 +24,7 @@ from rich.console import Console
 
 from bench import figures
 from bench.figures import Figure
-from bench.page import block
+from bench.page import MEASUREMENTS, block, fill
 from bench.speed.service import BLOBS, ENGINE, per_picture
 from bench.speed.store import FAR, NEAR, REDIS, ROUND_TRIP_SECONDS
 from shared.settings import REPOSITORY, Settings
@@ -34,14 +34,6 @@ SINGLES = "service: single jobs through HTTP beside the engine, "
 JOBS = 4000  # of one simulated run; the first tenth, which finds empty queues, does not count
 LARGEST = 200  # workers that are simulated; above, the load alone decides
 BUSY = 0.9  # the share of its time that anything may be busy where its queue is to stay short
-INTRODUCTION = """\
-# How many workers a load needs
-
-Written by `python -m bench.scaling --write-page` from the figures of `make bench`: a simulation, not a measurement of
-so many machines. A worker has the cores of the machine that was measured, as one process: two do more. Web servers
-answer a client that polls ten times a second.
-
-"""
 
 
 @dataclass(frozen=True)
@@ -170,7 +162,7 @@ def _rates(context: click.Context, parameter: click.Parameter, value: str) -> li
 @click.option("--round-trip", type=float, default=0.5, show_default=True, help="From worker to Redis and back, ms.")
 @click.option("--storage", type=float, default=1000.0, show_default=True, help="What the blobs' storage takes, MB/s.")
 @click.option("--out", type=click.Path(path_type=Path), default=OUT, help="The folder of scaling.json.")
-@click.option("--write-page", is_flag=True, help="Write docs/capacity.md too.")
+@click.option("--write-page", is_flag=True, help="Write docs/measurements/capacity.md too.")
 def main(
     source: Path, rates: list[float], within: float, round_trip: float, storage: float, out: Path, write_page: bool
 ) -> None:
@@ -190,8 +182,8 @@ def main(
         Console().print(f"{name}: {figure.meaning or figure.reason}", soft_wrap=True)
     figures.write(found, context, out / "scaling.json")
     if write_page:
-        text = "\n\n".join([INTRODUCTION + title + ".", block(found, context)])
-        (REPOSITORY / "docs" / "capacity.md").write_text(text + "\n", "utf-8")
+        text = "\n\n".join([title + ".", block(found, context)])
+        fill(MEASUREMENTS / "capacity.md", writer="python -m bench.scaling", text=text)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import re
 
 from shared.settings import REPOSITORY
 
-PAGES = ("README.md", *sorted(str(path.relative_to(REPOSITORY)) for path in (REPOSITORY / "docs").glob("*.md")))
+PAGES = ("README.md", *sorted(str(path.relative_to(REPOSITORY)) for path in (REPOSITORY / "docs").rglob("*.md")))
 
 
 def commands(text: str) -> list[str]:

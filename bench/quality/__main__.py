@@ -1,6 +1,6 @@
 """Measure how far the explanations of the shipped models can be trusted, and write the page and the JSON.
 
-    python -m bench.quality [--only Q3,Q6] [--quick] [--strict] [--fresh] [--out docs]
+    python -m bench.quality [--only Q3,Q6] [--quick] [--strict] [--fresh] [--out FOLDER]
 
 Figures of earlier runs are kept by model, size and seed: a run that was broken off goes on where it was. A bar that is
 not run and not kept stays as it stands in the results. The exit status is 0 when the rig ran, whatever the figures;
@@ -16,7 +16,7 @@ from rich.console import Console
 
 from bench import figures
 from bench.outcome import require_targets
-from bench.page import page
+from bench.page import MEASUREMENTS, fill, page
 from bench.quality import earlier, seen
 from bench.quality.bars import BARS
 from bench.quality.context import Context
@@ -25,14 +25,6 @@ from shared.cards.card import Registry
 from shared.settings import REPOSITORY, Settings
 from training.pictures import ARCHIVES
 
-INTRODUCTION = """\
-# How far the explanations can be trusted
-
-Written by `make quality`; every number on this page was measured by it. Intervals are 95 % bootstrap intervals over
-the pictures; those of shares in Q15 to Q17 are Wilson's. Controls are the same measure, on the same pictures, of a map
-or method that does not look at what the network has learnt, or what others published where that is said. A figure
-without a target is for information.
-"""
 KEPT = REPOSITORY / "bench" / "out" / "quality"
 QUICK_PICTURES = 64  # of each model
 
@@ -52,12 +44,12 @@ def _numbers(context: click.Context, parameter: click.Parameter, value: str) -> 
 @click.option("--fresh", is_flag=True, help="Measure again what was kept.")
 @click.option("--data", type=click.Path(path_type=Path), default=ARCHIVES, help="The folder of the held-out pictures.")
 @click.option("--keep", type=click.Path(path_type=Path), default=KEPT, help="Where figures are kept between runs.")
-@click.option("--out", type=click.Path(path_type=Path), help="The folder of the results; docs, or KEEP if quick.")
+@click.option("--out", type=click.Path(path_type=Path), help="Where results go; docs/measurements, or KEEP.")
 def main(numbers: list[str], quick: bool, strict: bool, fresh: bool, data: Path, keep: Path, out: Path | None) -> None:
     console = Console()
     registry = Registry.load(Settings())
     context = Context(registry, data=data, store=keep, limit=QUICK_PICTURES if quick else None)
-    place = out or (keep if quick else REPOSITORY / "docs")
+    place = out or (keep if quick else MEASUREMENTS)
     before = earlier.load(place / "quality.json")
     found = run(numbers, context, quick=quick, fresh=fresh, keep=keep, console=console, standing=before.figures)
     every = [figure for bar in found.values() for figure in bar]
@@ -66,7 +58,8 @@ def main(numbers: list[str], quick: bool, strict: bool, fresh: bool, data: Path,
     figures.write(every, machine, place / "quality.json")
     sections = {f"{number} {BARS[number].title}": bar for number, bar in found.items()}
     notes = [note for note in (seen.note(every), earlier.note(machine)) if note]
-    (place / "quality.md").write_text(page(INTRODUCTION, sections, machine, notes=notes), "utf-8")
+    text = page(sections, machine, notes=notes)
+    fill(MEASUREMENTS / "quality.md", writer="make quality", text=text, out=place / "quality.md")
     console.print(f"written: {place / 'quality.md'}, {place / 'quality.json'}")
     if strict:
         require_targets(every)

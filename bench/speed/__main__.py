@@ -19,7 +19,7 @@ from rich.console import Console
 from bench import figures
 from bench.figures import Figure
 from bench.outcome import require_targets
-from bench.page import page
+from bench.page import MEASUREMENTS, fill, page
 from bench.quality.context import Sizes
 from bench.speed.engine import engine
 from bench.speed.limits import limits
@@ -31,13 +31,6 @@ from shared.allocator import keep_freed_memory
 from shared.settings import REPOSITORY
 
 OUT = REPOSITORY / "bench" / "out"
-INTRODUCTION = """\
-# What the engine and the service cost
-
-Written by `make bench`; every number on this page was measured by it. What is compared ran in turns within one run.
-Intervals are 95 % bootstrap intervals over the rounds; the value is their median. What torch.compile, ONNX Runtime and
-OpenVINO make of the same networks: [runtimes.md](runtimes.md).
-"""
 
 
 @dataclass(frozen=True)
@@ -88,7 +81,7 @@ def _names(context: click.Context, parameter: click.Parameter, value: str) -> li
 @click.option("--quick", is_flag=True, help="A trial on a few pictures; its figures mean little.")
 @click.option("--strict", is_flag=True, help="Fail where a target is missed.")
 @click.option("--out", type=click.Path(path_type=Path), default=OUT, help="The folder of latest.json.")
-@click.option("--write-page", is_flag=True, help="Write docs/performance.md too; only after a run of all parts.")
+@click.option("--write-page", is_flag=True, help="Fill docs/measurements/performance.md; all parts must run.")
 def main(names: list[str], quick: bool, strict: bool, out: Path, write_page: bool) -> None:
     keep_freed_memory()  # as a worker does
     console = Console()
@@ -104,7 +97,7 @@ def main(names: list[str], quick: bool, strict: bool, out: Path, write_page: boo
     figures.write(every, machine, out / "latest.json")
     console.print(f"written: {out / 'latest.json'}")
     if write_page:
-        (REPOSITORY / "docs" / "performance.md").write_text(page(INTRODUCTION, found, machine), "utf-8")
+        fill(MEASUREMENTS / "performance.md", writer="make bench", text=page(found, machine))
     if strict:
         require_targets(every)
 
