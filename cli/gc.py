@@ -32,7 +32,7 @@ def forget_owned(owner: str, settings: Settings, *, dry_run: bool, progress: Pro
     store, scripts = JobStore.connect(settings), Scripts(connect(settings), ("expire_owned",))
     key_id, count, behind = _key_id(owner, store), 0, "-inf"
     while behind:
-        found, behind = scripts.call("expire_owned", key_id, behind, _AT_ONCE, int(dry_run))
+        found, behind = scripts.call("expire_owned", owner=key_id, behind=behind, most=_AT_ONCE, dry=dry_run)
         count += int(found)
         progress(f"looking at jobs: {count} have ended")
     if dry_run:

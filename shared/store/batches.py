@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import secrets
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -15,7 +14,7 @@ import redis
 from shared.errors import JobConflict, QueueFull, UnknownJob
 from shared.jobs import ImageRecord, Job, JobError, JobOptions, JobStatus, versions_text
 from shared.settings import Settings
-from shared.store.connection import Scripts
+from shared.store.connection import Argument, Scripts, present
 from shared.store.ids import new_id
 from shared.store.shares import memory_of, over_share
 
@@ -108,8 +107,8 @@ class BatchStore:
 
     def __init__(self, client: redis.Redis, settings: Settings) -> None:
         self._scripts = Scripts(client, _NAMES)
-        seconds = (settings.batch_deadline_seconds, settings.retention_seconds)
-        self._times = tuple(round(one * 1000) for one in seconds)
+        self._deadline_ms = round(settings.batch_deadline_seconds * 1000)
+        self._retention_ms = round(settings.retention_seconds * 1000)
 
     def submit(
         self,
@@ -123,30 +122,34 @@ class BatchStore:
         request_id: str = "",
         versions: Mapping[str, str] | None = None,
         sharer: str = "",
-        room: int = sys.maxsize,
+        room: int | None = None,
     ) -> str:
         """Store a batch and let it run; returns its id. The same idempotency key and body give the same batch. Members
         that ask the same question are computed once, all by these `versions`; they take the sharer's turns. `room`
-        is how many bytes the disk has left for pictures. Raises QueueFull, TooManyRequests (of this sharer), and
-        JobConflict (key known with another body)."""
-        texts = (json.dumps(options.to_dict()), owner, request_id, versions_text(versions or {}), sharer)
-        memory = [memory_of((*texts, *_texts(member))) for member in members]
-        record = memory_of((*texts, name, idempotency_key), idempotency=idempotency_key)  # about as large as a job's
+        is how many bytes the disk has left for pictures, where that has a bound. Raises QueueFull, TooManyRequests
+        (of this sharer), and JobConflict (key known with another body)."""
+        common = {
+            "options": json.dumps(options.to_dict()),
+            "owner": owner,
+            "request": request_id,
+            "versions": versions_text(versions or {}),
+            "sharer": sharer,
+        }
+        texts = [_texts(member) for member in members]
+        memory = [memory_of((*common.values(), *own.values())) for own in texts]
+        # The record of the batch is about as large as a job's.
+        record = memory_of((*common.values(), name, idempotency_key), idempotency=idempotency_key)
         outcome, batch_id = self._scripts.call(
             "batch_create",
-            new_id(),
-            owner,
-            name,
-            json.dumps(options.to_dict()),
-            len(members),
-            idempotency_key,
-            body_hash,
-            record + sum(memory),
-            request_id,
-            versions_text(versions or {}),
-            sharer,
-            sum(member.file_bytes for member in members),
-            room,
+            id=new_id(),
+            name=name,
+            total=len(members),
+            idempotency=idempotency_key,
+            body=body_hash,
+            memory=record + sum(memory),
+            disk=sum(member.file_bytes for member in members),
+            **common,
+            **present(room=room),
         )
         if outcome == "full":
             raise QueueFull("the memory for waiting jobs is used up; try again when other batches have ended")
@@ -154,26 +157,20 @@ class BatchStore:
             raise refusal
         if outcome == "conflict":
             raise JobConflict("this Idempotency-Key was used before with another request body")
-        self._enlist(str(batch_id), members, memory)
+        self._enlist(str(batch_id), _newcomers(members, texts, memory))
         self._set(batch_id, "open")
         return str(batch_id)
 
-    def _enlist(self, batch_id: str, members: Sequence[Member], memory: Sequence[int]) -> None:
-        """Store the members, some at a time; `memory` is what each takes of Redis's, in bytes."""
-        job_ids = [new_id() for _ in members]
-        leaders: dict[str, str] = {}
-        for start in range(0, len(members), CHUNK):
-            parts: list[object] = []
-            chunk = slice(start, start + CHUNK)
-            for job_id, member, taken in zip(job_ids[chunk], members[chunk], memory[chunk], strict=True):
-                parts += [job_id, *_fields(member), leaders.get(member.answer_key, ""), taken, member.file_bytes]
-                if member.answer_key:
-                    leaders.setdefault(member.answer_key, job_id)
-            self._scripts.call("batch_enlist", batch_id, start, *self._times, *parts)
+    def _enlist(self, batch_id: str, members: Sequence[Mapping[str, Argument]]) -> None:
+        """Store the members, some at a time."""
+        times = {"deadline_ms": self._deadline_ms, "retention_ms": self._retention_ms}
+        for first in range(0, len(members), CHUNK):
+            some = members[first : first + CHUNK]
+            self._scripts.call("batch_enlist", batch=batch_id, first=first, members=some, **times)
 
     def get(self, batch_id: str, *, viewer: str | None = None) -> Batch:
         """The batch as it stands. Raises UnknownJob, also where `viewer` is not its owner; None sees every batch."""
-        fields = _pairs(self._scripts.call("batch_get", batch_id))
+        fields = _pairs(self._scripts.call("batch_get", batch=batch_id))
         if not fields or viewer not in (None, fields["owner"]):
             raise UnknownJob("there is no batch with this id")
         return Batch.from_hash(batch_id, fields)
@@ -183,7 +180,7 @@ class BatchStore:
     ) -> MemberPage:
         """Up to `most` members from place `start` on, in order; only those in one of `statuses`, where some are given.
         A page may be short, or empty, before the end: `next` says whether there is more."""
-        place, *found = self._scripts.call("batch_members", batch_id, start, most, *statuses)
+        place, *found = self._scripts.call("batch_members", batch=batch_id, first=start, most=most, states=statuses)
         places, ids, hashes = found[::3], found[1::3], found[2::3]
         jobs = [Job.from_hash(job_id, _pairs(fields)) for job_id, fields in zip(ids, hashes, strict=True)]
         total = self.get(batch_id).total
@@ -207,8 +204,16 @@ class BatchStore:
         how many. It is answered by these `versions` of the models. Raises UnknownJob."""
         counts = self.get(batch_id).counts
         ids = [new_id() for _ in range(counts[JobStatus.FAILED] + counts[JobStatus.EXPIRED])]
-        text = versions_text(versions or {})
-        return int(self._scripts.call("batch_retry", batch_id, secrets.token_hex(8), *self._times, text, *ids))
+        retried = self._scripts.call(
+            "batch_retry",
+            batch=batch_id,
+            operation=secrets.token_hex(8),
+            deadline_ms=self._deadline_ms,
+            retention_ms=self._retention_ms,
+            versions=versions_text(versions or {}),
+            ids=ids,
+        )
+        return int(retried)
 
     def _change(self, batch_id: str, what: str, operation: str = "") -> None:
         outcome = self._set(batch_id, what, operation)
@@ -218,20 +223,38 @@ class BatchStore:
             raise JobConflict("the batch has ended already")
 
     def _set(self, batch_id: str, what: str, operation: str = "") -> str:
-        return str(self._scripts.call("batch_set", batch_id, what, operation or secrets.token_hex(8), self._times[1]))
+        operation = operation or secrets.token_hex(8)
+        outcome = self._scripts.call(
+            "batch_set", batch=batch_id, what=what, operation=operation, retention_ms=self._retention_ms
+        )
+        return str(outcome)
 
 
-def _fields(member: Member) -> tuple[object, ...]:
-    """What the store keeps of a member."""
-    image, kept, answer_key, error = _texts(member)
-    return image, kept, answer_key, int(member.solo), error
+def _newcomers(
+    members: Sequence[Member], texts: Sequence[Mapping[str, str]], memory: Sequence[int]
+) -> list[dict[str, Argument]]:
+    """What the store is told of each member; `memory` is what it takes of Redis's, in bytes. Of those that ask the same
+    question the first leads the others."""
+    leaders: dict[str, str] = {}
+    found: list[dict[str, Argument]] = []
+    for member, own, taken in zip(members, texts, memory, strict=True):
+        job_id, leader = new_id(), leaders.get(member.answer_key, "")
+        if member.answer_key:
+            leaders.setdefault(member.answer_key, job_id)
+        found.append(
+            {"id": job_id, **own, "solo": member.solo, "leader": leader, "memory": taken, "disk": member.file_bytes}
+        )
+    return found
 
 
-def _texts(member: Member) -> tuple[str, str, str, str]:
-    """Its image, the reference of its file, its answer key and its error. The file of one that cannot be explained is
-    not kept."""
-    error = json.dumps(member.error.to_dict()) if member.error else ""
-    return json.dumps(member.image.to_dict()), "" if member.error else member.image.sha256, member.answer_key, error
+def _texts(member: Member) -> dict[str, str]:
+    """What the store keeps of a member in texts. The file of one that cannot be explained is not kept."""
+    return {
+        "image": json.dumps(member.image.to_dict()),
+        "image_ref": "" if member.error else member.image.sha256,
+        "answer": member.answer_key,
+        "error": json.dumps(member.error.to_dict()) if member.error else "",
+    }
 
 
 def _pairs(fields: Sequence[Any]) -> dict[str, Any]:

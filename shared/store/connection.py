@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import redis
 from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
 
+from shared import json_text
 from shared.errors import StoreUnavailable
 from shared.settings import Settings
 
@@ -18,8 +19,16 @@ PREFIX = "pathlight:"  # of every key that Pathlight has in Redis
 SYNC_MILLISECONDS = 500  # that a submit waits for Redis to have written to its disk
 _SCRIPTS = Path(__file__).with_name("scripts")
 
-Call = tuple[str, Sequence[object]]
-"""A script's name and its arguments."""
+Argument = str | int | float | bool | Sequence["Argument"] | Mapping[str, "Argument"]
+"""What a script is given, as JSON. Never None, which Lua takes for true: what there is nothing of is left out."""
+
+Call = tuple[str, Mapping[str, Argument]]
+"""A script's name and its arguments by name, as the head of the script tells of them."""
+
+
+def present(**arguments: Argument | None) -> dict[str, Argument]:
+    """Those of the arguments that there are."""
+    return {name: value for name, value in arguments.items() if value is not None}
 
 
 def connect(settings: Settings, *, seconds: float = 5) -> redis.Redis:
@@ -97,7 +106,7 @@ class Scripts:
     def _attempt(self, calls: Sequence[Call], command: Sequence[object]) -> list[Any]:
         with answering(), self._client.pipeline(transaction=False) as pipe:
             for name, arguments in calls:
-                pipe.evalsha(self._scripts[name].sha, 1, PREFIX, *map(str, arguments))
+                pipe.evalsha(self._scripts[name].sha, 1, PREFIX, json_text.encode(arguments))
             if command:
                 pipe.execute_command(*command)
             return list(pipe.execute(raise_on_error=False))
@@ -109,7 +118,7 @@ class Scripts:
             self._version = tuple(int(part) for part in version.split(".")[:2])
         return self._version >= (7, 2)
 
-    def call(self, name: str, *arguments: object) -> Any:
+    def call(self, name: str, /, **arguments: Argument) -> Any:
         """What the script returns. Raises StoreUnavailable."""
         with answering():
-            return self._scripts[name](keys=[PREFIX], args=[str(argument) for argument in arguments])
+            return self._scripts[name](keys=[PREFIX], args=[json_text.encode(arguments)])

@@ -15,7 +15,7 @@ from typing import Any
 import redis
 
 from shared.settings import Settings
-from shared.store.connection import Scripts, connect
+from shared.store.connection import Scripts, connect, present
 
 _NAMES = ("fetch_begin", "fetch_claim", "fetch_report")
 LOOK_SECONDS = 0.5  # for which Redis is waited for
@@ -57,28 +57,37 @@ class FetchStore:
 
     def begin(self, name: str) -> bool:
         """Have a model fetched. False where it is waited for or under way already: the second caller joins in."""
-        return bool(self._scripts.call("fetch_begin", name, *_TIMES))
+        return bool(self._scripts.call("fetch_begin", model=name, **_PATIENCE, kept_ms=_KEPT_MS))
 
     def claim(self, *, claim_id: str) -> str | None:
         """Take the next model that waits. The same `claim_id` returns the same one while it is fetched."""
-        return self._scripts.call("fetch_claim", claim_id, *_TIMES) or None
+        return self._scripts.call("fetch_claim", claim=claim_id, kept_ms=_KEPT_MS) or None
 
     def report(self, name: str, fetch: Fetch, *, claim_id: str) -> bool:
         """Say how far a fetch is, or how it ended. False where it was given up meanwhile: nothing changes."""
-        total = "" if fetch.total is None else fetch.total
-        said = (fetch.state, fetch.done, total, fetch.error or "")
-        return bool(self._scripts.call("fetch_report", name, claim_id, *said, *_TIMES))
+        applies = self._scripts.call(
+            "fetch_report",
+            model=name,
+            claim=claim_id,
+            state=fetch.state,
+            done=fetch.done,
+            error=fetch.error or "",
+            kept_ms=_KEPT_MS,
+            **present(total=fetch.total),
+        )
+        return bool(applies)
 
     def look(self, names: Sequence[str]) -> dict[str, Fetch]:
         """The fetches there are of these models. Does not wait long: pages tell of them that need Redis for nothing
         else."""
         if not names:
             return {}
-        texts = self._looking.call("fetch_look", *_TIMES, *names)
+        texts = self._looking.call("fetch_look", models=names, **_PATIENCE)
         return {name: _fetch(json.loads(text)) for name, text in zip(names, texts, strict=True) if text}
 
 
-_TIMES = tuple(round(seconds * 1000) for seconds in (LEASE_SECONDS, WAIT_SECONDS, KEPT_SECONDS))
+_PATIENCE = {"lease_ms": round(LEASE_SECONDS * 1000), "wait_ms": round(WAIT_SECONDS * 1000)}
+_KEPT_MS = round(KEPT_SECONDS * 1000)
 
 
 def _fetch(data: dict[str, Any]) -> Fetch:

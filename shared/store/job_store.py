@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import secrets
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -19,7 +18,7 @@ from shared.settings import Settings
 from shared.store.batches import BatchStore
 from shared.store.changes import Changes
 from shared.store.connection import PREFIX as PREFIX
-from shared.store.connection import Call, Scripts, connect
+from shared.store.connection import Argument, Call, Scripts, connect, present
 from shared.store.connection import answering as _answering
 from shared.store.fetches import FetchStore
 from shared.store.ids import new_id
@@ -113,10 +112,13 @@ class JobStore:
         self._redis = client
         self._settings = settings
         self._ring_ms = _ms(settings.reap_seconds)  # the keeper then rings himself
+        self._lease_ms = _ms(settings.lease_seconds)
+        self._retention_ms = _ms(settings.retention_seconds)
+        self._heard_ms = _ms(settings.heartbeat_seconds)
         self.keys = KeyRing(client, settings)
         self.batches = BatchStore(client, settings)
         self.pools = PoolStore(client, settings)
-        self._pool = Pool.of(settings).to_json()
+        self._pool = Pool.of(settings)
         self.webhooks = WebhookSchedule(client, settings)
         self.fetches = FetchStore(client, settings)
         self.rates = Rates(client)
@@ -128,15 +130,15 @@ class JobStore:
 
     # -- the way of a job ------------------------------------------------------------------------------------------
 
-    def submit(self, submission: Submission, *, ring: Ring | None = None, room: int = sys.maxsize) -> str:
+    def submit(self, submission: Submission, *, ring: Ring | None = None, room: int | None = None) -> str:
         """Store a job and return its id; the same idempotency key and body give the same id. `ring` is called where no
-        doorbell is on its way yet; `room` is how many bytes the disk has left for pictures. Raises QueueFull,
-        TooManyRequests (of this owner or sharer), JobConflict (key known with another body)."""
+        doorbell is on its way yet; `room` is how many bytes the disk has left for pictures, where that has a bound.
+        Raises QueueFull, TooManyRequests (of this owner or sharer), JobConflict (key known with another body)."""
         (answer,) = self._stored(("submit", self._submitting(new_id(), submission, ring, room)))
         return self._accepted(answer, ring)
 
     def submit_and_get(
-        self, submission: Submission, *, viewer: str | None, ring: Ring | None = None, room: int = sys.maxsize
+        self, submission: Submission, *, viewer: str | None, ring: Ring | None = None, room: int | None = None
     ) -> Job:
         """Store a job and return it as it then stands, as `submit` and `get` do, in one round trip."""
         own_id = new_id()
@@ -151,32 +153,36 @@ class JobStore:
         synced = self._settings.durability == "everysec"
         return self._scripts.call_all_synced(*calls) if synced else self._scripts.call_all(*calls)
 
-    def _submitting(self, job_id: str, submission: Submission, ring: Ring | None, room: int) -> list[object]:
+    def _submitting(
+        self, job_id: str, submission: Submission, ring: Ring | None, room: int | None
+    ) -> dict[str, Argument]:
         """Arguments of the script."""
-        arguments: list[object] = [
-            job_id,
-            submission.lane,
-            self._settings.queue_limit,
-            json.dumps(submission.options.to_dict()),
-            json.dumps(submission.image.to_dict()),
-            submission.image.sha256,
-            submission.owner,
-            submission.idempotency_key,
-            submission.body_hash,
-            submission.answer_key,
-            _ms(self._settings.deadline_seconds),
-            _ms(self._settings.retention_seconds),
-            int(submission.solo),
-            submission.options.mask or "",
-            self._settings.queue_limit_per_key,
-            self._ring_ms if ring else 0,
-            submission.webhook,
-            submission.request_id,
-            versions_text(submission.versions),
-            submission.sharer,
-        ]
-        texts = (part for part in arguments if isinstance(part, str))
-        return [*arguments, memory_of(texts, idempotency=submission.idempotency_key), submission.file_bytes, room]
+        arguments: dict[str, Argument] = {
+            "id": job_id,
+            "lane": submission.lane,
+            "limit": self._settings.queue_limit,
+            "limit_per_owner": self._settings.queue_limit_per_key,
+            "options": json.dumps(submission.options.to_dict()),
+            "image": json.dumps(submission.image.to_dict()),
+            "image_ref": submission.image.sha256,
+            "mask_ref": submission.options.mask or "",
+            "owner": submission.owner,
+            "idempotency": submission.idempotency_key,
+            "body": submission.body_hash,
+            "answer": submission.answer_key,
+            "deadline_ms": _ms(self._settings.deadline_seconds),
+            "retention_ms": self._retention_ms,
+            "solo": submission.solo,
+            "ring_ms": self._ring_ms if ring else 0,
+            "webhook": submission.webhook,
+            "request": submission.request_id,
+            "versions": versions_text(submission.versions),
+            "sharer": submission.sharer,
+            "disk": submission.file_bytes,
+        }
+        texts = [part for part in arguments.values() if isinstance(part, str)]
+        arguments["memory"] = memory_of(texts, idempotency=submission.idempotency_key)
+        return arguments | present(room=room)
 
     def _accepted(self, answer: list[Any], ring: Ring | None) -> str:
         """The id of the job that the script has stored, or knew. Rings, and raises as `submit` does."""
@@ -204,7 +210,7 @@ class JobStore:
         where more waits than was taken and no doorbell is on its way for it. Of the processes of a `crew` one is left
         to jobs that are not long."""
         arguments = self._claiming(most, claim_id, woken=woken, ring=ring, crew=crew)
-        return self._claimed(self._call("claim", *arguments), ring)
+        return self._claimed(self._call("claim", **arguments), ring)
 
     def finish_and_claim(
         self, ends: Sequence[End], most: int, *, claim_id: str, ring: Ring | None = None, crew: str = ""
@@ -218,13 +224,20 @@ class JobStore:
         )
         return list(map(bool, finished)), self._claimed(claimed, ring)
 
-    def _claiming(self, most: int, claim_id: str, *, woken: bool, ring: Ring | None, crew: str) -> list[object]:
-        settings = self._settings
-        lease, retention = _ms(settings.lease_seconds), _ms(settings.retention_seconds)
-        ring_ms = self._ring_ms if ring else 0
-        most_long = max(1, settings.concurrency - 1) if crew else 0
-        limits = (lease, settings.max_attempts, retention)
-        return [most, claim_id, *limits, int(woken), ring_ms, self._pool, crew, most_long]
+    def _claiming(self, most: int, claim_id: str, *, woken: bool, ring: Ring | None, crew: str) -> dict[str, Argument]:
+        return {
+            "most": most,
+            "claim": claim_id,
+            "lease_ms": self._lease_ms,
+            "max_attempts": self._settings.max_attempts,
+            "retention_ms": self._retention_ms,
+            "woken": woken,
+            "ring_ms": self._ring_ms if ring else 0,
+            "models": self._pool.models,
+            "lanes": self._pool.lanes,
+            "crew": crew,
+            "most_long": max(1, self._settings.concurrency - 1) if crew else 0,
+        }
 
     @staticmethod
     def _claimed(answer: Any, ring: Ring | None) -> list[Claim]:
@@ -252,34 +265,21 @@ class JobStore:
         """End jobs, all in one call; says of each whether it applies, as `succeed` does."""
         if not ends:
             return []
-        return [bool(one) for one in self._call("finish", *self._finishing(ends))]
+        return [bool(one) for one in self._call("finish", **self._finishing(ends))]
 
-    def _finishing(self, ends: Sequence[End]) -> list[object]:
-        parts: list[object] = [_ms(self._settings.retention_seconds)]
-        for end in ends:
-            error = json.dumps(end.error.to_dict()) if end.error else ""
-            parts += [
-                end.claim.id,
-                end.claim.fence,
-                end.status,
-                end.result_ref,
-                error,
-                end.compute_ms,
-                int(end.as_asked),
-                end.result_bytes,
-            ]
-        return parts
+    def _finishing(self, ends: Sequence[End]) -> dict[str, Argument]:
+        return {"retention_ms": self._retention_ms, "ends": [_end(end) for end in ends]}
 
     def release(self, claim: Claim, *, charge: bool = False, solo: bool = False) -> bool:
         """Give a running job back to its lane, at shutdown (not charged) or for a run in a batch of one. One that was
         to be cancelled ends here."""
-        retention = _ms(self._settings.retention_seconds)
-        return bool(self._call("release", claim.id, claim.fence, int(charge), int(solo), retention))
+        return bool(self._call("release", **_held(claim), charge=charge, solo=solo, retention_ms=self._retention_ms))
 
     def cancel(self, job_id: str, *, operation: str = "") -> None:
         """Cancel a queued job at once, flag a running one. Raises UnknownJob, JobConflict (already terminal). The same
         `operation` once more changes nothing and is no conflict."""
-        outcome = self._call("cancel", job_id, operation or secrets.token_hex(8), _ms(self._settings.retention_seconds))
+        operation = operation or secrets.token_hex(8)
+        outcome = self._call("cancel", id=job_id, operation=operation, retention_ms=self._retention_ms)
         if outcome == "unknown":
             raise UnknownJob("there is no job with this id")
         if outcome == "terminal":
@@ -288,21 +288,21 @@ class JobStore:
     def report(self, claims: Sequence[Claim], *, done: int, total: int, stage: str) -> dict[str, Lease]:
         """Say how far running jobs are, and renew their leases; says of each whether work on it should go on."""
         progress = json.dumps({"done": done, "total": total, "stage": stage})
-        return self._leases("report", claims, progress)
+        return self._leases("report", claims, progress=progress)
 
     # -- keeping ---------------------------------------------------------------------------------------------------
 
     def reap(self) -> int:
         """Requeue or end jobs whose worker is gone or whose time is over; how many."""
-        settings = self._settings
-        retention, lease = _ms(settings.retention_seconds), _ms(settings.lease_seconds)
-        return int(self._call("reap", settings.max_attempts, retention, lease))
+        times = {"retention_ms": self._retention_ms, "lease_ms": self._lease_ms}
+        return int(self._call("reap", max_attempts=self._settings.max_attempts, **times))
 
     def collected(self, most: int = _COLLECTED_AT_ONCE) -> Iterator[tuple[list[str], list[str]]]:
         """Forget terminal jobs whose retention has passed, so many at a time: their ids, and the references of blobs
         that no job names any more."""
+        tombstone_ms = _ms(self._settings.tombstone_seconds)
         while True:
-            gone, unnamed = self._call("collect", most, _ms(self._settings.tombstone_seconds))
+            gone, unnamed = self._call("collect", most=most, tombstone_ms=tombstone_ms)
             yield gone, unnamed
             if len(gone) < most:
                 return
@@ -310,7 +310,7 @@ class JobStore:
     def forget(self, name: str) -> list[str]:
         """Forget a job, or a batch with its members, before its retention has passed; the references of blobs that no
         job names any more. Raises UnknownJob, and JobConflict where it has not ended or is a member of a batch."""
-        outcome = self._call("expire_now", name)
+        outcome = self._call("expire_now", id=name)
         if outcome == "unknown":
             raise UnknownJob("there is no job and no batch with this id")
         if outcome == "active":
@@ -346,11 +346,11 @@ class JobStore:
 
     def get(self, job_id: str, *, viewer: str | None = None) -> Job:
         """The job as it stands. Raises UnknownJob, also where `viewer` is not its owner; None sees every job."""
-        return _job(job_id, self._call("look", *self._looking(job_id, viewer)))
+        return _job(job_id, self._call("look", **self._looking(job_id, viewer)))
 
-    def _looking(self, job_id: str, viewer: str | None) -> list[object]:
+    def _looking(self, job_id: str, viewer: str | None) -> dict[str, Argument]:
         """Arguments of the script."""
-        return [job_id, int(viewer is not None), viewer or "", _ms(self._settings.heartbeat_seconds)]
+        return present(id=job_id, viewer=viewer, heard_ms=self._heard_ms)
 
     def newest(
         self, *, viewer: str | None = None, status: JobStatus | None = None, before: str | None = None, most: int = 20
@@ -403,12 +403,12 @@ class JobStore:
 
     def overview(self) -> Overview:
         """The whole store at one moment, as operators are told of it."""
-        return Overview.from_json(self._call("overview", _ms(self._settings.heartbeat_seconds)))
+        return Overview.from_json(self._call("overview", heard_ms=self._heard_ms))
 
     def add(self, figures: Mapping[str, int], *, operation: str) -> None:
         """Add to the counts for operators: amounts by name, each a noun and its labels (`overview`). The same operation
         adds once."""
-        self._call("add", operation, *(part for pair in figures.items() for part in pair))
+        self._call("add", operation=operation, figures=dict(figures))
 
     def ping(self) -> None:
         with _answering():
@@ -426,7 +426,7 @@ class JobStore:
 
     def heartbeat(self, name: str, *, role: Role = Role.WORKER) -> None:
         """Say that a process is here."""
-        self._call("heartbeat", f"{role}s", name)
+        self._call("heartbeat", kind=f"{role}s", name=name)
 
     def leave(self, name: str) -> None:
         with _answering():
@@ -456,16 +456,33 @@ class JobStore:
 
     # -- inside ----------------------------------------------------------------------------------------------------
 
-    def _leases(self, script: str, claims: Sequence[Claim], *arguments: object) -> dict[str, Lease]:
+    def _leases(self, script: str, claims: Sequence[Claim], **arguments: Argument) -> dict[str, Lease]:
         """What a script answers that renews leases, by job."""
         if not claims:
             return {}
-        pairs = [part for claim in claims for part in (claim.id, claim.fence)]
-        answers = self._call(script, _ms(self._settings.lease_seconds), *arguments, *pairs)
+        answers = self._call(script, lease_ms=self._lease_ms, claims=list(map(_held, claims)), **arguments)
         return {claim.id: Lease(int(answer)) for claim, answer in zip(claims, answers, strict=True)}
 
-    def _call(self, name: str, *arguments: object) -> Any:
-        return self._scripts.call(name, *arguments)
+    def _call(self, name: str, /, **arguments: Argument) -> Any:
+        return self._scripts.call(name, **arguments)
+
+
+def _held(claim: Claim) -> dict[str, str]:
+    """What a script is told of a claim. The fence is compared with what Redis keeps, a text."""
+    return {"id": claim.id, "fence": str(claim.fence)}
+
+
+def _end(end: End) -> dict[str, Argument]:
+    """What `finish` is told of one job."""
+    return {
+        **_held(end.claim),
+        "status": end.status,
+        "result": end.result_ref,
+        "error": json.dumps(end.error.to_dict()) if end.error else "",
+        "compute_ms": end.compute_ms,
+        "as_asked": end.as_asked,
+        "bytes": end.result_bytes,
+    }
 
 
 def _job(job_id: str, found: list[Any]) -> Job:

@@ -68,7 +68,7 @@ class KeyRing:
         if not chosen:
             raise InvalidOption(f"scope: give at least one of {', '.join(Scope)}")
         record = {"name": name, "scopes": sorted(chosen), "digest": _digest(token)}
-        created = self._scripts.call("create_key", key_id, name, json.dumps(record))
+        created = self._scripts.call("create_key", id=key_id, name=name, record=record)
         if not created:
             raise InvalidOption(f"name: there is a key named {name} already; choose another, or revoke that one first")
         return ApiKey(key_id, name, chosen, int(created)), token
@@ -82,7 +82,7 @@ class KeyRing:
 
     def revoke(self, name: str) -> None:
         """End the key of this name or id, and every session opened with it. Raises UnknownKey."""
-        if not self._scripts.call("revoke_key", name):
+        if not self._scripts.call("revoke_key", name=name):
             raise UnknownKey(f"there is no key named {name}; pathlight keys list shows all")
 
     def find(self, token: str) -> ApiKey | None:
@@ -99,12 +99,12 @@ class KeyRing:
     def open_session(self, key: ApiKey) -> str:
         """A new session of this key; its secret is for the browser's cookie."""
         session = secrets.token_urlsafe(32)
-        self._scripts.call("open_session", _digest(session), key.id, self._session_ms)
+        self._scripts.call("open_session", session=_digest(session), key=key.id, lasts_ms=self._session_ms)
         return session
 
     def of_session(self, session: str) -> ApiKey | None:
         """The key that a session was opened with; None where either has ended."""
-        found = self._scripts.call("session_key", _digest(session))
+        found = self._scripts.call("session_key", session=_digest(session))
         return _key(found[0], json.loads(found[1])) if found else None
 
     def close_session(self, session: str) -> None:

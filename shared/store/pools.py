@@ -74,15 +74,15 @@ class PoolStore:
 
     def __init__(self, client: redis.Redis, settings: Settings) -> None:
         self._scripts = Scripts(client, _NAMES)
-        self._heartbeat_ms = round(settings.heartbeat_seconds * 1000)
+        self._heard_ms = round(settings.heartbeat_seconds * 1000)
 
     def announce(self, worker: str, pool: Pool) -> None:
         """Say what a worker takes. It counts while the worker is heard (`JobStore.heartbeat`)."""
-        self._scripts.call("pool_announce", worker, pool.to_json())
+        self._scripts.call("pool_announce", worker=worker, pool=pool.to_json())
 
     def staff(self) -> Staff:
         """Who is here, and what waits. A worker that has announced nothing takes everything."""
-        announced, waiting = self._scripts.call("pool_list", self._heartbeat_ms)
+        announced, waiting = self._scripts.call("pool_list", heard_ms=self._heard_ms)
         return Staff(Counter(map(Pool.from_json, announced)), tuple(map(_waiting, waiting)))
 
     def names(self) -> list[str]:

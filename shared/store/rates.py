@@ -19,4 +19,5 @@ class Rates:
 
     def wait_seconds(self, name: str, *, most: int) -> int:
         """Count one more of a name, of which `most` a minute are allowed: 0, or after how many seconds to ask again."""
-        return math.ceil(int(self._scripts.call("count_request", name, most, 1000 * WINDOW_SECONDS)) / 1000)
+        wait_ms = self._scripts.call("count_request", name=name, most=most, window_ms=1000 * WINDOW_SECONDS)
+        return math.ceil(int(wait_ms) / 1000)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import redis
 
 from shared.settings import Settings
-from shared.store.connection import Scripts
+from shared.store.connection import Scripts, present
 
 _NAMES = ("claim_webhooks", "settle_webhook", "webhooks_due")
 
@@ -42,19 +42,30 @@ class WebhookSchedule:
     ) -> list[Delivery]:
         """Take up to `most` deliveries that are due, none to these receivers or of these sharers. The same `claim_id`
         returns the same ones."""
-        lease_ms = round(1000 * (2 * self._settings.outbound_seconds + 5))
-        attempts, busy = self._settings.webhook_attempts, (busy_receivers, busy_sharers)
-        texts = self._scripts.call("claim_webhooks", most, claim_id, lease_ms, attempts, *map(json.dumps, busy))
+        texts = self._scripts.call(
+            "claim_webhooks",
+            most=most,
+            claim=claim_id,
+            lease_ms=round(1000 * (2 * self._settings.outbound_seconds + 5)),
+            max_attempts=self._settings.webhook_attempts,
+            busy_receivers=busy_receivers,
+            busy_sharers=busy_sharers,
+        )
         return [Delivery(**json.loads(text)) for text in texts]
 
     def done(self, delivery: Delivery) -> None:
         """The job was told, or will never be: it leaves the schedule."""
-        self._scripts.call("settle_webhook", delivery.job_id, delivery.attempt, -1)
+        self._settle(delivery)
 
     def again(self, delivery: Delivery, *, seconds: float) -> None:
         """Try once more after so many seconds."""
-        self._scripts.call("settle_webhook", delivery.job_id, delivery.attempt, round(1000 * seconds))
+        self._settle(delivery, wait_ms=round(1000 * seconds))
 
     def due(self) -> bool:
         """Whether anything is to be sent now."""
         return bool(self._scripts.call("webhooks_due"))
+
+    def _settle(self, delivery: Delivery, *, wait_ms: int | None = None) -> None:
+        """The attempt is compared with what Redis keeps, a text."""
+        attempt = str(delivery.attempt)
+        self._scripts.call("settle_webhook", id=delivery.job_id, attempt=attempt, **present(wait_ms=wait_ms))

@@ -12,7 +12,7 @@ from shared.errors import JobConflict, QueueFull, TooManyRequests, UnknownJob
 from shared.jobs import Claim, ImageRecord, JobError, JobOptions, JobStatus, Lane
 from shared.settings import Settings
 from shared.store.batches import Batch, BatchStatus, BatchStore, Member
-from shared.store.connection import Scripts
+from shared.store.connection import Argument, Scripts
 from shared.store.job_store import PREFIX, JobStore
 from shared.store.shares import memory_of
 from tests.shared.submissions import (
@@ -117,10 +117,10 @@ def test_a_batch_whose_sender_died_half_way_is_completed_by_the_same_key(
 ) -> None:
     call = Scripts.call
 
-    def die_at_the_second_chunk(scripts: Scripts, name: str, *arguments: object) -> object:
-        if name == "batch_enlist" and arguments[1] == 250:
+    def die_at_the_second_chunk(scripts: Scripts, name: str, /, **arguments: Argument) -> object:
+        if name == "batch_enlist" and arguments["first"] == 250:
             raise ConnectionError
-        return call(scripts, name, *arguments)
+        return call(scripts, name, **arguments)
 
     monkeypatch.setattr(Scripts, "call", die_at_the_second_chunk)
     with pytest.raises(ConnectionError):
@@ -137,8 +137,8 @@ def test_a_batch_that_was_never_completed_is_cancelled_by_the_keeper(
 ) -> None:
     call = Scripts.call
 
-    def never_open(scripts: Scripts, name: str, *arguments: object) -> object:
-        return "done" if name == "batch_set" else call(scripts, name, *arguments)
+    def never_open(scripts: Scripts, name: str, /, **arguments: Argument) -> object:
+        return "done" if name == "batch_set" else call(scripts, name, **arguments)
 
     monkeypatch.setattr(Scripts, "call", never_open)
     batch_id = batches.submit(some(3), OPTIONS)
@@ -300,8 +300,8 @@ def test_every_script_of_a_batch_may_be_sent_twice(
     """As redis-py does where an answer is lost."""
     once = Scripts.call
 
-    def twice(scripts: Scripts, name: str, *arguments: object) -> object:
-        first, second = once(scripts, name, *arguments), once(scripts, name, *arguments)
+    def twice(scripts: Scripts, name: str, /, **arguments: Argument) -> object:
+        first, second = once(scripts, name, **arguments), once(scripts, name, **arguments)
         assert first == second or name == "batch_enlist"
         return second
 
@@ -364,8 +364,10 @@ def test_batches_that_are_filled_at_the_same_time_share_the_memory(batches: Batc
     create = Scripts(raw, ["batch_create"])
 
     def begin(sharer: str, memory: int) -> str:
-        name = f"a batch of {sharer}"
-        return str(create.call("batch_create", name, "", "", "{}", 9, "", "", memory, "", "", sharer, 0, 1 << 60)[0])
+        texts = dict.fromkeys(("owner", "name", "idempotency", "body", "request", "versions"), "")
+        numbers = {"total": 9, "memory": memory, "disk": 0}
+        outcome, _ = create.call("batch_create", id=f"of {sharer}", sharer=sharer, options="{}", **texts, **numbers)
+        return str(outcome)
 
     used, allowed = (int(raw.info("memory")[name]) for name in ("used_memory", "maxmemory"))
     left = int(0.75 * allowed) - used

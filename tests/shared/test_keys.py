@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import threading
 from dataclasses import replace
 
@@ -94,8 +93,8 @@ def test_of_many_who_want_a_name_at_once_one_gets_it(ring: KeyRing) -> None:
 
 
 def test_making_a_key_twice_in_one_call_makes_it_once(ring: KeyRing) -> None:
-    record = json.dumps({"name": "n", "scopes": ["read"], "digest": "0" * 64})
-    first, again = (ring._scripts.call("create_key", "0" * 12, "n", record) for _ in range(2))
+    record = {"name": "n", "scopes": ["read"], "digest": "0" * 64}
+    first, again = (ring._scripts.call("create_key", id="0" * 12, name="n", record=record) for _ in range(2))
     assert first == again and len(ring.all()) == 1
 
 

@@ -1,4 +1,7 @@
--- ARGV: operation id, then name and amount of each figure to be added to what operators are told.
+-- Adds to what operators are told.
+--   operation: names this very call, which may be sent again
+--   figures: an amount by the name of each figure
+-- Returns nothing.
 go_on_when_full()
-if not redis.call('SET', key('added', ARGV[1]), 1, 'NX', 'PX', 600000) then return end  -- this very call, sent again
-for i = 2, #ARGV, 2 do tally(ARGV[i], ARGV[i + 1]) end
+if not redis.call('SET', key('added', given.operation), 1, 'NX', 'PX', 600000) then return end  -- sent again
+for name, amount in pairs(given.figures) do tally(name, amount) end

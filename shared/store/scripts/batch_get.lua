@@ -1,2 +1,4 @@
--- ARGV: batch. Returns its fields, none where it is unknown.
-return redis.call('HGETALL', batch(ARGV[1]))
+-- Looks at a batch.
+--   batch: its id
+-- Returns its fields; none where it is unknown.
+return redis.call('HGETALL', batch(given.batch))

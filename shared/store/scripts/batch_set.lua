@@ -1,6 +1,11 @@
--- ARGV: batch, what (open, pause, resume or cancel), operation id, retention ms. Returns 'unknown', 'ended' or 'done'.
+-- Opens, pauses, resumes or cancels a batch.
+--   batch: its id
+--   what: 'open', 'pause', 'resume' or 'cancel'
+--   operation: names this very call, which may be sent again
+--   retention_ms: how long a job is kept after its end
+-- Returns 'unknown', 'ended' or 'done'.
 go_on_when_full()
-local id, what, retention = ARGV[1], ARGV[2], tonumber(ARGV[4])
+local id, what = given.batch, given.what
 local state = redis.call('HMGET', batch(id), 'status', 'queued', 'running', 'cancel', 'options', 'sharer')
 local queue = key('queue', id)
 local needs = state[5] and needs_of(state[5])  -- the same of all members
@@ -40,14 +45,14 @@ if what == 'open' then
   if state[1] ~= 'filling' then return 'done' end
   redis.call('ZREM', key('filling'), id)
   go_on()
-  end_batch(id, retention)
+  end_batch(id, given.retention_ms)
   return 'done'
 end
-if what == 'cancel' and state[4] == ARGV[3] then return 'done' end  -- this very call, sent again
+if what == 'cancel' and state[4] == given.operation then return 'done' end  -- this very call, sent again
 if state[1] == 'cancelled' or tonumber(state[2]) + tonumber(state[3]) == 0 then return 'ended' end
 if what == 'cancel' then
-  redis.call('HSET', batch(id), 'cancel', ARGV[3])
-  cancel_batch(id, ARGV[3], retention)
+  redis.call('HSET', batch(id), 'cancel', given.operation)
+  cancel_batch(id, given.operation, given.retention_ms)
 elseif what == 'pause' and state[1] == 'running' then
   redis.call('HSET', batch(id), 'status', 'paused')
   hold()

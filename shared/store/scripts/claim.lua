@@ -1,13 +1,22 @@
--- ARGV: most, claim id, lease ms, max attempts, retention ms, whether this answers a doorbell (1: the next job may ring
--- again), for how long a ring is remembered (ms; 0: do not ring), what the worker takes as JSON, the crew of processes that
--- it is of, how many of these may run a long job at a time (0: all). Returns whether to ring for one more worker, and
--- the claimed jobs as JSON texts.
-local most, lease, max_attempts, retention = tonumber(ARGV[1]), tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
-local receipt = key('claim', ARGV[2])
+-- Takes waiting jobs under a lease.
+--   most: how many
+--   claim: names this very call, which may be sent again
+--   lease_ms: how long they are held without being renewed
+--   max_attempts: how often a job may be taken
+--   retention_ms: how long a job is kept after its end
+--   woken: whether this answers a doorbell: the next job may ring again
+--   ring_ms: for how long a ring is remembered; 0: do not ring
+--   models: that the worker serves; none: all
+--   lanes: that it takes jobs from; none: all
+--   crew: the processes that it is one of; '': none
+--   most_long: how many of these may run a long job at a time; 0: all
+-- Returns {1 where one more worker is to be rung for, claimed jobs as JSON texts}.
+local most = given.most
+local receipt = key('claim', given.claim)
 local again = redis.call('GET', receipt)
 if again then return cjson.decode(again) end
 go_on_when_full()
-if ARGV[6] == '1' then redis.call('DEL', key('rung')) end
+if given.woken then redis.call('DEL', key('rung')) end
 
 -- A claim is of one lane, so that an interactive job is not held up by bulk jobs beside it. After seven claims that
 -- passed waiting bulk jobs over, one looks into the bulk lane first: it never starves, and whoever comes while a bulk
@@ -16,8 +25,7 @@ local BULK_SHARE = 8
 local passed = tonumber(redis.call('GET', key('passed_over')) or 0)
 local lanes = passed >= BULK_SHARE - 1 and {'bulk', 'interactive'} or {'interactive', 'bulk'}
 local claimed, closed = {}, false
-local pool = pool_of(ARGV[8])
-local crew, most_long = ARGV[9] or '', tonumber(ARGV[10] or 0)
+local pool = serving(given.models, given.lanes)
 local latest = {}  -- turn that is taken here, by lane
 
 -- A caller with a single job does not wait for a batch that others fill: while there is one in a lane that others use, a
@@ -33,8 +41,8 @@ local function take(id, sharer)
   latest[lane] = math.max(latest[lane] or 0, turn)
   taken_of[sharer] = true
   note_user(lane, sharer)
-  redis.call('ZADD', key('running'), now + lease, id)
-  redis.call('HSET', job(id), 'started', now, 'turn', turn, 'crew', crew)
+  redis.call('ZADD', key('running'), now + given.lease_ms, id)
+  redis.call('HSET', job(id), 'started', now, 'turn', turn, 'crew', given.crew)
   move(id, 'queued', 'running')
   local data = redis.call('HMGET', job(id), 'options', 'image', 'created', 'solo', 'batch', 'lane', 'request', 'versions')
   if data[5] then redis.call('HSETNX', batch(data[5]), 'last', now) end
@@ -67,11 +75,11 @@ local function long_ones()
   local count = 0
   for _, id in ipairs(redis.call('ZRANGE', key('running'), 0, -1)) do
     local state = redis.call('HMGET', job(id), 'solo', 'crew')
-    if state[1] == '1' and state[2] == crew then count = count + 1 end
+    if state[1] == '1' and state[2] == given.crew then count = count + 1 end
   end
   return count
 end
-local takes_long = most_long == 0 or long_ones() < most_long
+local takes_long = given.most_long == 0 or long_ones() < given.most_long
 local PASSED_OVER = 256  -- long jobs, at most
 
 -- What a claim brings to be decoded is bounded, so that nobody waits long for its end. Of a JPEG a fraction of the pixels
@@ -89,9 +97,9 @@ local function take_from(lane)
     local sharer = state[5] or ''  -- a job of an earlier version has none
     if #claimed >= most or closed then break end
     if tonumber(state[2]) < now then
-      conclude(id, 'expired', '', '', retention)
-    elseif tonumber(state[1]) >= max_attempts then
-      conclude(id, 'failed', '', failure('worker_lost', 'Every worker that took this job stopped while running it.'), retention)
+      conclude(id, 'expired', '', '', given.retention_ms)
+    elseif tonumber(state[1]) >= given.max_attempts then
+      give_up(id, given.retention_ms)
     elseif state[3] == '1' then
       closed = closed or takes_long
       if #claimed == 0 and takes_long then take(id, sharer) end
@@ -119,6 +127,6 @@ end
 -- Whoever took all that it may leaves the rest to one more worker, who calls the next.
 local left = (#claimed >= most or closed) and
   redis.call('ZCARD', key('lane', 'interactive')) + redis.call('ZCARD', key('lane', 'bulk')) > 0
-local answer = {left and ARGV[7] ~= '0' and needs_ring(ARGV[7]) or 0, claimed}
-if #claimed > 0 then redis.call('SET', receipt, cjson.encode(answer), 'PX', lease) end
+local answer = {left and needs_ring(given.ring_ms) or 0, claimed}
+if #claimed > 0 then redis.call('SET', receipt, cjson.encode(answer), 'PX', given.lease_ms) end
 return answer

@@ -1,8 +1,10 @@
--- ARGV: most, tombstone ms. Removes terminal jobs whose time is over, and their blobs' counts. Returns their ids, and the
--- references of blobs that no job names any more. What was to be forgotten at once (its time is 0) leaves no tombstone: a
--- caller could fill the memory with them.
+-- Removes terminal jobs whose time is over, and their blobs' counts. What was to be forgotten at once (its time is 0) leaves
+-- no tombstone: a caller could fill the memory with them.
+--   most: how many
+--   tombstone_ms: for how long it is known that a job was there
+-- Returns {ids of the jobs, references of blobs that no job names any more}.
 go_on_when_full()
-local most, tombstone_ms, gone, unnamed = tonumber(ARGV[1]), ARGV[2], {}, {}
+local most, gone, unnamed = given.most, {}, {}
 
 local function drop_blob(ref)
   if ref and ref ~= '' and redis.call('HINCRBY', key('blobs'), ref, -1) <= 0 then
@@ -16,7 +18,7 @@ local function forget_key(owner, idempotency)
   if idempotency ~= '' then redis.call('DEL', key('idempotency', owner .. ':' .. idempotency)) end
 end
 
-local function leave_tombstone(id, owner) redis.call('SET', key('tombstone', id), owner, 'PX', tombstone_ms) end
+local function leave_tombstone(id, owner) redis.call('SET', key('tombstone', id), owner, 'PX', given.tombstone_ms) end
 
 local function forget(id, at_once)
   local state = redis.call('HMGET', job(id), 'status', 'image_ref', 'result', 'owner', 'idempotency', 'answer',

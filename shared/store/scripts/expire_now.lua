@@ -1,7 +1,8 @@
--- ARGV: id of a job or of a batch. Lets the retention of what has ended pass at once, so that `collect` forgets it next.
+-- Lets the retention of what has ended pass at once, so that `collect` forgets it next.
+--   id: of a job or of a batch
 -- Returns 'unknown', 'active', 'member' (of a batch, with which it is forgotten) or 'done'.
 go_on_when_full()
-local id = ARGV[1]
+local id = given.id
 local state = redis.call('HMGET', job(id), 'status', 'batch', 'finished')
 if state[1] then
   if state[2] then return 'member' end

@@ -1,13 +1,16 @@
--- ARGV: owner, the sequence number to go on behind, how many jobs to look at, whether only to count them (1).
 -- Lets the retention of what has ended of one owner pass at once, so that `collect` forgets it next: jobs, and batches all
--- of whose members have ended. Returns how many jobs these are, and where to go on; nothing there at the end.
+-- of whose members have ended.
+--   owner: id of an API key
+--   behind: the sequence number to go on behind, as text
+--   most: how many jobs to look at
+--   dry: whether only to count them
+-- Returns {how many jobs these are, where to go on}; nothing there at the end.
 go_on_when_full()
-local most, dry = tonumber(ARGV[3]), ARGV[4] == '1'
-local found = redis.call('ZRANGEBYSCORE', key('owned', 'any:' .. ARGV[1]), '(' .. ARGV[2], '+inf', 'WITHSCORES',
-  'LIMIT', 0, most)
+local found = redis.call('ZRANGEBYSCORE', key('owned', 'any:' .. given.owner), '(' .. given.behind, '+inf', 'WITHSCORES',
+  'LIMIT', 0, given.most)
 local count, ended = 0, {}
 
-local function expire(list, id) if not dry then redis.call('ZADD', key(list), 'XX', 0, id) end end
+local function expire(list, id) if not given.dry then redis.call('ZADD', key(list), 'XX', 0, id) end end
 
 for place = 1, #found, 2 do
   local state = redis.call('HMGET', job(found[place]), 'batch', 'finished')
@@ -20,4 +23,4 @@ for place = 1, #found, 2 do
   end
   if (of and ended[of]) or (not of and state[2]) then count = count + 1 end
 end
-return {count, #found == 2 * most and found[#found] or false}
+return {count, #found == 2 * given.most and found[#found] or false}

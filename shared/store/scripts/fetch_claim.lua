@@ -1,9 +1,12 @@
--- ARGV: claim id, lease ms, wait ms, kept ms. Returns the model that is to be fetched now; nothing where none waits.
+-- Takes a fetch that waits.
+--   claim: names this very call, which may be sent again
+--   kept_ms: how long is told of a fetch after it was heard of last
+-- Returns the model that is to be fetched now; nothing where none waits.
 go_on_when_full()
 local first
 for _, name in ipairs(redis.call('SMEMBERS', key('fetches'))) do
   local state = redis.call('HMGET', key('fetch', name), 'state', 'claim')
-  if state[1] == 'running' and state[2] == ARGV[1] then return name end  -- this very call, sent again
+  if state[1] == 'running' and state[2] == given.claim then return name end  -- this very call, sent again
   if state[1] == 'waiting' then
     first = first or name
   elseif state[1] ~= 'running' then
@@ -11,6 +14,6 @@ for _, name in ipairs(redis.call('SMEMBERS', key('fetches'))) do
   end
 end
 if not first then return false end
-redis.call('HSET', key('fetch', first), 'state', 'running', 'claim', ARGV[1], 'heard', now)
-redis.call('PEXPIRE', key('fetch', first), ARGV[4])
+redis.call('HSET', key('fetch', first), 'state', 'running', 'claim', given.claim, 'heard', now)
+redis.call('PEXPIRE', key('fetch', first), given.kept_ms)
 return first

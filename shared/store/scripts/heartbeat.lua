@@ -1,4 +1,7 @@
--- ARGV: workers, keepers, senders or fetchers, name. Says that this process is here; whoever was not heard for an hour is forgotten.
+-- Says that a process is here; whoever was not heard for an hour is forgotten.
+--   kind: 'workers', 'keepers', 'senders' or 'fetchers'
+--   name: of the process
+-- Returns nothing.
 go_on_when_full()
-redis.call('ZADD', key(ARGV[1]), now / 1000, ARGV[2])
-redis.call('ZREMRANGEBYSCORE', key(ARGV[1]), '-inf', now / 1000 - 3600)
+redis.call('ZADD', key(given.kind), now / 1000, given.name)
+redis.call('ZREMRANGEBYSCORE', key(given.kind), '-inf', now / 1000 - 3600)

@@ -1,10 +1,13 @@
--- ARGV: id, whether the viewer is bound to its own jobs (1), viewer, how old the last heartbeat of a worker may be (ms).
--- Returns how many are claimed before the job (nothing where it does not wait in a lane), the pace of the workers in ms a
--- job, all fields of the job, and whether a worker takes it (1); none where there is no such job or the viewer may not see
--- it, after the same steps.
-local id = ARGV[1]
+-- Looks at a job.
+--   id: of the job
+--   viewer: owner whose jobs alone may be seen; left out: all
+--   heard_ms: how old the last heartbeat of a worker may be
+-- Returns {how many are claimed before it (nothing where it does not wait in a lane), the pace of the workers in ms a job,
+-- all its fields, 1 where a worker takes it}; none where there is no such job or the viewer may not see it, after the same
+-- steps.
+local id = given.id
 local state = redis.call('HMGET', job(id), 'owner', 'lane', 'needs')
-if not state[1] or (ARGV[2] == '1' and state[1] ~= ARGV[3]) then return {} end
+if not state[1] or (given.viewer and state[1] ~= given.viewer) then return {} end
 local lane, needs = state[2], state[3] or ''
 local place = redis.call('ZSCORE', key('lane', lane), id)
 local ahead, served = redis.call('ZRANK', key('lane', lane), id), 1
@@ -30,7 +33,7 @@ end
 
 if ahead then
   local takers, choosy = {}, false
-  for _, text in ipairs(announced(tonumber(ARGV[4]))) do
+  for _, text in ipairs(announced(given.heard_ms)) do
     local pool = pool_of(text)
     choosy = choosy or pool.models or pool.lanes
     if pool.takes(lane, needs) then table.insert(takers, pool) end

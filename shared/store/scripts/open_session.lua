@@ -1,3 +1,7 @@
--- ARGV: hash of a session, id of its key, ms that it lasts.
+-- Opens a session.
+--   session: hash of its secret
+--   key: id of the API key that it was opened with
+--   lasts_ms: how long it lasts
+-- Returns nothing.
 go_on_when_full()
-redis.call('SET', key('session', ARGV[1]), ARGV[2], 'PX', ARGV[3])
+redis.call('SET', key('session', given.session), given.key, 'PX', given.lasts_ms)

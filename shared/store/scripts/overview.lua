@@ -1,5 +1,7 @@
--- ARGV: how old the last heartbeat of a worker may be, ms. Returns what operators are told, as JSON; changes nothing.
-local heard = '(' .. (now - tonumber(ARGV[1])) / 1000
+-- Looks at the whole store; changes nothing.
+--   heard_ms: how old the last heartbeat of a process may be
+-- Returns what operators are told, as JSON.
+local heard = '(' .. (now - given.heard_ms) / 1000
 
 local function dictionary(name)
   local found, flat = {}, redis.call('HGETALL', key(name))

@@ -1,5 +1,6 @@
--- ARGV: how old the last heartbeat of a worker may be, ms. Returns what each worker heard lately takes, and what waits by
--- lane and models, both as JSON texts.
+-- Lists who is here, and what waits.
+--   heard_ms: how old the last heartbeat of a worker may be
+-- Returns {what each worker heard lately takes, what waits by lane and models}, both as JSON texts.
 local waiting = {}
 for _, lane in ipairs({'interactive', 'bulk'}) do
   for _, needs in ipairs(redis.call('SMEMBERS', key('needs', lane))) do
@@ -11,4 +12,4 @@ for _, lane in ipairs({'interactive', 'bulk'}) do
     end
   end
 end
-return {announced(tonumber(ARGV[1])), waiting}
+return {announced(given.heard_ms), waiting}

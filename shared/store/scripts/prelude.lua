@@ -1,5 +1,8 @@
--- Shared by every script of the job store. KEYS[1] is the prefix of all keys; time is Redis's own.
+-- Shared by every script of the job store. KEYS[1] is the prefix of all keys; ARGV[1] is a JSON object of what a script is
+-- given by name, as its head says. What is left out is nil, never null; what is to be the same as a text that Redis keeps
+-- is a text. Time is Redis's own.
 local prefix = KEYS[1]
+local given = cjson.decode(ARGV[1])
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 
@@ -8,13 +11,18 @@ local function job(id) return key('job', id) end
 local function get(id, field) return redis.call('HGET', job(id), field) end
 local function batch(id) return key('batch', id) end
 
+-- Whether a text is neither left out nor empty.
+local function is_there(text) return text and text ~= '' end
+
 -- A full Redis refuses a script at its first write, unless that write cannot grow. Every script but submit begins with
 -- one that cannot, so that jobs still run, end and are forgotten, and room is made again.
 local function go_on_when_full() redis.call('DEL', key('full')) end
 
--- Whether the caller is to ring for a worker: no doorbell is on its way yet. A drain that starts forgets this (see
--- `claim`), and so does time: a doorbell may be lost.
-local function needs_ring(forget_ms) return redis.call('SET', key('rung'), '1', 'NX', 'PX', forget_ms) and 1 or 0 end
+-- Whether the caller is to ring for a worker: it can (0 ms: it cannot), and no doorbell is on its way yet. A drain that
+-- starts forgets this (see `claim`), and so does time: a doorbell may be lost.
+local function needs_ring(forget_ms)
+  return forget_ms > 0 and redis.call('SET', key('rung'), '1', 'NX', 'PX', forget_ms) and 1 or 0
+end
 
 -- The lists that a job in some state ('any' for all) stands in, by its sequence number: everybody's and its owner's.
 local function lists(status, owner) return {key('jobs', status), key('owned', status .. ':' .. owner)} end
@@ -208,7 +216,7 @@ end
 -- The versions of models that unfinished jobs are to be answered by, each text with how many jobs bear it: they stay on
 -- the disk meanwhile, replaced or removed.
 local function count_versions(text, change)
-  if text and text ~= '' and redis.call('HINCRBY', key('versions'), text, change) <= 0 then
+  if is_there(text) and redis.call('HINCRBY', key('versions'), text, change) <= 0 then
     redis.call('HDEL', key('versions'), text)
   end
 end
@@ -287,18 +295,18 @@ local function conclude(id, status, result, error, retention)
   end_batch(state[2], retention)
 end
 
--- Take in a new job. It ends at once where its answer is known or where it cannot be run, waits for `leader` where that
--- job waits to answer the same question, and for a worker otherwise. Returns whether its answer was known.
-local function admit(new, leader)
+-- Take in a new job, as `submit` and `batch_enlist` are given it. It ends at once where its answer is known or where it
+-- cannot be run, waits for its leader where that job waits to answer the same question, and for a worker otherwise.
+local function admit(new)
   local seq = redis.call('INCR', key('sequence'))
   redis.call('HSET', job(new.id), 'lane', new.lane, 'seq', seq, 'options', new.options, 'image', new.image,
     'image_ref', new.image_ref, 'owner', new.owner, 'idempotency', new.idempotency or '', 'answer', new.answer,
-    'created', now, 'attempts', 0, 'fence', 0, 'deadline', now + new.deadline, 'mask_ref', new.mask_ref or '',
-    'request', new.request or '', 'needs', needs_of(new.options), 'sharer', new.sharer or '')
+    'created', now, 'attempts', 0, 'fence', 0, 'deadline', now + new.deadline_ms, 'mask_ref', new.mask_ref or '',
+    'request', new.request, 'needs', needs_of(new.options), 'sharer', new.sharer)
   if new.solo then redis.call('HSET', job(new.id), 'solo', '1') end
   if new.batch then redis.call('HSET', job(new.id), 'batch', new.batch) end
-  if new.versions and new.versions ~= '' then redis.call('HSET', job(new.id), 'versions', new.versions) end
-  if new.webhook and new.webhook ~= '' then redis.call('HSET', job(new.id), 'webhook', new.webhook) end
+  if new.versions ~= '' then redis.call('HSET', job(new.id), 'versions', new.versions) end
+  if is_there(new.webhook) then redis.call('HSET', job(new.id), 'webhook', new.webhook) end
   charge(new.id, 'memory', new.sharer, new.memory)
   list(new.id, 'any', new.owner, seq)
   redis.call('HINCRBY', key('counts'), 'accepted', 1)
@@ -310,22 +318,21 @@ local function admit(new, leader)
   local answered = new.answer ~= '' and redis.call('GET', key('answer', new.owner .. ':' .. new.answer))
   if answered then
     redis.call('HSET', job(new.id), 'cached', '1', 'started', now)
-    conclude(new.id, 'succeeded', answered, '', new.retention)
-    return true
+    conclude(new.id, 'succeeded', answered, '', new.retention_ms)
+    return
   end
-  if new.error and new.error ~= '' then
-    conclude(new.id, 'failed', '', new.error, new.retention)
-    return false
+  if is_there(new.error) then
+    conclude(new.id, 'failed', '', new.error, new.retention_ms)
+    return
   end
   charge(new.id, 'disk', new.sharer, new.disk)
-  redis.call('ZADD', key('deadlines'), now + new.deadline, new.id)
-  if leader and leader ~= '' and get(leader, 'status') == 'queued' then
-    redis.call('HSET', job(new.id), 'follows', leader)
-    redis.call('ZADD', key('followers', leader), seq, new.id)
+  redis.call('ZADD', key('deadlines'), now + new.deadline_ms, new.id)
+  if is_there(new.leader) and get(new.leader, 'status') == 'queued' then
+    redis.call('HSET', job(new.id), 'follows', new.leader)
+    redis.call('ZADD', key('followers', new.leader), seq, new.id)
   else
     enter_lane(new.id)
   end
-  return false
 end
 
 -- Give a running job back to its lane.
@@ -338,12 +345,12 @@ local function requeue(id, solo)
 end
 
 -- Prolong the lease of a running job. Returns 1 go on, 0 no longer ours, 2 cancelled, 3 past its deadline.
-local function renew_lease(id, fence, lease)
-  local state = redis.call('HMGET', job(id), 'status', 'fence', 'cancel', 'deadline')
-  if state[1] ~= 'running' or state[2] ~= fence then return 0 end
+local function renew_lease(claim, lease_ms)
+  local state = redis.call('HMGET', job(claim.id), 'status', 'fence', 'cancel', 'deadline')
+  if state[1] ~= 'running' or state[2] ~= claim.fence then return 0 end
   if state[3] then return 2 end
   if tonumber(state[4]) < now then return 3 end
-  redis.call('ZADD', key('running'), 'XX', now + lease, id)
+  redis.call('ZADD', key('running'), 'XX', now + lease_ms, claim.id)
   return 1
 end
 
@@ -360,4 +367,8 @@ local function cancel_batch(id, operation, retention)
   end_batch(id, retention)
 end
 
-local function failure(code, message) return cjson.encode({code = code, message = message}) end
+-- End a job that was taken as often as one may be.
+local function give_up(id, retention)
+  local error = {code = 'worker_lost', message = 'Every worker that took this job stopped while running it.'}
+  conclude(id, 'failed', '', cjson.encode(error), retention)
+end

@@ -1,7 +1,11 @@
--- ARGV: max attempts, retention ms, lease ms. Ends or requeues jobs whose lease is lost or whose time is over. Returns how many.
+-- Ends or requeues jobs whose lease is lost or whose time is over.
+--   max_attempts: how often a job may be taken
+--   retention_ms: how long a job is kept after its end
+--   lease_ms: how long a claim lasts without being renewed
+-- Returns how many.
 go_on_when_full()
 redis.call('HSET', key('tally'), 'reaped', now)
-local max_attempts, retention, lease, touched = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), 0
+local lease, retention, touched = given.lease_ms, given.retention_ms, 0
 -- A clock that was set back has left leases that would run for hours.
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', key('running'), now + 2 * lease, '+inf', 'LIMIT', 0, 1000)) do
   redis.call('ZADD', key('running'), now + lease, id)
@@ -15,8 +19,8 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', key('running'), '-inf', now, 'LI
     conclude(id, 'cancelled', '', '', retention)
   elseif tonumber(state[3]) < now then
     conclude(id, 'expired', '', '', retention)
-  elseif tonumber(state[2]) >= max_attempts then
-    conclude(id, 'failed', '', failure('worker_lost', 'Every worker that took this job stopped while running it.'), retention)
+  elseif tonumber(state[2]) >= given.max_attempts then
+    give_up(id, retention)
   else
     requeue(id, true)
   end

@@ -1,5 +1,8 @@
--- ARGV: lease ms, then id and fence of each job. Returns the state of each job's lease, as `renew_lease` does.
+-- Prolongs leases.
+--   lease_ms: from now on
+--   claims: a list, of each the `id` of the job and the `fence` of the claim, as text
+-- Returns the state of each lease, as `renew_lease` does.
 go_on_when_full()
 local answers = {}
-for i = 2, #ARGV, 2 do table.insert(answers, renew_lease(ARGV[i], ARGV[i + 1], tonumber(ARGV[1]))) end
+for _, claim in ipairs(given.claims) do table.insert(answers, renew_lease(claim, given.lease_ms)) end
 return answers

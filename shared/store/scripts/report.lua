@@ -1,12 +1,15 @@
--- ARGV: lease ms, progress, then id and fence of each job. Says how far running jobs are, and renews their leases; returns
--- as renew does.
+-- Says how far running jobs are, and prolongs their leases.
+--   lease_ms: from now on
+--   progress: a JSON text
+--   claims: a list, of each the `id` of the job and the `fence` of the claim, as text
+-- Returns the state of each lease, as `renew_lease` does.
 go_on_when_full()
 local answers = {}
-for i = 3, #ARGV, 2 do
-  local lease = renew_lease(ARGV[i], ARGV[i + 1], tonumber(ARGV[1]))
+for _, claim in ipairs(given.claims) do
+  local lease = renew_lease(claim, given.lease_ms)
   if lease == 1 then
-    redis.call('HSET', job(ARGV[i]), 'progress', ARGV[2])
-    redis.call('PUBLISH', key('events', ARGV[i]), 'running')
+    redis.call('HSET', job(claim.id), 'progress', given.progress)
+    redis.call('PUBLISH', key('events', claim.id), 'running')
   end
   table.insert(answers, lease)
 end

@@ -1,2 +1,2 @@
--- Returns how many webhooks are to be sent now. ARGV: none.
+-- Takes nothing. Returns how many webhooks are to be sent now.
 return redis.call('ZCOUNT', key('webhooks'), '-inf', now)
