@@ -29,6 +29,8 @@ class JobStatus(StrEnum):
         return self not in (JobStatus.QUEUED, JobStatus.RUNNING)
 
 
+TERMINAL = tuple(status for status in JobStatus if status.is_terminal)
+
 # Why a job failed, by the contract.
 ERROR_CODES = ("invalid_image", "model_unavailable", "timeout", "out_of_memory", "worker_lost", "storage", "internal")
 

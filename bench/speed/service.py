@@ -30,7 +30,7 @@ from bench.speed.subjects import UPSTREAM, install_random, photographs, precisio
 from shared.blobs.blob_store import BlobStore
 from shared.cards.card import Registry
 from shared.cores import usable_cores
-from shared.jobs import JobOptions
+from shared.jobs import TERMINAL, JobOptions, JobStatus
 from shared.results import Result
 from shared.settings import REPOSITORY, Settings
 from worker.engine.shelf import Shelf
@@ -318,9 +318,10 @@ def _follow(caller: Caller, job_id: str) -> dict[str, Any]:
 
 def _succeeded(job: dict[str, Any]) -> bool:
     """Whether a job has ended. Raises RuntimeError where it did not end well."""
-    if job["status"] in ("failed", "cancelled", "expired"):
+    succeeded = bool(job["status"] == JobStatus.SUCCEEDED)
+    if job["status"] in TERMINAL and not succeeded:
         raise RuntimeError(f"a job of the bench {job['status']}: {job['error']}")
-    return bool(job["status"] == "succeeded")
+    return succeeded
 
 
 def _all_succeeded(batch: dict[str, Any], count: int) -> bool:

@@ -15,10 +15,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from shared.jobs import JobStatus
+from shared.jobs import TERMINAL, JobStatus
 from tests.faults.history import Claimed, Event, Finished, Polled, Rested, Struck, Submitted, of_kind
 
-TERMINAL = frozenset(status.value for status in JobStatus if status.is_terminal)
 LOST = "worker_lost"
 BUSY_CODES = frozenset({"queue_full", "store_unavailable", "storage", "too_busy"})
 READS = 3

@@ -10,7 +10,7 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
-from tests.faults.checker import TERMINAL
+from shared.jobs import TERMINAL
 from tests.faults.history import Polled, Recorder, Submitted, now
 from tests.faults.pictures import Marked
 

@@ -23,10 +23,11 @@ from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 
 from shared.broker import DRAIN_QUEUE, make_celery
+from shared.jobs import TERMINAL
 from shared.settings import REPOSITORY, Settings
 from tests.conftest import encoded, wait_for
 from tests.flow.conftest import Service, free_port, running
-from tests.flow.test_service import JOBS, TERMINAL
+from tests.flow.test_service import JOBS
 from tests.guarded_redis import PASSWORD, GuardedRedis, guarded_redis
 from tests.shared.servers import Heard, answer, serving
 

@@ -22,7 +22,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from cli.main import main
-from shared.jobs import JobStatus
+from shared.jobs import TERMINAL, JobStatus
 from shared.settings import REPOSITORY, Settings
 from shared.store.job_store import JobStore
 from tests.conftest import encoded, wait_for
@@ -31,7 +31,6 @@ from tests.flow.conftest import Service, running
 from web.http.turns import share_of
 
 JOBS = "/api/v1/jobs"
-TERMINAL = {"succeeded", "failed", "cancelled", "expired"}
 
 
 def submit(service: Service, data: bytes, **fields: Any) -> httpx.Response:

@@ -12,7 +12,6 @@ from shared.store.job_store import PREFIX, JobStore, Submission
 
 IMAGE = "a" * 64
 RESULT = "b" * 64
-TERMINAL = [status for status in JobStatus if status.is_terminal]
 
 
 def submission(

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from shared.jobs import ImageRecord, Job, JobError, JobOptions, JobStatus, Lane, rfc3339
+from shared.jobs import TERMINAL, ImageRecord, Job, JobError, JobOptions, JobStatus, Lane, rfc3339
 
 OPTIONS = JobOptions(("a", "b"), ("cam",), "tabby", "runner-up", "soft", "basic")
 IMAGE = ImageRecord("0" * 64, 4, 3, "PNG", "Kätzchen.png")
@@ -14,12 +14,7 @@ IMAGE = ImageRecord("0" * 64, 4, 3, "PNG", "Kätzchen.png")
 
 def test_queued_and_running_are_the_only_states_that_end() -> None:
     assert [status.value for status in JobStatus if not status.is_terminal] == ["queued", "running"]
-    assert [status.value for status in JobStatus if status.is_terminal] == [
-        "succeeded",
-        "failed",
-        "cancelled",
-        "expired",
-    ]
+    assert TERMINAL == ("succeeded", "failed", "cancelled", "expired")
 
 
 def test_options_survive_the_way_through_json() -> None:

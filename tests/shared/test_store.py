@@ -20,14 +20,13 @@ import redis
 from cli import embedded
 from shared.broker import make_celery
 from shared.errors import JobConflict, QueueFull, StoreUnavailable, UnknownJob
-from shared.jobs import Claim, ImageRecord, Job, JobError, JobOptions, JobProgress, JobStatus, Lane
+from shared.jobs import TERMINAL, Claim, ImageRecord, Job, JobError, JobOptions, JobProgress, JobStatus, Lane
 from shared.settings import Settings
 from shared.store.job_store import PREFIX, End, JobStore, Lease, Role, Submission
 from tests.conftest import wait_for
 from tests.shared.submissions import (
     IMAGE,
     RESULT,
-    TERMINAL,
     assert_counts_add_up,
     collect,
     lose_lease,

@@ -25,13 +25,12 @@ from hypothesis.stateful import (
 )
 
 from shared.errors import JobConflict, QueueFull, UnknownJob
-from shared.jobs import Claim, JobError, JobStatus, Lane
+from shared.jobs import TERMINAL, Claim, JobError, JobStatus, Lane
 from shared.settings import Settings
 from shared.store.job_store import PREFIX, JobStore, Lease
 from shared.store.pools import Pool
 from tests.shared.submissions import (
     RESULT,
-    TERMINAL,
     assert_shares_add_up,
     collect,
     lose_lease,

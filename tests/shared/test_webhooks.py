@@ -12,12 +12,12 @@ import redis
 
 from cli import embedded
 from shared.errors import StoreUnavailable
-from shared.jobs import JobError, JobStatus
+from shared.jobs import TERMINAL, JobError, JobStatus
 from shared.settings import Settings
 from shared.store.job_store import PREFIX, JobStore
 from shared.store.webhooks import Delivery
 from tests.conftest import wait_for
-from tests.shared.submissions import RESULT, TERMINAL, collect, pass_deadline, raw_client, submission
+from tests.shared.submissions import RESULT, collect, pass_deadline, raw_client, submission
 
 ADDRESS = "https://example.org/hook?token=t0ps3cret"
 MakeStore = Callable[..., JobStore]

@@ -15,7 +15,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 
 from shared.broker import drain_queue
 from shared.errors import StorageFailed, StoreUnavailable
-from shared.jobs import ERROR_CODES, JobStatus, Lane
+from shared.jobs import ERROR_CODES, TERMINAL, JobStatus, Lane
 from shared.settings import Settings
 from shared.store.overview import Distribution, Overview
 from shared.store.pools import Pool, Staff, Waiting
@@ -27,7 +27,7 @@ _LONGEST = 22  # a bucket of 2^22 ms, some 70 minutes; of answers to requests 2^
 _LONGEST_ANSWER = 16
 _LARGEST_BATCH = 8  # 2^8 jobs
 # Ends that a series should begin at zero, so that the first of them shows as an increase.
-_ENDS = [(status.value, "") for status in JobStatus if status.is_terminal and status is not JobStatus.FAILED]
+_ENDS = [(status.value, "") for status in TERMINAL if status is not JobStatus.FAILED]
 _ENDS += [(JobStatus.FAILED.value, code) for code in ERROR_CODES]
 
 Labels = TypeVar("Labels", bound=tuple[str, ...])

@@ -15,11 +15,11 @@ from typing import Any
 
 import httpx
 
+from shared.jobs import TERMINAL
 from tests.conftest import wait_for
 from tests.faults.cost.meter import Tree
 
 JOBS, BATCHES = "/api/v1/jobs", "/api/v1/batches"
-TERMINAL = {"succeeded", "failed", "cancelled", "expired"}
 PATIENCE_SECONDS = 120.0
 _IDS = re.compile(r"(?:/jobs/|job=)([A-Za-z0-9_-]+)")  # in the address of a page
 NO_ANSWER = 0  # the server has closed the connection

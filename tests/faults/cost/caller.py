@@ -14,8 +14,9 @@ import httpx
 import numpy as np
 from PIL import Image
 
+from shared.jobs import TERMINAL
 from tests.conftest import encoded, wait_for
-from tests.faults.cost.attacker import JOBS, TERMINAL
+from tests.faults.cost.attacker import JOBS
 
 MODEL = "nbdt-cifar10"
 FLOOR_SECONDS = 0.1  # an answer that comes so soon is felt by nobody, and a multiple of a millisecond is noise
