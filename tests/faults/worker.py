@@ -203,7 +203,7 @@ def _ignore_fence(store: JobStore) -> None:
     scripts = store._scripts._scripts
     script = scripts["finish"]
     text = script.script.decode() if isinstance(script.script, bytes) else str(script.script)
-    fenced = "if state[2] ~= fence then return 0 end"
+    fenced = "if state[2] ~= one.fence then return 0 end"
     assert fenced in text
     scripts["finish"] = store._redis.register_script(text.replace(fenced, ""))
 
