@@ -153,8 +153,7 @@ def test_an_answer_says_that_the_connection_is_closed_where_its_request_is_not_r
 def test_a_connection_is_kept_where_what_nobody_asked_for_is_there(port: int) -> None:
     with connected(port) as one:
         for _ in range(3):
-            one.sendall(UNREAD + b"Content-Length: 9\r\n\r\n")
-            one.sendall(b"123456789")
+            one.sendall(UNREAD + b"Content-Length: 9\r\n\r\n123456789")
             found = read_until(one, b"x" * 10_000)
             assert b"Connection: keep-alive" in found
 
