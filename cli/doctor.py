@@ -14,12 +14,14 @@ from cli.embedded import OLDEST_SYSTEM_VERSION, find_server
 from shared.blobs.blob_store import BlobStore
 from shared.blobs.bucket import blob_store
 from shared.cards.card import Registry
+from shared.distribution import install
 from shared.errors import PathlightError
 from shared.settings import Settings
 from shared.store.job_store import JobStore
 from shared.store.overview import Overview
 
-PACKAGES = ("torch", "torchvision", "celery", "redis", "flask", "pillow")
+PACKAGES = ("celery", "redis", "pillow")
+ROLES: Mapping[str, tuple[str, ...]] = {"web": ("flask",), "worker": ("torch", "torchvision")}
 # The first release of each line of Redis without the Lua flaws of 2025; later lines began without them.
 SOUND_REDIS = {(6, 2): 20, (7, 2): 11, (7, 4): 6, (8, 0): 4, (8, 2): 2}
 MOST_SKEW_SECONDS = 2.0
@@ -73,10 +75,30 @@ def _versions() -> Iterator[Finding]:
         "install 3.12 and run: make run PYTHON=python3.12",
     )
     for name in PACKAGES:
-        try:
-            yield Finding(True, f"{name} {version(name)}")
-        except PackageNotFoundError:
-            yield Finding(False, f"{name} is not installed", "run: make run")
+        known = _version(name)
+        yield Finding(known is not None, f"{name} {known or 'is not installed'}", "run: make run")
+    yield from _roles()
+
+
+def _roles() -> Iterator[Finding]:
+    """An environment may be that of one role: of the other, it then has nothing."""
+    found = {role: {name: _version(name) for name in names} for role, names in ROLES.items()}
+    whole = [role for role, versions in found.items() if all(versions.values())]
+    for role, versions in found.items():
+        if whole and not any(versions.values()):
+            yield Finding(
+                True, f"{', '.join(versions)}: not here, and not needed for {whole[0]}; {install(role)} brings them"
+            )
+            continue
+        for name, known in versions.items():
+            yield Finding(known is not None, f"{name} {known or 'is not installed'}", f"run: {install(role)}")
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
 
 
 def _models(settings: Settings) -> Iterator[Finding]:

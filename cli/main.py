@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from cli.commands import answers, bundles, keys, models, service
+from shared.distribution import remedy
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class Commands(click.Group):
+    """Each command imports what it needs when it is called; what this environment lacks ends it with the remedy."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except ModuleNotFoundError as error:
+            if (command := remedy(error.name or "")) is None:
+                raise
+            raise click.ClickException(f"{error.name} is not installed; run: {command}") from error
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
     """Explain what an image classifier does: which pixels, and by which decisions.
 

@@ -20,6 +20,7 @@ import httpx
 
 from cli import embedded
 from cli.processes import Child, stop_all
+from shared import distribution
 from shared.broker import DELIVER_QUEUE, FETCH_QUEUE, KEEP_QUEUE, drain_queue
 from shared.errors import AlreadyRunning, InvalidSetting, PathlightError, StoreUnavailable
 from shared.settings import LOOPBACK, REPOSITORY, Settings
@@ -36,7 +37,9 @@ class Stopped(Exception):
 
 
 def run(settings: Settings) -> None:
-    """Start Redis (unless REDIS_URL names one), a worker and the web server; end them all on Ctrl-C."""
+    """Start Redis (unless REDIS_URL names one), a worker and the web server; end them all on Ctrl-C. Raises
+    MissingPackage where one of them could not start."""
+    distribution.need("web", "worker")
     with locked(settings), interruptible(), listening(settings) as listener:
         settings = replace(settings, port=listener.getsockname()[1])
         children: list[Child] = []

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from shared import json_text
+from shared import distribution, json_text
 from shared import options as job_options
 from shared.answer.answer import Provenance
 from shared.answer.explanation import Explanation
@@ -96,8 +96,9 @@ def verify(path: Path, settings: Settings, *, say: Say) -> Claims:
 
 def recompute(path: Path, claims: Claims, settings: Settings, *, picture: Path | None, say: Say) -> None:
     """Explain the picture again and compare. It is the file `picture`, or where there is none the one that this
-    installation keeps. Raises InvalidBundle where another answer comes out; InvalidImage, StorageFailed or
-    ModelUnavailable where it cannot be asked for here."""
+    installation keeps. Raises InvalidBundle where another answer comes out; InvalidImage, StorageFailed,
+    ModelUnavailable or MissingPackage where it cannot be asked for here."""
+    distribution.need("worker")
     from worker.engine.shelf import Shelf
     from worker.explain.answers import answer, provenance
     from worker.explain.asked import Asked

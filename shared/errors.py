@@ -16,6 +16,7 @@ PathlightError
 |-- FetchFailed           a download did not arrive or was not what it should be
 |   `-- AnswerTooLarge    it has more bytes than were asked for
 |-- MissingWordNet        the dictionary that names tree nodes is not installed or not readable
+|-- MissingPackage        this environment has not the Python packages of a role
 |-- UnknownJob            no job has this id (404)
 |-- UnknownKey            no API key has this name or id
 |-- JobConflict           the request contradicts the state of the job (409)
@@ -107,6 +108,10 @@ class AnswerTooLarge(FetchFailed):
 
 class MissingWordNet(PathlightError):
     """The dictionary that names tree nodes is not installed or not readable; names the remedy."""
+
+
+class MissingPackage(PathlightError):
+    """This environment has not the Python packages of a role; names the remedy."""
 
 
 class UnknownJob(PathlightError):

@@ -465,13 +465,25 @@ def test_all_that_is_copied_is_there_and_enters_the_build_and_no_package_is_miss
     assert ("WORKDIR", "/app") in final_stage() and ("COPY", "--from=build /app /app") in final_stage()
 
 
-def test_the_dependencies_are_those_of_the_project() -> None:
+def test_the_dependencies_are_those_of_both_roles() -> None:
     (line,) = (rest for word, rest in instructions() if word == "RUN" and "tomllib" in rest)
     (command,) = re.findall(r'python (-c ".*") +>', line)
     listed = subprocess.run(
         [sys.executable, *shlex.split(command)], cwd=REPOSITORY, capture_output=True, text=True, check=True
     )
-    assert listed.stdout.splitlines() == PROJECT["project"]["dependencies"]
+    extras = PROJECT["project"]["optional-dependencies"]
+    assert listed.stdout.splitlines() == [*PROJECT["project"]["dependencies"], *extras["web"], *extras["worker"]]
+
+
+@pytest.mark.parametrize(("extras", "named"), [("", ".[web,worker]"), ("s3", ".[web,worker,s3]")])
+def test_the_image_has_both_roles_and_what_is_asked_for_more(extras: str, named: str) -> None:
+    (line,) = (rest for word, rest in instructions() if word == "RUN" and "--editable" in rest)
+    install, _, _ = line.partition(" && ")
+    given = {"PATH": os.environ["PATH"], "EXTRAS": extras}
+    words = subprocess.run(
+        ["/bin/sh", "-c", f"printf '%s\n' {install}"], env=given, capture_output=True, text=True, check=True
+    )
+    assert words.stdout.split() == ["pip", "install", "--no-cache-dir", "--editable", named]
 
 
 @pytest.mark.parametrize(

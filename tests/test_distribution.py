@@ -4,27 +4,28 @@ from __future__ import annotations
 
 import re
 import subprocess
-import tomllib
 from importlib.metadata import metadata
 
 import pytest
 
 from shared import distribution
 from shared.settings import REPOSITORY
+from tests.environments import EXTRAS, PROJECT
 
-PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))["project"]
-EXTRAS = PROJECT["optional-dependencies"]
 PINNED = {
     name.lower() for name in re.findall(r"[\w.-]+", " ".join([*PROJECT["dependencies"], *sum(EXTRAS.values(), [])]))
 }
 # Which install rather than say how, or look for what is said.
-THEMSELVES = ("Makefile", "Dockerfile", "tests/test_distribution.py", "tests/shared/test_bucket.py")
+THEMSELVES = (
+    *("Makefile", "Dockerfile"),
+    *("tests/test_distribution.py", "tests/test_roles.py", "tests/shared/test_bucket.py"),
+)
 INSTALLING = re.compile(r"((?:[\w./]*/)?\bpip3?|uv pip|-m pip) (?:install|download) ([^`\"\n]*)")
 ELSEWHERE = (
     "bench/runtimes.py",
     "tests/worker/test_efficientnet.py",
 )  # a folder of its own; a package that is not there
-OURS = re.compile(r"-e '\.\[\{?(\w+)\}?\]'")
+OURS = re.compile(r"-e '\.\[\{?([\w,]+)\}?\]'")
 
 
 def hints() -> list[tuple[str, str, str]]:
@@ -48,7 +49,7 @@ def test_there_are_hints_to_look_at() -> None:
 def test_a_hint_installs_this_checkout_or_what_it_depends_on(name: str, program: str, rest: str) -> None:
     if ours := OURS.match(rest):
         assert program == ".venv/bin/pip"
-        assert ours[1] in {*EXTRAS, "extra"}
+        assert {*EXTRAS, "extras"} >= set(ours[1].split(","))
     else:
         packages = {word.partition("==")[0] for word in rest.split() if re.match(r"[a-z]", word)}
         assert "pathlight" not in packages

@@ -12,7 +12,7 @@ from celery import bootsteps, signals
 from celery.beat import EmbeddedService
 from celery.exceptions import SecurityWarning
 
-from shared import logs
+from shared import distribution, logs
 from shared.broker import DELIVER, DELIVER_QUEUE, DRAIN, DRAIN_QUEUE, FETCH_QUEUE, KEEP, drain_queue, make_celery
 from shared.errors import InvalidSetting, StoreUnavailable
 from shared.settings import Settings
@@ -49,6 +49,8 @@ class Heartbeat(bootsteps.StartStopStep):  # type: ignore[misc]
 
     def start(self, parent: Any) -> None:
         roles = _roles(parent.app.amqp.queues.consume_from)
+        if not {Role.WORKER, Role.FETCHER}.isdisjoint(roles):  # keeper and sender load no network
+            distribution.need("worker")
         self._watchdog.start()
         signals.worker_shutting_down.connect(self._shutting_down)
         self._beat(parent, roles)

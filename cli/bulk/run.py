@@ -20,6 +20,7 @@ from cli.bulk.record import Recorder, thumb_name
 from cli.bulk.service import BulkService
 from cli.bulk.sources import Picture, find_pictures
 from cli.remote import refusals_told
+from shared import distribution
 from shared import options as job_options
 from shared.cards.card import Registry
 from shared.errors import PathlightError
@@ -75,6 +76,7 @@ class Bulk:
     def _service(self) -> Iterator[BulkService | None]:
         """The service that was asked for; none for work in this process."""
         if not self._asked.server:
+            distribution.need("worker")
             yield None
             return
         service = BulkService(self._asked.server, api_key=self._asked.key, limits=self._limits)

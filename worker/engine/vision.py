@@ -18,6 +18,7 @@ from types import ModuleType
 import torch
 
 from shared.cards.class_names import told_apart
+from shared.distribution import install
 
 __all__ = ["imagenet_names", "resnet", "torchvision"]
 
@@ -33,7 +34,7 @@ def _native_library_loads() -> bool:
 
     spec = find_spec("torchvision")
     if spec is None or spec.origin is None:
-        raise ImportError("torchvision is not installed; run: make run")
+        raise ModuleNotFoundError(f"torchvision is not installed; run: {install('worker')}", name="torchvision")
     for library in Path(spec.origin).parent.glob("_C*.so"):
         try:
             torch.ops.load_library(str(library))
