@@ -32,7 +32,7 @@ COPY worker worker
 # Such as s3, for PATHLIGHT_BLOBS in a bucket, or bulk, for `pathlight bulk` in a container.
 ARG EXTRAS=
 # Editable: the code stays in /app, where it finds models/ beside it. Readable: a checkout's modes may be strict.
-RUN pip install --no-cache-dir --editable ".[web,worker${EXTRAS:+,$EXTRAS}]" \
+RUN pip install --no-cache-dir --editable ./client --editable ".[web,worker${EXTRAS:+,$EXTRAS}]" \
     && chmod -R a+rX,go-w /app
 
 

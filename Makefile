@@ -69,14 +69,14 @@ $(VENV)/bin/python:
 	@echo "setting up $(VENV), which takes a minute or two…"
 	@$(PYTHON) -m venv $(VENV)
 
-# What one machine runs on its own: both roles, their Redis, and the command for folders.
+# What one machine runs on its own: both roles, their Redis, the command for folders; and the client, which it talks with.
 ALONE := web,worker,embedded,bulk
 
-$(VENV)/.run: pyproject.toml | $(VENV)/bin/python
-	@$(PIP) --editable '.[$(ALONE)]'
+$(VENV)/.run: pyproject.toml client/pyproject.toml | $(VENV)/bin/python
+	@$(PIP) --editable ./client --editable '.[$(ALONE)]'
 	@touch $@
 
 # Most of what the tests bring is never imported: it is compiled where it is, not beforehand.
-$(VENV)/.test: pyproject.toml | $(VENV)/bin/python
-	@$(PIP) --no-compile --editable '.[$(ALONE),s3,timm,test]'
+$(VENV)/.test: pyproject.toml client/pyproject.toml | $(VENV)/bin/python
+	@$(PIP) --no-compile --editable ./client --editable '.[$(ALONE),s3,timm,test]'
 	@touch $@ $(VENV)/.run

@@ -38,7 +38,7 @@ from bench.speed.service import running
 from bench.speed.store import running_redis
 from bench.speed.subjects import photographs
 from cli.run import web_command
-from client import Batch, Pathlight
+from pathlight_client import Batch, Pathlight
 from shared.broker import DRAIN_QUEUE, KEEP_QUEUE
 from shared.cores import usable_cores
 from shared.settings import REPOSITORY, Settings

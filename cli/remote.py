@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from client import Pathlight, Refused, Unreachable
+from pathlight_client import Pathlight, Refused, Unreachable
 from shared.errors import PathlightError
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 
 from cli.explain import print_answer
-from client import Pathlight, Refused
+from pathlight_client import Pathlight, Refused
 from shared.answer.answer import Answer
 from shared.jobs import JobStatus
 

@@ -21,6 +21,7 @@ BROUGHT: Mapping[str, tuple[str, ...]] = {
     "s3": ("botocore", "s3fs"),
     "timm": ("timm",),
 }
+CLIENT = "pathlight_client"  # a distribution of its own, in client/
 
 
 def install(extras: str) -> str:
@@ -29,8 +30,10 @@ def install(extras: str) -> str:
 
 
 def remedy(module: str) -> str | None:
-    """The command that brings a module of a role or of an optional part; None for any other."""
+    """The command that brings a module of a role, of an optional part or of the client; None for any other."""
     name = module.partition(".")[0]
+    if name == CLIENT:
+        return ".venv/bin/pip install -e ./client"
     return next((install(extra) for extra, names in BROUGHT.items() if name in names), None)
 
 

@@ -16,7 +16,7 @@ from shared.settings import REPOSITORY
 
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))["project"]
 EXTRAS: Mapping[str, list[str]] = PROJECT["optional-dependencies"]
-OURS = {"bench", "cli", "client", "shared", "tests", "training", "web", "worker"}
+OURS = {"bench", "cli", "pathlight_client", "shared", "tests", "training", "web", "worker"}
 # What finds modules is asked for the others only, and tells of no other distribution: neither an import, nor a look at
 # whether a module is there, nor a question for a version shows what is absent.
 _WITHOUT = """

@@ -461,7 +461,7 @@ def test_all_that_is_copied_is_there_and_enters_the_build_and_no_package_is_miss
     sources = [source for *sources, _ in copies for source in sources]
     assert [source for source in sources if not (REPOSITORY / source).exists() or ignored(source)] == []
     packages = {name.rstrip("*") for name in PROJECT["tool"]["setuptools"]["packages"]["find"]["include"]}
-    assert set(sources) == {"pyproject.toml", "models", *packages}
+    assert set(sources) == {"pyproject.toml", "models", "client", *packages}
     assert ("WORKDIR", "/app") in final_stage() and ("COPY", "--from=build /app /app") in final_stage()
 
 
@@ -476,14 +476,14 @@ def test_the_dependencies_are_those_of_both_roles() -> None:
 
 
 @pytest.mark.parametrize(("extras", "named"), [("", ".[web,worker]"), ("s3", ".[web,worker,s3]")])
-def test_the_image_has_both_roles_and_what_is_asked_for_more(extras: str, named: str) -> None:
+def test_the_image_has_both_roles_the_client_and_what_is_asked_for_more(extras: str, named: str) -> None:
     (line,) = (rest for word, rest in instructions() if word == "RUN" and "--editable" in rest)
     install, _, _ = line.partition(" && ")
     given = {"PATH": os.environ["PATH"], "EXTRAS": extras}
     words = subprocess.run(
         ["/bin/sh", "-c", f"printf '%s\n' {install}"], env=given, capture_output=True, text=True, check=True
     )
-    assert words.stdout.split() == ["pip", "install", "--no-cache-dir", "--editable", named]
+    assert words.stdout.split() == ["pip", "install", "--no-cache-dir", "--editable", "./client", "--editable", named]
 
 
 @pytest.mark.parametrize(
@@ -493,13 +493,16 @@ def test_the_image_has_both_roles_and_what_is_asked_for_more(extras: str, named:
         *(".pytest_cache/README.md", ".mypy_cache/3.11/a.json", ".ruff_cache/a", ".hypothesis/a"),
         *("tests/conftest.py", "tests/__pycache__/conftest.cpython-311.pyc", "worker/__pycache__/app.cpython-311.pyc"),
         *("pathlight.egg-info/PKG-INFO", "bench/out/load.json", "models/m/weights.safetensors.partial"),
+        "client/build/lib/pathlight_client/contract.py",
     ],
 )
 def test_what_no_container_needs_stays_out_of_the_build(path: str) -> None:
     assert ignored(path)
 
 
-@pytest.mark.parametrize("pattern", ["worker/*.py", "shared/store/scripts/*.lua", "web/templates/*", "models/*/*.json"])
+@pytest.mark.parametrize(
+    "pattern", ["worker/*.py", "client/*/*.py", "shared/store/scripts/*.lua", "web/templates/*", "models/*/*.json"]
+)
 def test_what_the_code_needs_enters_the_build(pattern: str) -> None:
     found = [str(path.relative_to(REPOSITORY)) for path in REPOSITORY.glob(pattern)]
     assert found and not [path for path in found if ignored(path)]

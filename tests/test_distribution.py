@@ -1,17 +1,25 @@
-"""What is said about installing never fetches another project's code: `pathlight` is another's name in the registry."""
+"""What is installed is what is said: hints never fetch another project's code (`pathlight` is another's name in the
+registry), and the client is a distribution of its own."""
 
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
+import sys
+import tomllib
 from importlib.metadata import metadata
+from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 from shared import distribution
 from shared.settings import REPOSITORY
-from tests.environments import EXTRAS, PROJECT
+from tests.documented import commands_of
+from tests.environments import EXTRAS, PROJECT, installed, python_with
 
+CLIENT = tomllib.loads((REPOSITORY / "client" / "pyproject.toml").read_text("utf-8"))["project"]
 PINNED = {
     name.lower() for name in re.findall(r"[\w.-]+", " ".join([*PROJECT["dependencies"], *sum(EXTRAS.values(), [])]))
 }
@@ -26,6 +34,8 @@ ELSEWHERE = (
     "tests/worker/test_efficientnet.py",
 )  # a folder of its own; a package that is not there
 OURS = re.compile(r"-e '\.\[\{?([\w,]+)\}?\]'")
+# What pip builds with where no registry is reached: the tests' own setuptools.
+OFFLINE = ("--no-deps", "--no-build-isolation", "--no-index", "--disable-pip-version-check")
 
 
 def hints() -> list[tuple[str, str, str]]:
@@ -50,6 +60,8 @@ def test_a_hint_installs_this_checkout_or_what_it_depends_on(name: str, program:
     if ours := OURS.match(rest):
         assert program == ".venv/bin/pip"
         assert {*EXTRAS, "extras"} >= set(ours[1].split(","))
+    elif "./client" in rest:
+        assert (program, rest) in {(".venv/bin/pip", "-e ./client"), ("pip", "./client")}
     else:
         packages = {word.partition("==")[0] for word in rest.split() if re.match(r"[a-z]", word)}
         assert "pathlight" not in packages
@@ -67,12 +79,47 @@ def test_no_text_names_an_extra_of_the_other_project() -> None:
     assert found.stdout == ""
 
 
-def test_the_distribution_has_a_name_of_its_own_and_is_never_uploaded() -> None:
-    assert PROJECT["name"] == distribution.NAME != "pathlight"
-    assert "Private :: Do Not Upload" in PROJECT["classifiers"]
+def test_the_distributions_have_names_of_their_own_and_are_never_uploaded() -> None:
+    assert PROJECT["name"] == distribution.NAME != "pathlight" != CLIENT["name"]
+    for project in (PROJECT, CLIENT):
+        assert "Private :: Do Not Upload" in project["classifiers"]
     assert metadata(distribution.NAME)["Name"] == distribution.NAME
 
 
 def test_each_extra_that_a_hint_names_is_one() -> None:
     for extra in ("s3", "timm", "test"):
         assert extra in EXTRAS and f"-e '.[{extra}]'" in distribution.install(extra)
+
+
+# -- the client --------------------------------------------------------------------------------------------------------
+
+
+def test_the_client_has_the_applications_version_and_licence_and_asks_for_a_range() -> None:
+    assert (CLIENT["version"], CLIENT["license"]) == (PROJECT["version"], PROJECT["license"])
+    assert (REPOSITORY / "client" / "LICENSE").read_bytes() == (REPOSITORY / "LICENSE").read_bytes()
+    (needed,) = map(Requirement, CLIENT["dependencies"])
+    (ours,) = (one for one in map(Requirement, PROJECT["dependencies"]) if one.name == needed.name)
+    (pinned,) = ours.specifier
+    assert pinned.version in needed.specifier and "==" not in str(needed.specifier)
+
+
+def test_the_pages_command_installs_the_client_alone(tmp_path: Path) -> None:
+    (command,) = commands_of("docs/client.md")
+    shutil.copytree(REPOSITORY / "client", tmp_path / "client")
+    there = tmp_path / "there"
+    pip = [sys.executable, "-m", *command.split(), *OFFLINE, "--target", str(there)]
+    subprocess.run(pip, cwd=tmp_path, capture_output=True, check=True)
+    (described,) = there.glob("*.dist-info")
+    assert described.name == f"pathlight_client-{CLIENT['version']}.dist-info"
+    assert {path.name for path in there.iterdir()} == {"pathlight_client", described.name}
+    assert (there / "pathlight_client" / "py.typed").exists() and list(described.rglob("LICENSE"))
+    code = "import pathlight_client; print(pathlight_client.__file__, pathlight_client.Pathlight.__name__)"
+    shown = subprocess.run(
+        [*python_with(installed(map(Requirement, CLIENT["dependencies"]))), code],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(there)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert shown.stdout.split() == [str(there / "pathlight_client" / "__init__.py"), "Pathlight"]

@@ -37,6 +37,9 @@ RUN = {
         "pathlight bulk": "tests/flow/test_bulk.py::test_the_commands_of_the_page_do_what_it_says",
         "curl ": "tests/flow/test_bulk.py::test_the_pages_request_makes_a_batch",
     },
+    "docs/client.md": {
+        "pip install ./client": "tests/test_distribution.py::test_the_pages_command_installs_the_client_alone",
+    },
     "docs/maintenance.md": {
         **dict.fromkeys(
             ("export ", "pathlight verify", "unzip "),

@@ -18,6 +18,7 @@ from shared import distribution
 from shared.settings import REPOSITORY, Settings
 from tests.environments import EXTRAS, OURS, installed, listed, names, owners, python_with
 
+CLIENT = REPOSITORY / "client" / "pathlight_client"
 # The extras that a package's modules may import from, beside the dependencies that every role has.
 MAY_IMPORT = {
     "shared": ("s3",),
@@ -32,7 +33,7 @@ WEB = {"flask", "flask-openapi3", "gunicorn", "werkzeug"}
 WORKER = {"captum", "pytorchcv", "safetensors", "timm", "torch", "torchvision"}
 # Nobody imports them: they are run, read by mypy or, as networkx, held at a version for another package.
 NOT_IMPORTED = {
-    *("mypy", "networkx", "pip-audit", "pytest-timeout", "pytest-xdist", "ruff", "schemathesis"),
+    *("mypy", "networkx", "pip-audit", "pytest-timeout", "pytest-xdist", "ruff", "schemathesis", "setuptools"),
     "types-pyyaml",
 }
 
@@ -124,6 +125,10 @@ def test_the_code_names_what_each_extra_brings() -> None:
         assert owned(modules) == names(listed(extra)) - names(listed()), extra
 
 
+def test_the_client_imports_httpx_alone() -> None:
+    assert {name for path in CLIENT.glob("*.py") for name in imported(path)} == {"httpx"}
+
+
 # -- the roles' environments -------------------------------------------------------------------------------------------
 
 
@@ -185,9 +190,11 @@ def test_without_either_role_one_command_brings_both(tmp_path: Path) -> None:
     assert "run: .venv/bin/pip install -e '.[web,worker]'" in said("run", folder=tmp_path)
 
 
-def test_optional_parts_are_named_too(tmp_path: Path) -> None:
+def test_optional_parts_and_the_client_are_named_too(tmp_path: Path) -> None:
     table = said("bulk", "photos", "--out", "out", folder=tmp_path)
     assert table == "Error: pyarrow is not installed; run: .venv/bin/pip install -e '.[bulk]'\n"
+    client = said("submit", "photo.jpg", but=["pathlight_client"], folder=tmp_path)
+    assert client == "Error: pathlight_client is not installed; run: .venv/bin/pip install -e ./client\n"
     assert "or run: .venv/bin/pip install -e '.[embedded]'" in said("doctor", folder=tmp_path)
 
 

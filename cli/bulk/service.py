@@ -16,7 +16,7 @@ import numpy as np
 
 from cli.bulk.record import failed, faulty
 from cli.bulk.sources import Picture
-from client import Batch, Pathlight, Refused, Unreachable
+from pathlight_client import Batch, Pathlight, Refused, Unreachable
 from shared.answer.answer import Answer
 from shared.images.decode import Limits
 from shared.jobs import ImageRecord, JobError, JobOptions, JobStatus

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from client import AsyncPathlight, Pathlight, Refused
+from pathlight_client import AsyncPathlight, Pathlight, Refused
 from tests.shared.servers import Heard, Reply, answer, serving
 
 Ask = Callable[..., Any]

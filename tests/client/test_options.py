@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from client import contract
-from client.options import BatchOptions, Options
+from pathlight_client import contract
+from pathlight_client.options import BatchOptions, Options
 from shared.jobs import TERMINAL, CommonOptions, WhatIfOptions, option_fields
 
 OF_REQUESTS = {"idempotency_key"}

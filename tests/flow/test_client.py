@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from client import AsyncPathlight, Job, Pathlight, Refused, Unreachable
-from client.contract import Events
+from pathlight_client import AsyncPathlight, Job, Pathlight, Refused, Unreachable
+from pathlight_client.contract import Events
 from shared.settings import REPOSITORY
 from tests.conftest import encoded, wait_for
 from tests.flow.conftest import Service, free_port
@@ -140,15 +140,15 @@ def test_an_event_may_come_in_several_lines() -> None:
     assert fed[:-1] == [None] * 5 and fed[-1] == {"id": "x", "status": "queued"}
 
 
+@pytest.mark.parametrize("page", ["docs/client.md", "client/README.md"])
 def test_the_example_of_the_documentation_runs(
-    shared_service: Service, chelsea: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    page: str, shared_service: Service, chelsea: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "photo.jpg").write_bytes(chelsea)
-    page = (REPOSITORY / "docs" / "client.md").read_text("utf-8")
-    for code in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
+    for code in re.findall(r"```python\n(.*?)```", (REPOSITORY / page).read_text("utf-8"), re.DOTALL):
         told = code.replace("http://127.0.0.1:8000", address(shared_service)).replace(
             '"photo.jpg"', json.dumps(str(tmp_path / "photo.jpg"))
         )
         scope: dict[str, Any] = {}
-        exec(compile(told, "docs/client.md", "exec"), scope)
+        exec(compile(told, page, "exec"), scope)
     assert "cat" in capsys.readouterr().out

@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from cli.main import main
-from client import Pathlight
+from pathlight_client import Pathlight
 from shared.settings import Settings
 from tests.conftest import encoded, wait_for
 from tests.flow.conftest import running

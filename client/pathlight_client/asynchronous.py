@@ -11,13 +11,13 @@ from typing import Any, Unpack
 
 import httpx
 
-from client import contract
-from client.contract import Batch, Call, Events, Job, Named, Unreachable
-from client.options import BatchOptions, Options, Picture
+from pathlight_client import contract
+from pathlight_client.contract import Batch, Call, Events, Job, Named, Unreachable
+from pathlight_client.options import BatchOptions, Options, Picture
 
 
 class AsyncPathlight:
-    """As `client.Pathlight`, with coroutines."""
+    """As `pathlight_client.Pathlight`, with coroutines."""
 
     def __init__(
         self, address: str, *, api_key: str | None = None, timeout: float = 30.0, attempts: int = contract.ATTEMPTS

@@ -14,7 +14,7 @@ from typing import Any, Unpack
 
 import httpx
 
-from client.options import BatchOptions, Options, Picture
+from pathlight_client.options import BatchOptions, Options, Picture
 
 Job = dict[str, Any]
 """A job as GET /api/v1/jobs/{id} shows it."""

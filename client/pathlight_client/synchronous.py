@@ -12,9 +12,9 @@ from typing import Any, Unpack
 
 import httpx
 
-from client import contract
-from client.contract import Batch, Call, Events, Job, Named, Unreachable
-from client.options import BatchOptions, Options, Picture
+from pathlight_client import contract
+from pathlight_client.contract import Batch, Call, Events, Job, Named, Unreachable
+from pathlight_client.options import BatchOptions, Options, Picture
 
 
 class Pathlight:
