@@ -21,6 +21,7 @@ RUN python -c "import tomllib; p = tomllib.load(open('pyproject.toml', 'rb'))['p
         print(*p['dependencies'], *(d for role in ('web', 'worker') for d in p['optional-dependencies'][role]), sep='\n')" \
     > /tmp/requirements.txt \
     && pip install --no-cache-dir --requirement /tmp/requirements.txt
+COPY editable_only.py ./
 COPY models models
 COPY bench bench
 COPY cli cli

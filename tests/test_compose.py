@@ -461,7 +461,7 @@ def test_all_that_is_copied_is_there_and_enters_the_build_and_no_package_is_miss
     sources = [source for *sources, _ in copies for source in sources]
     assert [source for source in sources if not (REPOSITORY / source).exists() or ignored(source)] == []
     packages = {name.rstrip("*") for name in PROJECT["tool"]["setuptools"]["packages"]["find"]["include"]}
-    assert set(sources) == {"pyproject.toml", "models", "client", *packages}
+    assert set(sources) == {"pyproject.toml", "editable_only.py", "models", "client", *packages}
     assert ("WORKDIR", "/app") in final_stage() and ("COPY", "--from=build /app /app") in final_stage()
 
 

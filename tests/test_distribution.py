@@ -1,5 +1,5 @@
 """What is installed is what is said: hints never fetch another project's code (`pathlight` is another's name in the
-registry), and the client is a distribution of its own."""
+registry), the client is a distribution of its own, and of the application there is none to be fetched."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import sys
 import tomllib
 from importlib.metadata import metadata
 from pathlib import Path
+from zipfile import ZipFile
 
 import pytest
 from packaging.requirements import Requirement
@@ -123,3 +124,35 @@ def test_the_pages_command_installs_the_client_alone(tmp_path: Path) -> None:
         check=True,
     )
     assert shown.stdout.split() == [str(there / "pathlight_client" / "__init__.py"), "Pathlight"]
+
+
+# -- the application ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """As a checkout, so that what is built lies apart."""
+    folder = tmp_path / "checkout"
+    folder.mkdir()
+    for path in REPOSITORY.iterdir():
+        if not path.name.startswith(".") and path.suffix != ".egg-info":
+            (folder / path.name).symlink_to(path)
+    return folder
+
+
+def test_there_is_no_wheel_of_the_application_and_pip_says_why(checkout: Path, tmp_path: Path) -> None:
+    pip = [sys.executable, "-m", "pip", "wheel", *OFFLINE, "--wheel-dir", str(tmp_path / "wheels"), "."]
+    ended = subprocess.run(pip, cwd=checkout, capture_output=True, text=True, check=False)
+    assert ended.returncode != 0
+    assert "it runs from its checkout or its image. In the checkout, run: make run" in ended.stdout + ended.stderr
+    assert not list(tmp_path.rglob("*.whl"))
+
+
+def test_the_application_is_installed_editable(checkout: Path, tmp_path: Path) -> None:
+    code = f"import editable_only; print(editable_only.build_editable({str(tmp_path)!r}))"
+    built = subprocess.run([sys.executable, "-c", code], cwd=checkout, capture_output=True, text=True, check=True)
+    with ZipFile(tmp_path / built.stdout.split()[-1]) as wheel:
+        names = wheel.namelist()
+        (described,) = (name for name in names if name.endswith("entry_points.txt"))
+        assert "pathlight = cli.main:main" in wheel.read(described).decode()
+    assert all(name.startswith(("__editable__", f"{distribution.NAME.replace('-', '_')}-")) for name in names), names
