@@ -2,7 +2,7 @@
 
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --root-user-action=ignore
+PIP := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --root-user-action=ignore --no-compile
 # The first that runs and fits; a version manager's stand-in for a Python that is not there does not run.
 FITS := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))
 PYTHON ?= $(shell for p in python3.12 python3.11 python3; do $$p -c '$(FITS)' 2>/dev/null && echo $$p && break; done)
@@ -78,5 +78,5 @@ $(VENV)/.run: pyproject.toml client/pyproject.toml | $(VENV)/bin/python
 
 # Most of what the tests bring is never imported: it is compiled where it is, not beforehand.
 $(VENV)/.test: pyproject.toml client/pyproject.toml | $(VENV)/bin/python
-	@$(PIP) --no-compile --editable ./client --editable '.[$(ALONE),s3,timm,test]'
+	@$(PIP) --editable ./client --editable '.[$(ALONE),s3,timm,test]'
 	@touch $@ $(VENV)/.run
