@@ -284,7 +284,8 @@ def test_what_is_no_longer_kept_is_gone_for_its_owner_and_unknown_to_others(hous
     house.store.fail(house.store.claim(1, claim_id="c")[0], JobError("internal", "x"))
     raw_client(house.settings).zadd(f"{PREFIX}expiry", {job_id: 1})
     assert collect(house.store) == [job_id]
-    assert mine("GET", f"{JOBS}/{job_id}").status_code == 410
+    gone = mine("GET", f"{JOBS}/{job_id}")
+    assert (gone.status_code, gone.get_json()["code"]) == (410, "gone")
     assert admin("GET", f"{JOBS}/{job_id}").status_code == 410
     assert answer(theirs("GET", f"{JOBS}/{job_id}")) == answer(theirs("GET", f"{JOBS}/{'x' * len(job_id)}"))
 

@@ -455,6 +455,7 @@ def test_a_forgotten_job_has_a_page_that_says_so(
     page = house.client.get(f"/jobs/{job_id}")
     assert page.status_code == 410
     assert words(page).startswith("This explanation is no longer kept")
+    assert "Status 410, code gone" in words(page)
 
 
 def test_a_lost_result_has_a_page_that_says_so(house: House) -> None:

@@ -37,7 +37,7 @@ DISCARDED_BYTES = 128 * 1024 * 1024  # of a refused upload, read on so that the 
 class Gone(PathlightError):
     """The job existed, and was forgotten after its retention."""
 
-    code = "expired"
+    code = "gone"
 
 
 class BadRequest(PathlightError):
