@@ -30,7 +30,7 @@ _SECRETS = (
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
-class Discreet(logging.Formatter):
+class RedactingFormatter(logging.Formatter):
     """For people. Leaves secrets out of every line, tracebacks included; no message can pass for two lines."""
 
     def format(self, record: logging.LogRecord) -> str:
@@ -63,7 +63,7 @@ def without_secrets(text: str) -> str:
 
 
 def formatter(settings: Settings) -> logging.Formatter:
-    return Structured() if settings.log_format == "json" else Discreet(FORMAT)
+    return Structured() if settings.log_format == "json" else RedactingFormatter(FORMAT)
 
 
 def configure(settings: Settings) -> None:

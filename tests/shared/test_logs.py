@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from shared.logs import FORMAT, Discreet, Structured
+from shared.logs import FORMAT, RedactingFormatter, Structured
 from shared.settings import REPOSITORY
 from shared.store.keys import TOKEN
 from shared.tracing import Trace, tracing
@@ -25,7 +25,7 @@ def record(message: str, *values: object, error: BaseException | None = None) ->
 
 def written(message: str, *values: object, error: BaseException | None = None) -> str:
     """The line for people, and behind it the one for programs."""
-    lines = [form.format(record(message, *values, error=error)) for form in (Discreet(FORMAT), Structured())]
+    lines = [form.format(record(message, *values, error=error)) for form in (RedactingFormatter(FORMAT), Structured())]
     return "\n".join(lines)
 
 
@@ -86,7 +86,7 @@ def test_a_structured_line_holds_the_whole_traceback() -> None:
 
 def test_a_line_for_people_names_its_request_and_is_one_line() -> None:
     with tracing(Trace("r-1", "j-1")):
-        line = Discreet(FORMAT).format(record("GET /x\r\nforged\x1b[2J\u2028%s", "\n"))
+        line = RedactingFormatter(FORMAT).format(record("GET /x\r\nforged\x1b[2J\u2028%s", "\n"))
     assert line.endswith(r"GET /x\r\nforged\x1b[2J\u2028\n (request r-1)")
 
 
