@@ -73,7 +73,7 @@ class Heartbeat(bootsteps.StartStopStep):  # type: ignore[misc]
         self._watchdog.stop()
 
     def _beat(self, parent: Any, roles: Collection[Role]) -> None:
-        self._watchdog.feed()
+        self._watchdog.reset()
         self._keep_clock(parent)
         try:
             for role in roles:

@@ -52,8 +52,8 @@ def _parity(dataset: str, what: str, logits: Tensor) -> list[Figure]:
 def has_tie(scores: Tensor, matrices: TreeMatrices) -> Tensor:
     """Whether two children of one decision have the same score, for each of N rows."""
     same = scores.unsqueeze(2) == scores.unsqueeze(1)
-    brothers = (matrices.decision.unsqueeze(1) == matrices.decision).triu(1)
-    return (same & brothers).any(2).any(1)
+    siblings = (matrices.decision.unsqueeze(1) == matrices.decision).triu(1)
+    return (same & siblings).any(2).any(1)
 
 
 def accuracy(context: Context, n: Sizes) -> list[Figure]:

@@ -6,8 +6,8 @@ import secrets
 
 
 def new_id() -> str:
-    """22 letters, digits, dashes and underscores of chance, 128 bits less a hair: none begins with a dash, which a
-    command line would take for an option."""
+    """22 random letters, digits, dashes and underscores (just under 128 bits). None begins with a dash, which a command
+    line would take for an option."""
     while (found := secrets.token_urlsafe(16)).startswith("-"):
         pass
     return found

@@ -258,7 +258,7 @@ def test_the_steps_of_a_path_multiply_to_its_probability(
     for step in path["steps"]:
         product *= step["probability"]
         assert step["path_probability"] == pytest.approx(product)
-        total = step["probability"] + sum(brother["probability"] for brother in step["siblings"])
+        total = step["probability"] + sum(sibling["probability"] for sibling in step["siblings"])
         assert total == pytest.approx(1, abs=1e-5)
     weakest = path["steps"][path["weakest"]]["probability"]
     assert weakest == min(step["probability"] for step in path["steps"])

@@ -88,7 +88,7 @@ class Applied(nn.Module):
 
 
 class Doubling(nn.ReLU6):
-    """An heir does more."""
+    """A subclass that does more."""
 
     def forward(self, x: Tensor) -> Tensor:
         return 2 * super().forward(x)

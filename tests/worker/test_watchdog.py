@@ -22,7 +22,7 @@ watchdog = Watchdog(JobStore.connect(Settings(home=Path(sys.argv[1]))), patience
 watchdog.start()
 for _ in range(int(sys.argv[2])):
     time.sleep(0.05)
-    watchdog.feed()
+    watchdog.reset()
 print("standing still", flush=True)
 time.sleep(float(sys.argv[3]))
 watchdog.stop()

@@ -8,7 +8,7 @@ import { say } from "./say.js";
 import { openAll } from "./stage.js";
 import { step } from "./trail.js";
 import { openTree } from "./tree.js";
-import { askWhatIf, openEasel } from "./what_if.js";
+import { askWhatIf, openMaskEditor } from "./what_if.js";
 
 const brushes = new Map(); // by form
 
@@ -17,7 +17,7 @@ function open(root) {
   for (const decisions of root.querySelectorAll(".decisions")) openTree(decisions);
   for (const form of root.querySelectorAll("form[data-ask]")) {
     form.addEventListener("submit", question);
-    if (form.dataset.ask === "what-if") brushes.set(form, openEasel(form, form.closest(".answer")));
+    if (form.dataset.ask === "what-if") brushes.set(form, openMaskEditor(form, form.closest(".answer")));
   }
 }
 

@@ -1,4 +1,4 @@
-// What if a part of the picture were hidden? The easel, and the answer beside the one before.
+// What if a part of the picture were hidden? The editor of the mask, and the answer beside the one before.
 
 import { ask } from "./ask.js";
 import { Brush } from "./brush.js";
@@ -10,7 +10,7 @@ import { openAll } from "./stage.js";
 
 const HOT = 0.5; // of the map's maximum
 
-export function openEasel(form, answer) {
+export function openMaskEditor(form, answer) {
   const part = (name) => form.querySelector(`[data-part=${name}]`);
   const canvas = part("brush");
   const button = part("ask");

@@ -38,7 +38,7 @@ def _pairs(network: nn.Module) -> Iterator[tuple[str, str]]:
             continue
         names = str(source.target), str(node.target)
         convolution, norm = map(network.get_submodule, names)
-        plain = type(convolution) is nn.Conv2d and type(norm) is nn.BatchNorm2d  # heirs may do more
+        plain = type(convolution) is nn.Conv2d and type(norm) is nn.BatchNorm2d  # subclasses may do more
         if plain and is_bare(convolution) and is_bare(norm) and times[source.target] == times[node.target] == 1:
             yield names
 

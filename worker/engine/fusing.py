@@ -162,7 +162,7 @@ def _quick(trunk: nn.Module, inputs: Tensor) -> fx.GraphModule:
 
 
 def _calls(module: fx.GraphModule, kind: type[nn.Module]) -> Iterator[fx.Node]:
-    """The calls of bare modules of one kind, and not of its heirs, which may do more."""
+    """The calls of bare modules of one kind, and not of its subclasses, which may do more."""
     for node in list(module.graph.nodes):
         layer = _layer(module, node)
         if type(layer) is kind and is_bare(layer):

@@ -17,22 +17,22 @@ log = logging.getLogger(__name__)
 
 
 class Watchdog:
-    """Barks at the main thread (SIGALRM) when it was not fed for `patience` seconds, and kills the process at the
-    second bark in a row that finds the store answering: Celery takes up to a minute to find a Redis that came back.
+    """Expires (SIGALRM, in the main thread) when it was not reset for `patience` seconds, and kills the process when it
+    expires twice in a row with the store answering: Celery takes up to a minute to find a Redis that came back.
 
     The kernel's timer is used, not a thread: a pool that forks must not have any.
     """
 
     def __init__(self, store: JobStore, *, patience: float) -> None:
-        self._store = store  # of its own: the thread that is barked at may hold the locks of any other
+        self._store = store  # of its own: the thread that the signal interrupts may hold the locks of any other
         self._patience = patience
         self._suspicious = False
 
     def start(self) -> None:
-        signal.signal(signal.SIGALRM, lambda number, frame: self._bark())
-        self.feed()
+        signal.signal(signal.SIGALRM, lambda number, frame: self._expire())
+        self.reset()
 
-    def feed(self) -> None:
+    def reset(self) -> None:
         """Say that the event loop goes round."""
         self._suspicious = False
         signal.setitimer(signal.ITIMER_REAL, self._patience)
@@ -40,7 +40,7 @@ class Watchdog:
     def stop(self) -> None:
         signal.setitimer(signal.ITIMER_REAL, 0)
 
-    def _bark(self) -> None:
+    def _expire(self) -> None:
         answers = self._answers()
         if answers and self._suspicious:
             log.critical("this worker stands still while the store answers: it is ended, and where it stood follows")
