@@ -44,7 +44,7 @@ def explain_source(
 ) -> tuple[Photo, Result]:
     """Read a file or http(s) address, explain it, and return the picture with the result. Where a mask is given, the
     picture is the one without what the mask hides. Without a method, each model has the best that it can do."""
-    from worker.engine.shelf import Shelf
+    from worker.engine.model_cache import ModelCache
     from worker.explain.answers import answer
     from worker.explain.asked import Asked
 
@@ -58,8 +58,8 @@ def explain_source(
     data = download(source, settings) if urlsplit(source).scheme in ("http", "https") else read_file(Path(source))
     limits = Limits.of(settings)
     photo = read_explained(data, None if mask is None else read_file(mask), limits, fill=options.fill)
-    shelf = Shelf(registry, precision=settings.precision)
-    return photo, answer(shelf, [Asked(photo, options)], progress=progress)[0]
+    model_cache = ModelCache(registry, precision=settings.precision)
+    return photo, answer(model_cache, [Asked(photo, options)], progress=progress)[0]
 
 
 def read_file(path: Path) -> bytes:

@@ -99,16 +99,16 @@ def recompute(path: Path, claims: Claims, settings: Settings, *, picture: Path |
     installation keeps. Raises InvalidBundle where another answer comes out; InvalidImage, StorageFailed,
     ModelUnavailable or MissingPackage where it cannot be asked for here."""
     distribution.need("worker")
-    from worker.engine.shelf import Shelf
+    from worker.engine.model_cache import ModelCache
     from worker.explain.answers import answer, provenance
     from worker.explain.asked import Asked
 
     stated = claims.provenance
     options = _options(stated)
-    shelf = Shelf(Registry.load(settings), precision=settings.precision)
+    model_cache = ModelCache(Registry.load(settings), precision=settings.precision)
     asked = Asked(_picture(path, claims, options, settings, picture), options)
-    _check_models(stated, provenance([shelf.get(name) for name in options.models], options))
-    result = answer(shelf, [asked])[0]
+    _check_models(stated, provenance([model_cache.get(name) for name in options.models], options))
+    result = answer(model_cache, [asked])[0]
     _compare_words(claims.explanations, result.answer.explanations)
     with _opened(path) as archive:
         _compare_maps(archive, _members(archive), result)

@@ -111,7 +111,7 @@ def test_no_torch_in_a_front_end_process(package: str) -> None:
 
 
 def test_no_web_framework_in_a_worker_process() -> None:
-    modules = "worker.queue.tasks, worker.explain.answers, worker.queue.drain, worker.engine.shelf"
+    modules = "worker.queue.tasks, worker.explain.answers, worker.queue.drain, worker.engine.model_cache"
     code = f"import sys, {modules}; sys.exit('flask' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, check=False).returncode == 0
 

@@ -12,7 +12,7 @@ from shared.jobs import JobOptions
 from shared.options import SURE
 from shared.settings import Settings
 from web.pages import samples, verdicts
-from worker.engine.shelf import Shelf
+from worker.engine.model_cache import ModelCache
 from worker.explain.answers import answer
 from worker.explain.asked import Asked
 
@@ -30,8 +30,8 @@ WANTED = {
 
 
 @pytest.fixture(scope="module")
-def shelf(registry: Registry) -> Shelf:
-    return Shelf(registry)
+def model_cache(registry: Registry) -> ModelCache:
+    return ModelCache(registry)
 
 
 def test_every_sample_is_looked_at() -> None:
@@ -39,10 +39,10 @@ def test_every_sample_is_looked_at() -> None:
 
 
 @pytest.mark.parametrize("name", WANTED)
-def test_the_verdicts_on_a_sample_are_right(shelf: Shelf, name: str) -> None:
+def test_the_verdicts_on_a_sample_are_right(model_cache: ModelCache, name: str) -> None:
     settings = Settings(home=Path("/nonexistent"))
     data, _ = samples.read(name)
     asked = Asked(decode_reduced(data, Limits.of(settings)), JobOptions(settings.default_models, target=SURE))
-    explanations = answer(shelf, [asked])[0].answer.explanations
+    explanations = answer(model_cache, [asked])[0].answer.explanations
     said = [(verdicts.headline(one), one.verdict.level) for one in explanations if one.verdict]
     assert said == WANTED[name]

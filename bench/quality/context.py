@@ -18,8 +18,8 @@ from shared.images.decode import Photo
 from training.pictures import Photographs, Pictures, cifar10, photos100, photos1000
 from worker.algebra.kinship import Kinships
 from worker.engine.inputs import to_tensor
+from worker.engine.model_cache import ModelCache
 from worker.engine.models import Model
-from worker.engine.shelf import Shelf
 from worker.explain.agreement import ModelAnswer
 from worker.explain.explanations import explain
 from worker.explain.forward import Question
@@ -100,12 +100,12 @@ class Context:
         self._store = store
         self._limit = limit
         # What bf16 changes stands in the cards; in fp32 the figures do not depend on the processor.
-        self._shelf = Shelf(registry, precision="fp32")
+        self._model_cache = ModelCache(registry, precision="fp32")
         self._held_out: dict[str, HeldOut] = {}
         self._answers: dict[str, list[ModelAnswer]] = {}
 
     def model(self, name: str) -> Model:
-        return self._shelf.get(name)
+        return self._model_cache.get(name)
 
     def held_out(self, name: str) -> HeldOut:
         """Raises FileNotFoundError where the pictures are not at hand."""
@@ -151,7 +151,7 @@ class Context:
 
     @property
     def kinships(self) -> Kinships:
-        return self._shelf.kinships
+        return self._model_cache.kinships
 
     def generator(self) -> torch.Generator:
         return torch.Generator().manual_seed(self.seed)

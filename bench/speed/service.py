@@ -33,7 +33,7 @@ from shared.cores import usable_cores
 from shared.jobs import TERMINAL, JobOptions, JobStatus
 from shared.results import Result
 from shared.settings import REPOSITORY, Settings
-from worker.engine.shelf import Shelf
+from worker.engine.model_cache import ModelCache
 from worker.explain.answers import answer
 from worker.explain.asked import Asked
 
@@ -86,10 +86,10 @@ def service(n: Sizes) -> list[Figure]:
         for name in UPSTREAM:
             install_random(name, Settings(home=home).registry)
         with running(home) as it:
-            shelf = Shelf(Registry.load(Settings(home=home)), precision=precision())
+            model_cache = ModelCache(Registry.load(Settings(home=home)), precision=precision())
             saturated = [
-                *_saturated(it, shelf, UPSTREAM, n["pairs"], n, targets=(">= 0.85", ">= 0.9")),
-                *_saturated(it, shelf, SHIPPED, n["jobs"], n, targets=(None, None)),
+                *_saturated(it, model_cache, UPSTREAM, n["pairs"], n, targets=(">= 0.85", ">= 0.9")),
+                *_saturated(it, model_cache, SHIPPED, n["jobs"], n, targets=(None, None)),
             ]
             with Caller(it.url) as caller:
                 latency = _idle_overhead(caller, n)
@@ -134,7 +134,7 @@ def running(home: Path) -> Iterator[Service]:
 
 def _saturated(
     it: Service,
-    shelf: Shelf,
+    model_cache: ModelCache,
     models: tuple[str, ...],
     jobs: int,
     n: Sizes,
@@ -147,7 +147,7 @@ def _saturated(
     with TemporaryDirectory() as folder:
         blobs = BlobStore(Path(folder))
         ways: dict[str, Callable[[list[bytes]], object]] = {
-            "engine": lambda files: _engine(shelf, blobs, files, options),
+            "engine": lambda files: _engine(model_cache, blobs, files, options),
             "single jobs": lambda files: _serve_singles(it.url, files, models),
             "a batch": lambda files: _serve_batch(it.url, files, models),
         }
@@ -165,7 +165,7 @@ def _saturated(
                 rates[way].append(jobs / wall)
                 spent[way].update({name: after[name] - before[name] for name in after})
                 walls[way] += wall
-        stored = [len(result.pack()) for result in _answers(shelf, files[: Settings().batch_size], options)]
+        stored = [len(result.pack()) for result in _answers(model_cache, files[: Settings().batch_size], options)]
         kilobytes = (np.mean([len(data) for data in files]) + np.mean(stored)) / 1000
     pictures = n["rounds"] * jobs
     engine_ms = 1000 * spent["engine"]["client"] / pictures  # the engine runs in this process
@@ -206,16 +206,16 @@ def per_picture(name: str) -> str:
     return f"{name}, ms of a core a picture"
 
 
-def _engine(shelf: Shelf, blobs: BlobStore, files: Sequence[bytes], options: JobOptions) -> None:
+def _engine(model_cache: ModelCache, blobs: BlobStore, files: Sequence[bytes], options: JobOptions) -> None:
     """Decode, explain and store in this process, in the worker's batches."""
     size = Settings().batch_size
     for start in range(0, len(files), size):
-        for result in _answers(shelf, files[start : start + size], options):
+        for result in _answers(model_cache, files[start : start + size], options):
             blobs.put(result.pack())
 
 
-def _answers(shelf: Shelf, files: Sequence[bytes], options: JobOptions) -> list[Result]:
-    return answer(shelf, [Asked(photo, options) for photo in decoded(files)])
+def _answers(model_cache: ModelCache, files: Sequence[bytes], options: JobOptions) -> list[Result]:
+    return answer(model_cache, [Asked(photo, options) for photo in decoded(files)])
 
 
 def _serve_singles(url: str, files: Sequence[bytes], models: tuple[str, ...]) -> None:

@@ -23,7 +23,7 @@ from shared.results import Result
 from shared.settings import Settings
 
 if TYPE_CHECKING:
-    from worker.engine.shelf import Shelf
+    from worker.engine.model_cache import ModelCache
 
 _worker: Worker | None = None  # of a child of the pool, made when it starts
 
@@ -32,7 +32,7 @@ _worker: Worker | None = None  # of a child of the pool, made when it starts
 class Worker:
     """One process's models and how it keeps what they answer."""
 
-    shelf: Shelf
+    model_cache: ModelCache
     options: JobOptions
     batch_size: int
     recorder: Recorder
@@ -59,7 +59,7 @@ class Worker:
             except PathlightError as error:
                 found[place] = failed(picture, JobError("invalid_image", str(error)))
         try:
-            results = answer(self.shelf, list(asked.values())) if asked else []
+            results = answer(self.model_cache, list(asked.values())) if asked else []
         except Exception as error:
             if len(pictures) > 1:  # whichever it is that breaks a batch fails alone
                 return [outcome for picture in pictures for outcome in self._answer([picture])]
@@ -112,11 +112,11 @@ def explain_chunks(
 
 def _start(options: JobOptions, recorder: Recorder, settings: Settings, cores: int) -> None:
     global _worker  # noqa: PLW0603 - a process pool has no other place for what its children keep
-    from worker.engine.shelf import Shelf
+    from worker.engine.model_cache import ModelCache
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears Ctrl-C and ends the pool in order
-    shelf = Shelf(Registry.load(settings), share_of_cores=cores, precision=settings.precision)
-    _worker = Worker(shelf, options, settings.batch_size, recorder)
+    model_cache = ModelCache(Registry.load(settings), share_of_cores=cores, precision=settings.precision)
+    _worker = Worker(model_cache, options, settings.batch_size, recorder)
 
 
 def _run(pictures: Sequence[Picture]) -> Part:

@@ -21,7 +21,7 @@ from shared.report.page import Report, render
 from shared.report.rows import known_models, to_row
 from tests.browser.conftest import AXE, LANGUAGES, NARROW, OUT, QUALITY, overflow
 from tests.conftest import wait_for
-from worker.engine.shelf import Shelf
+from worker.engine.model_cache import ModelCache
 from worker.explain.answers import answer
 from worker.explain.asked import Asked
 
@@ -40,7 +40,7 @@ def report(tmp_path_factory: pytest.TempPathFactory, registry: Registry, photos:
     folder = tmp_path_factory.mktemp("report")
     (folder / "report" / "thumbs").mkdir(parents=True)
     options = JobOptions(MODELS)
-    results = answer(Shelf(registry), [Asked(Photo.whole(picture), options) for picture in photos.values()])
+    results = answer(ModelCache(registry), [Asked(Photo.whole(picture), options) for picture in photos.values()])
     known = known_models(registry, MODELS)
     maps = ClassMaps()
     found = []

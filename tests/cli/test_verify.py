@@ -37,7 +37,7 @@ from tests.conftest import encoded
 from tests.documented import commands_of
 from web.api.bundle import archive
 from web.app import create_app
-from worker.engine.shelf import Shelf
+from worker.engine.model_cache import ModelCache
 from worker.explain.answers import answer
 from worker.explain.asked import Asked
 
@@ -269,8 +269,8 @@ class Answered:
 
 
 @pytest.fixture(scope="module")
-def shelf(registry: Registry) -> Shelf:
-    return Shelf(registry)
+def model_cache(registry: Registry) -> ModelCache:
+    return ModelCache(registry)
 
 
 @pytest.fixture
@@ -279,7 +279,7 @@ def answered(
     store: JobStore,
     blobs: BlobStore,
     registry: Registry,
-    shelf: Shelf,
+    model_cache: ModelCache,
     photos: dict[str, Image.Image],
     tmp_path: Path,
 ) -> Callable[..., Answered]:
@@ -296,7 +296,7 @@ def answered(
         claim = store.claim(1, claim_id=secrets.token_hex(8))[0]
         limits = Limits.of(settings)
         shown = explained_picture(blobs, claim.image, claim.options, limits=limits, read=read_explained)
-        result = answer(shelf, [Asked(shown, claim.options)])[0]
+        result = answer(model_cache, [Asked(shown, claim.options)])[0]
         assert store.succeed(claim, blobs.put(result.pack()), compute_ms=1.0)
         return Answered(client.get(job["links"]["bundle"]).data, picture, settings.home)
 

@@ -33,7 +33,7 @@ from web.api.sending import AT_ONCE
 from web.app import create_app
 from web.http.problems import Busy
 from web.http.turns import Turns, share_of
-from worker.engine.shelf import Shelf
+from worker.engine.model_cache import ModelCache
 from worker.explain.answers import answer
 from worker.explain.asked import Asked
 
@@ -270,9 +270,9 @@ def test_a_wide_archive_is_taken_whole(client: FlaskClient) -> None:
 def explained(client: FlaskClient, store: JobStore, blobs: BlobStore, registry: Registry) -> dict[str, Any]:
     """A batch of two pictures and a broken file, answered by the model itself."""
     batch = accepted(send(client, {**some(2), "=bad.png": b"no picture"}))
-    shelf = Shelf(registry)
+    model_cache = ModelCache(registry)
     for claim in store.claim(5, claim_id="a"):
-        result = answer(shelf, [Asked(decode_reduced(blobs.get(claim.image.sha256), LIMITS), claim.options)])[0]
+        result = answer(model_cache, [Asked(decode_reduced(blobs.get(claim.image.sha256), LIMITS), claim.options)])[0]
         store.succeed(claim, blobs.put(result.pack()), compute_ms=1)
     return batch
 

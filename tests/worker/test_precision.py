@@ -16,8 +16,8 @@ from shared.jobs import JobOptions
 from tests.shared.cards import card, write_card
 from training.precision import compare, write
 from worker.engine import precision
+from worker.engine.model_cache import ModelCache
 from worker.engine.precision import chooses_bf16
-from worker.engine.shelf import Shelf
 from worker.explain.answers import answer
 from worker.explain.asked import Asked
 
@@ -47,7 +47,9 @@ def test_in_bf16_every_certificate_holds_as_in_fp32_and_the_result_says_so(
 ) -> None:
     options = JobOptions(models=("nbdt-cifar10",))
     results = {
-        asked: answer(Shelf(registry, precision=asked), [Asked(Photo.whole(photos["chelsea"]), options)])[0].document
+        asked: answer(ModelCache(registry, precision=asked), [Asked(Photo.whole(photos["chelsea"]), options)])[
+            0
+        ].document
         for asked in ("fp32", "bf16")
     }
     for asked, document in results.items():

@@ -20,7 +20,7 @@ from tests.shared.cards import card
 from tests.worker.answering import FAMILIAR, answer, answer_to
 from worker.algebra import maps
 from worker.algebra.kinship import Kinships
-from worker.engine.shelf import Shelf
+from worker.engine.model_cache import ModelCache
 from worker.explain.agreement import ModelAnswer, agreements
 from worker.explain.answers import answer as answer_jobs
 from worker.explain.asked import Asked
@@ -345,9 +345,9 @@ def test_a_model_without_a_tree_is_judged_by_its_confidence_alone(registry: Regi
 def test_a_certificate_never_changes_a_verdict(
     registry: Registry, photos: dict[str, Image.Image], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shelf = Shelf(registry, share_of_cores=8)
+    model_cache = ModelCache(registry, share_of_cores=8)
     asked = [Asked(Photo.whole(photos[name]), JobOptions((IMAGENET, CIFAR))) for name in ("chelsea", "coffee")]
-    whole = answer_jobs(shelf, asked)
+    whole = answer_jobs(model_cache, asked)
     monkeypatch.setattr(
         maps,
         "certify",
@@ -355,7 +355,7 @@ def test_a_certificate_never_changes_a_verdict(
             bias=constant, score=score, residual=float("inf"), tolerance=tolerance, exact=False
         ),
     )
-    for before, after in zip(whole, answer_jobs(shelf, asked), strict=True):
+    for before, after in zip(whole, answer_jobs(model_cache, asked), strict=True):
         for one, broken in zip(before.document["explanations"], after.document["explanations"], strict=True):
             assert one["maps"][0]["exactness"]["exact"] and not broken["maps"][0]["exactness"]["exact"]
             assert one["verdict"] == broken["verdict"]

@@ -16,8 +16,8 @@ from shared.answer.answer import Answer, InputRecipe, ModelIdentity, Provenance
 from shared.cards.card import ModelCard, Registry
 from shared.jobs import JobOptions
 from shared.results import Result
+from worker.engine.model_cache import ModelCache
 from worker.engine.models import Model
-from worker.engine.shelf import Shelf
 from worker.explain.agreement import agreements
 from worker.explain.asked import Asked
 from worker.explain.explanations import Explained, explain, tree_mode
@@ -26,24 +26,24 @@ from worker.explain.progress import OnProgress, ignore
 from worker.explain.verdicts import verdict
 
 
-def answer(shelf: Shelf, batch: Sequence[Asked], *, progress: OnProgress = ignore) -> list[Result]:
+def answer(model_cache: ModelCache, batch: Sequence[Asked], *, progress: OnProgress = ignore) -> list[Result]:
     """Answer a batch, one forward pass for every version of a model that is named in it. Results come in the order
     asked."""
     began = time.perf_counter()
     explained: list[dict[str, Explained]] = [{} for _ in batch]
-    cards = [asked.cards or shelf.cards(asked.options.models, {}) for asked in batch]
+    cards = [asked.cards or model_cache.cards(asked.options.models, {}) for asked in batch]
     plans = [job_options.plan(asked.options, Registry(found)) for asked, found in zip(batch, cards, strict=True)]
     named = {(name, card.fingerprint): card for found in cards for name, card in found.items()}
     for key in sorted(named):
         name, card = key[0], named[key]
         members = [i for i, found in enumerate(cards) if name in found and found[name].fingerprint == card.fingerprint]
-        model = shelf.load(card)
+        model = model_cache.load(card)
         questions = [_question(model, plans[i][name], batch[i].options) for i in members]
         found = explain(model, [batch[i].photo for i in members], questions, progress=progress)
         for i, one in zip(members, found, strict=True):
             explained[i][name] = one
     compute_ms = (time.perf_counter() - began) * 1000
-    return [_result(shelf, asked, cards[i], explained[i], compute_ms) for i, asked in enumerate(batch)]
+    return [_result(model_cache, asked, cards[i], explained[i], compute_ms) for i, asked in enumerate(batch)]
 
 
 def _question(model: Model, plan: job_options.Plan, options: JobOptions) -> Question:
@@ -52,21 +52,21 @@ def _question(model: Model, plan: job_options.Plan, options: JobOptions) -> Ques
 
 
 def _result(
-    shelf: Shelf,
+    model_cache: ModelCache,
     asked: Asked,
     cards: Mapping[str, ModelCard],
     explained: Mapping[str, Explained],
     compute_ms: float,
 ) -> Result:
     ordered = [explained[name] for name in asked.options.models]
-    agreed = agreements([one.answer for one in ordered], shelf.kinships)
+    agreed = agreements([one.answer for one in ordered], model_cache.kinships)
     maps: dict[str, NDArray[np.float32]] = {name: raw for one in ordered for name, raw in one.maps.items()}
     found = Answer(
         explanations=tuple(
             one.explanation.model_copy(update={"verdict": verdict(one.answer, agreed)}) for one in ordered
         ),
         agreement=tuple(one.record() for one in agreed),
-        provenance=provenance([shelf.load(card) for card in cards.values()], asked.options),
+        provenance=provenance([model_cache.load(card) for card in cards.values()], asked.options),
         timings={"compute_ms": round(compute_ms, 3)},
         warnings=tuple(
             warning.model_copy(update={"model": one.explanation.model}) for one in ordered for warning in one.warnings

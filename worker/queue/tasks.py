@@ -81,28 +81,28 @@ def register(app: Celery, settings: Settings) -> None:
 def build_drain(settings: Settings, bell: Bell) -> Drain:
     """The drain of this process, with its models and its decoders at hand."""
     from shared.images.sandbox.decoders import Decoders
-    from worker.engine.shelf import Shelf
+    from worker.engine.model_cache import ModelCache
     from worker.explain.answers import answer
     from worker.queue.drain import Drain
 
-    shelf = Shelf(LiveRegistry(settings), share_of_cores=settings.concurrency, precision=settings.precision)
-    decoders = Decoders(shelf.threads)
+    model_cache = ModelCache(LiveRegistry(settings), share_of_cores=settings.concurrency, precision=settings.precision)
+    decoders = Decoders(model_cache.threads)
     decoders.start()  # while models are loaded
     atexit.register(decoders.close)
     for name in settings.served_models or settings.default_models:
         try:
-            shelf.get(name)
+            model_cache.get(name)
         except PathlightError as error:
             log.warning("%s", error)  # jobs that name it fail with this sentence, others run
 
     def cards(claim: Claim) -> Mapping[str, ModelCard]:
-        return shelf.cards(claim.options.models, claim.versions)
+        return model_cache.cards(claim.options.models, claim.versions)
 
     def answer_batch(batch: Sequence[Asked], progress: OnProgress) -> list[Result]:
-        shelf.drop_retired()
+        model_cache.drop_retired()
         # One that is not full has left nothing waiting, so that the other processes have nothing to do.
-        shelf.take_cores(alone=len(batch) < settings.batch_size)
-        return answer(shelf, batch, progress=progress)
+        model_cache.take_cores(alone=len(batch) < settings.batch_size)
+        return answer(model_cache, batch, progress=progress)
 
     return Drain(
         JobStore.connect(settings),

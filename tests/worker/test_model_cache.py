@@ -16,10 +16,9 @@ from shared.errors import InvalidOption, ModelUnavailable
 from shared.images.decode import Photo
 from shared.jobs import JobOptions
 from shared.settings import Settings
-from worker.engine import shelf as shelf_module
 from worker.engine.admission import admit, dismiss
 from worker.engine.architectures import build
-from worker.engine.shelf import Shelf
+from worker.engine.model_cache import ModelCache
 from worker.explain.answers import answer
 from worker.explain.asked import Asked
 
@@ -46,9 +45,9 @@ def photo() -> Photo:
     return Photo.whole(Image.new("RGB", (64, 64), "teal"))
 
 
-def said(shelf: Shelf, *asked: Asked) -> list[tuple[str, str]]:
+def said(model_cache: ModelCache, *asked: Asked) -> list[tuple[str, str]]:
     """What each answer is, and the version that its result names."""
-    documents = [result.document for result in answer(shelf, asked)]
+    documents = [result.document for result in answer(model_cache, asked)]
     return [
         (one["explanations"][0]["prediction"]["name"], one["provenance"]["models"]["pets"]["version"])
         for one in documents
@@ -59,46 +58,46 @@ def test_each_job_of_a_batch_is_answered_by_the_version_that_it_names(
     settings: Settings, add: Callable[[int], ModelCard], photo: Photo
 ) -> None:
     versions = [add(index).fingerprint for index in range(3)]
-    shelf = Shelf(LiveRegistry(settings, look_seconds=0))
-    asked = [Asked(photo, PETS, shelf.cards(["pets"], {"pets": version})) for version in versions]
-    found = said(shelf, *asked, Asked(photo, PETS))
+    model_cache = ModelCache(LiveRegistry(settings, look_seconds=0))
+    asked = [Asked(photo, PETS, model_cache.cards(["pets"], {"pets": version})) for version in versions]
+    found = said(model_cache, *asked, Asked(photo, PETS))
     assert found == list(zip([*NAMES, "owl"], [*versions, versions[2]], strict=True))
 
 
 def test_a_job_that_names_no_version_is_answered_by_the_current_one_as_soon_as_it_is_there(
     settings: Settings, add: Callable[[int], ModelCard], photo: Photo
 ) -> None:
-    shelf = Shelf(LiveRegistry(settings, look_seconds=0))
+    model_cache = ModelCache(LiveRegistry(settings, look_seconds=0))
     with pytest.raises(InvalidOption, match="'pets' is not a model"):
-        said(shelf, Asked(photo, PETS))
+        said(model_cache, Asked(photo, PETS))
     for index in (1, 0):
         version = add(index).fingerprint
-        assert said(shelf, Asked(photo, PETS)) == [(NAMES[index], version)]
+        assert said(model_cache, Asked(photo, PETS)) == [(NAMES[index], version)]
 
 
 def test_a_removed_model_answers_what_was_accepted_and_nothing_else(
     settings: Settings, add: Callable[[int], ModelCard], photo: Photo
 ) -> None:
     version = add(1).fingerprint
-    shelf = Shelf(LiveRegistry(settings, look_seconds=0))
+    model_cache = ModelCache(LiveRegistry(settings, look_seconds=0))
     dismiss("pets", settings)
-    assert said(shelf, Asked(photo, PETS, shelf.cards(["pets"], {"pets": version}))) == [("dog", version)]
+    assert said(model_cache, Asked(photo, PETS, model_cache.cards(["pets"], {"pets": version}))) == [("dog", version)]
     with pytest.raises((InvalidOption, ModelUnavailable)):
-        said(shelf, Asked(photo, PETS))
+        said(model_cache, Asked(photo, PETS))
 
 
 def test_a_version_is_loaded_once_and_dropped_when_it_was_replaced_and_nobody_asks_for_it(
     settings: Settings, add: Callable[[int], ModelCard], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     old = add(0)
-    shelf = Shelf(LiveRegistry(settings, look_seconds=0))
-    model = shelf.load(old)
-    assert shelf.load(old) is model is shelf.get("pets")
-    shelf.drop_retired()
-    assert shelf.load(old) is model, "it counts"
-    new = shelf.load(add(1))
-    shelf.drop_retired()
-    assert shelf.load(old) is model, "it was asked for a moment ago"
-    monkeypatch.setattr(shelf_module, "IDLE_SECONDS", -1)
-    shelf.drop_retired()
-    assert shelf.get("pets") is new and shelf.load(old) is not model
+    model_cache = ModelCache(LiveRegistry(settings, look_seconds=0))
+    model = model_cache.load(old)
+    assert model_cache.load(old) is model is model_cache.get("pets")
+    model_cache.drop_retired()
+    assert model_cache.load(old) is model, "it counts"
+    new = model_cache.load(add(1))
+    model_cache.drop_retired()
+    assert model_cache.load(old) is model, "it was asked for a moment ago"
+    monkeypatch.setattr("worker.engine.model_cache.IDLE_SECONDS", -1)
+    model_cache.drop_retired()
+    assert model_cache.get("pets") is new and model_cache.load(old) is not model

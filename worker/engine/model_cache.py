@@ -18,7 +18,7 @@ from worker.engine.precision import chooses_bf16
 IDLE_SECONDS = 60.0  # after which a replaced or removed version is dropped; accepted jobs may still ask for it
 
 
-class Shelf:
+class ModelCache:
     """Loaded models by the fingerprint of their cards. Threads are set from the cores this process may really use, and
     memory is kept between batches, before any torch work."""
 
