@@ -34,7 +34,7 @@ BATCH = 1024
 
 
 @dataclass(frozen=True)
-class Answer:
+class NbdtPredictions:
     """What nbdt says of N rows of logits."""
 
     hard: Tensor  # N, class index
@@ -47,12 +47,12 @@ def tree(dataset: str) -> Hierarchy:
     return nbdt_hierarchy(dataset, TREES[dataset])
 
 
-def ask(dataset: str, logits: Tensor) -> Answer:
+def ask(dataset: str, logits: Tensor) -> NbdtPredictions:
     """Run nbdt's hard and soft rules on N x K logits."""
     return ask_all({dataset: logits})[dataset]
 
 
-def ask_all(logits: Mapping[str, Tensor]) -> dict[str, Answer]:
+def ask_all(logits: Mapping[str, Tensor]) -> dict[str, NbdtPredictions]:
     """The same for several data sets, in one process: importing nbdt takes longer than its rules."""
     with TemporaryDirectory() as name:
         for dataset, rows in logits.items():
@@ -66,9 +66,9 @@ def ask_all(logits: Mapping[str, Tensor]) -> dict[str, Answer]:
         return {dataset: _read(Path(name) / f"{dataset}.npz") for dataset in logits}
 
 
-def _read(path: Path) -> Answer:
+def _read(path: Path) -> NbdtPredictions:
     with np.load(path) as out:
-        return Answer(torch.from_numpy(out["hard"]), torch.from_numpy(out["soft"]), float(out["walk_seconds"]))
+        return NbdtPredictions(torch.from_numpy(out["hard"]), torch.from_numpy(out["soft"]), float(out["walk_seconds"]))
 
 
 def main(folder: str, *datasets: str) -> None:

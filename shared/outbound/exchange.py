@@ -21,7 +21,7 @@ from shared.outbound.addresses import PORTS, Address, Place, Rules
 
 
 @dataclass(frozen=True)
-class Answer:
+class Response:
     """What the other side answered; header names are in small letters."""
 
     status: int
@@ -42,7 +42,7 @@ class Outbound:
         self._rules = rules
         self._tls = tls or _trusted()
 
-    def get(self, text: str, *, most_bytes: int, seconds: float) -> Answer:
+    def get(self, text: str, *, most_bytes: int, seconds: float) -> Response:
         """Fetch what an address holds. Raises ForbiddenAddress, or FetchFailed where nothing arrives in time, or more
         than so many bytes."""
         return self._exchange("GET", text, {}, b"", most_bytes=most_bytes, seconds=seconds)
@@ -53,7 +53,7 @@ class Outbound:
 
     def _exchange(
         self, method: str, text: str, headers: Mapping[str, str], body: bytes, *, most_bytes: int, seconds: float
-    ) -> Answer:
+    ) -> Response:
         deadline = Deadline(seconds)
         address = self._rules.read(text)
         dialer = Dialer(self._rules.places(address, seconds=deadline.left()), deadline)
@@ -68,7 +68,7 @@ class Outbound:
             ):
                 received = _read(response.iter_stream(), most_bytes) if most_bytes else b""
                 named = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers}
-                return Answer(response.status, named, received)
+                return Response(response.status, named, received)
         except TimeoutError as error:
             raise FetchFailed(f"{address.host} did not answer within {seconds:.0f} s") from error
         except (OSError, httpcore.NetworkError, httpcore.ProtocolError) as error:

@@ -21,7 +21,7 @@ from worker.engine.models import Model
 from worker.engine.precision import chooses_bf16
 
 
-def decides_alike(logits: Tensor, dataset: str, theirs: nbdt_oracle.Answer) -> None:
+def decides_alike(logits: Tensor, dataset: str, theirs: nbdt_oracle.NbdtPredictions) -> None:
     matrices = TreeMatrices.of(nbdt_oracle.tree(dataset))
     assert torch.equal(infer(logits, matrices, mode=TreeMode.HARD).prediction, theirs.hard)
     ours = infer(logits, matrices, mode=TreeMode.SOFT).leaf_log_p.exp()
@@ -38,13 +38,13 @@ def random_logits() -> dict[str, Tensor]:
 
 
 @pytest.fixture(scope="module")
-def theirs(random_logits: dict[str, Tensor]) -> dict[str, nbdt_oracle.Answer]:
+def theirs(random_logits: dict[str, Tensor]) -> dict[str, nbdt_oracle.NbdtPredictions]:
     return nbdt_oracle.ask_all(random_logits)
 
 
 @pytest.mark.parametrize("dataset", sorted(nbdt_oracle.TREES))
 def test_hard_and_soft_rules_equal_nbdt_on_random_logits(
-    dataset: str, random_logits: dict[str, Tensor], theirs: dict[str, nbdt_oracle.Answer]
+    dataset: str, random_logits: dict[str, Tensor], theirs: dict[str, nbdt_oracle.NbdtPredictions]
 ) -> None:
     decides_alike(random_logits[dataset], dataset, theirs[dataset])
 

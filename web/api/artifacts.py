@@ -27,7 +27,7 @@ from web.http.turns import Turns
 
 PICTURE = "picture.jpg"
 MASK = "mask.png"
-ASKED = (PICTURE, MASK)  # of the question: there before the answer is
+UPLOADED = (PICTURE, MASK)  # by the caller: there before the answer is
 DECODED = 2  # pictures, each of a few MB, or of 100 where it is long and narrow
 RAW = "application/octet-stream"
 DRAWN_FOR_ONE = 64  # drawings that a caller may wait for: a page asks for many at once

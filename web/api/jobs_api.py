@@ -16,7 +16,7 @@ from shared.jobs import JobStatus
 from web.api import models
 from web.api import submission as submissions
 from web.api.acceptance import accept
-from web.api.artifacts import ASKED
+from web.api.artifacts import UPLOADED
 from web.api.bundle import bundle
 from web.api.description import REFUSALS, SECURITY, problems_of
 from web.api.events import EVENT_STREAM
@@ -205,7 +205,7 @@ def delete_job(path: JobPath) -> Response:
 def get_artifact(path: ArtifactPath, query: DrawingQuery) -> Response:
     jobs = services().jobs
     job = jobs.get(path.job_id)
-    result = jobs.result(job) if path.name not in ASKED or job.status is JobStatus.SUCCEEDED else None
+    result = jobs.result(job) if path.name not in UPLOADED or job.status is JobStatus.SUCCEEDED else None
     style = Style(**query.model_dump())
     artifact = services().artifacts.get(job, result, path.name, style, sharer=access.sharer())
     fresh = request.if_none_match.contains(artifact.etag)

@@ -111,8 +111,8 @@ class Arriving:
         return data
 
 
-class Answer:
-    """What a request is answered with, which gives its thread back when it is closed, read to its end or not."""
+class ReleasingBody:
+    """The body of a response, which gives its thread back when it is closed, read to its end or not."""
 
     def __init__(self, pieces: Iterable[bytes], give_back: Callable[[], object]) -> None:
         self._pieces = pieces
@@ -210,7 +210,7 @@ def _counted(app: Wsgi) -> Wsgi:
                 give_back()
             raise
         give_back = environ.pop(_HELD, None)
-        return pieces if give_back is None else Answer(pieces, give_back)
+        return pieces if give_back is None else ReleasingBody(pieces, give_back)
 
     return answer
 

@@ -35,29 +35,29 @@ BYTE_SECONDS = 1 / 20_000_000
 TOGETHER, TOGETHER_BYTES = 64, 2**18  # entries of an archive in one answer, or bytes of them
 KEPT_BYTES = 2**24  # of freed memory: an ordinary photograph takes less, so that the next one finds it at hand
 
-Answer = tuple[dict[str, Any], Sequence[frames.Part]]
+Reply = tuple[dict[str, Any], Sequence[frames.Part]]
 Parts = Sequence[bytes]
 
 
-def photo(parts: Parts, limits: Limits, *, fill: str) -> Iterator[Answer]:
+def photo(parts: Parts, limits: Limits, *, fill: str) -> Iterator[Reply]:
     yield _whole(_explained(parts, limits, fill))
 
 
-def shown(parts: Parts, limits: Limits, *, fill: str) -> Iterator[Answer]:
+def shown(parts: Parts, limits: Limits, *, fill: str) -> Iterator[Reply]:
     yield _whole(_explained(parts, limits, fill).shown())
 
 
-def squares(parts: Parts, limits: Limits, *, fill: str, inputs: Sequence[dict[str, Any]]) -> Iterator[Answer]:
+def squares(parts: Parts, limits: Limits, *, fill: str, inputs: Sequence[dict[str, Any]]) -> Iterator[Reply]:
     found = Squares.of(_explained(parts, limits, fill), map(InputSpec.from_dict, inputs))
     yield {"size": found.size}, [square.data.cast("B") for square in found.levels.values()]
 
 
-def mask(parts: Parts, limits: Limits) -> Iterator[Answer]:
+def mask(parts: Parts, limits: Limits) -> Iterator[Reply]:
     found = read_mask(parts[0], limits)
     yield {"size": found.size}, [found.tobytes()]
 
 
-def archive(parts: Parts, limits: Limits, *, path: str, bounds: dict[str, int]) -> Iterator[Answer]:
+def archive(parts: Parts, limits: Limits, *, path: str, bounds: dict[str, int]) -> Iterator[Reply]:
     """Its entries, some at a time; of each its header and its bytes, or of one that is no picture why. Then an answer
     without any. Nobody waits for an archive as for a picture: whoever is asked for one goes first."""
     os.nice(10)
@@ -88,7 +88,7 @@ def _entry(entry: Entry, limits: Limits) -> dict[str, Any]:
         return found | {"fault": entry.fault or str(error)}
 
 
-OPERATIONS: dict[str, Callable[..., Iterator[Answer]]] = {
+OPERATIONS: dict[str, Callable[..., Iterator[Reply]]] = {
     "photo": photo,
     "shown": shown,
     "squares": squares,
@@ -97,7 +97,7 @@ OPERATIONS: dict[str, Callable[..., Iterator[Answer]]] = {
 }
 
 
-def _whole(found: Photo) -> Answer:
+def _whole(found: Photo) -> Reply:
     return {"size": found.size, "pixels": found.pixels.size}, [found.pixels.tobytes()]
 
 
@@ -106,7 +106,7 @@ def _explained(parts: Parts, limits: Limits, fill: str) -> Photo:
     return read_explained(parts[0], parts[1] if len(parts) > 1 else None, limits, fill=fill)
 
 
-def answers(requests: Sequence[dict[str, Any]], desk: int, seconds: float) -> Iterator[Answer]:
+def answers(requests: Sequence[dict[str, Any]], desk: int, seconds: float) -> Iterator[Reply]:
     """What each of some requests asks for, one after the other; each has so much time."""
     place = 0
     for request in requests:
@@ -118,7 +118,7 @@ def answers(requests: Sequence[dict[str, Any]], desk: int, seconds: float) -> It
         yield from _answers(request, parts)
 
 
-def _answers(request: dict[str, Any], parts: Parts) -> Iterator[Answer]:
+def _answers(request: dict[str, Any], parts: Parts) -> Iterator[Reply]:
     """What is asked for, or the refusal by the name of its class."""
     try:
         yield from OPERATIONS[request["operation"]](parts, Limits(**request["limits"]), **request["options"])

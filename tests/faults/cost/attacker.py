@@ -26,7 +26,7 @@ NO_ANSWER = 0  # the server has closed the connection
 
 
 @dataclass(frozen=True)
-class Answer:
+class MeasuredAnswer:
     """The answer to one request. `web_seconds` are those of the web server's processors meanwhile, or its share of
     them where several were sent at once."""
 
@@ -45,7 +45,7 @@ class Attacker:
         self.random = rng
         self.share = share
         self.peer = f"http://127.0.0.1:{outbound_port}"
-        self.answers: list[Answer] = []
+        self.answers: list[MeasuredAnswer] = []
         self.jobs: list[str] = []
         self.batches: list[str] = []
         self.patience = 20.0  # seconds that its jobs get to end
@@ -82,7 +82,7 @@ class Attacker:
 
     def remember(self, status: int, sent: int, before: float) -> None:
         """An answer to a request, before which the web server's processors had worked for so long."""
-        answer = Answer(status, sent, self.web_seconds() - before)
+        answer = MeasuredAnswer(status, sent, self.web_seconds() - before)
         with self._lock:
             self.answers.append(answer)
 

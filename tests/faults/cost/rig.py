@@ -24,7 +24,7 @@ from shared.store.job_store import JobStore
 from shared.store.keys import Scope
 from tests.conftest import wait_for
 from tests.faults.cost import pictures
-from tests.faults.cost.attacker import Answer, Attacker
+from tests.faults.cost.attacker import Attacker, MeasuredAnswer
 from tests.faults.cost.attacks import TOO_MANY, Attack
 from tests.faults.cost.caller import MODEL, Caller, Felt
 from tests.faults.cost.meter import Peak, Tree, Watch, watching
@@ -58,7 +58,7 @@ class Row:
     nobody else was there."""
 
     attack: Attack
-    answers: Sequence[Answer]
+    answers: Sequence[MeasuredAnswer]
     worker_seconds: float
     web_bytes: int
     decoder_bytes: int
@@ -71,15 +71,15 @@ class Row:
 
     @classmethod
     def of(
-        cls, attack: Attack, answers: Sequence[Answer], each: float, web: Peak, worker: Peak, usual: Ordinary
+        cls, attack: Attack, answers: Sequence[MeasuredAnswer], each: float, web: Peak, worker: Peak, usual: Ordinary
     ) -> Row:
         """`each` is what an accepted job has cost the workers."""
         return cls(attack, tuple(answers), each, web.shallow, web.deepest_had, worker.deepest_gained, usual)
 
-    def beside(self, answers: Sequence[Answer], felt: Felt, alone: Felt) -> Row:
+    def beside(self, answers: Sequence[MeasuredAnswer], felt: Felt, alone: Felt) -> Row:
         """The same with what another caller felt, while there were these answers."""
         statuses = {one.status for one in answers} - self.statuses.keys()
-        more = [Answer(status, 0) for status in statuses]
+        more = [MeasuredAnswer(status, 0) for status in statuses]
         answers = (*self.answers, *more)
         slower, slowest = felt.slowdown(alone), felt.slowest(alone)
         return replace(self, answers=answers, slower=slower, slowest=slowest, refused=tuple(felt.refused))

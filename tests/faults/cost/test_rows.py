@@ -6,14 +6,16 @@ from dataclasses import replace
 
 import pytest
 
-from tests.faults.cost.attacker import Answer
+from tests.faults.cost.attacker import MeasuredAnswer
 from tests.faults.cost.attacks import Attack
 from tests.faults.cost.caller import Felt
 from tests.faults.cost.rig import Ordinary, Row
 from tests.faults.cost.run import Outcome, figures_of, table
 
 ATTACK = Attack("an attack", ("api.submit_job",), frozenset({202}), lambda attacker, made: None, lambda attacker: None)
-SOUND = Row(ATTACK, (Answer(202, 1000, 0.5), Answer(429, 10, 3.5)), 3.05, 10, 20, 30, Ordinary(0.02, 0.1), 2.0)
+SOUND = Row(
+    ATTACK, (MeasuredAnswer(202, 1000, 0.5), MeasuredAnswer(429, 10, 3.5)), 3.05, 10, 20, 30, Ordinary(0.02, 0.1), 2.0
+)
 
 
 def test_a_row_within_the_budget_has_no_fault() -> None:
@@ -24,10 +26,10 @@ def test_a_row_within_the_budget_has_no_fault() -> None:
 @pytest.mark.parametrize(
     ("changes", "fault"),
     [
-        pytest.param({"answers": (Answer(500, 1),)}, "the answer 500", id="an undocumented answer"),
-        pytest.param({"answers": (Answer(0, 1),)}, "the answer 0", id="no answer"),
+        pytest.param({"answers": (MeasuredAnswer(500, 1),)}, "the answer 500", id="an undocumented answer"),
+        pytest.param({"answers": (MeasuredAnswer(0, 1),)}, "the answer 0", id="no answer"),
         pytest.param({"answers": ()}, "no request was made", id="no request"),
-        pytest.param({"answers": (Answer(202, 1, 4.1),)}, "web server: 4.1 s", id="time of the web server"),
+        pytest.param({"answers": (MeasuredAnswer(202, 1, 4.1),)}, "web server: 4.1 s", id="time of the web server"),
         pytest.param({"worker_seconds": 3.2}, "worker: 3.2 s", id="time of a worker"),
         pytest.param({"web_bytes": 601_000_000}, "web server: 601.0 MB", id="memory of the web server"),
         pytest.param({"decoder_bytes": 601_000_000}, "decoder: 601.0 MB", id="memory of a decoder"),
@@ -51,7 +53,7 @@ def test_what_another_caller_felt_is_the_worst_kind_as_a_multiple_and_little_is_
     idle = Felt({"health": [0.001] * 20, "answer": [0.2] * 20})
     assert Felt({"health": [0.09] * 20, "answer": [0.2] * 20}).slowdown(idle) == pytest.approx(1)
     assert Felt({"health": [0.4] * 20, "answer": [0.6] * 20}).slowdown(idle) == pytest.approx(4)
-    beside = SOUND.beside([Answer(202, 5), Answer(503, 5)], Felt({"health": [0.4]}, ["job: 503"]), idle)
+    beside = SOUND.beside([MeasuredAnswer(202, 5), MeasuredAnswer(503, 5)], Felt({"health": [0.4]}, ["job: 503"]), idle)
     assert beside.faults == [
         "the answer 503",
         "another caller's health: 4.0 times as slow",
