@@ -16,7 +16,7 @@ import re
 import tarfile
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -29,6 +29,7 @@ import redis
 from cli import embedded
 from cli.processes import Child, stop_all
 from cli.run import locked, wait_for_redis
+from cli.say import Say
 from shared import distribution, json_text
 from shared.blobs.blob_store import BlobStore
 from shared.cards.versions import changing
@@ -56,9 +57,6 @@ _OTHERS = re.compile(
 _PARTS = ("blobs", "registry", _MODELS, "redis")  # the last makes the others count
 _CHUNK = 1 << 20
 
-Progress = Callable[[str], None]
-"""Told what is being done, in a few words."""
-
 
 @dataclass(frozen=True)
 class Contents:
@@ -70,7 +68,7 @@ class Contents:
     bucket: str = ""  # where the blobs are, if not in the backup: PATHLIGHT_BLOBS of the service
 
 
-def backup(target: Path, settings: Settings, *, progress: Progress) -> tuple[Path, Contents]:
+def backup(target: Path, settings: Settings, *, say: Say) -> tuple[Path, Contents]:
     """Write the state into the file `target`, or into a new file where that is a folder; beside a running service, or
     without one. Raises StorageFailed, StoreUnavailable, AlreadyRunning, or PathlightError where there is no state."""
     _require_embedded(settings)
@@ -81,19 +79,19 @@ def backup(target: Path, settings: Settings, *, progress: Progress) -> tuple[Pat
         raise StorageFailed(f"{path} is there already; choose another name, or a folder")
     try:
         with _whole_or_not_at_all(path) as file, BlobStore(settings.blobs).unswept(), _redis(settings):
-            return path, _write(file, settings, progress)
+            return path, _write(file, settings, say)
     except OSError as error:
         raise StorageFailed(f"{path} could not be written: {error.strerror}") from error
 
 
-def restore(source: Path, settings: Settings, *, progress: Progress) -> Contents:
+def restore(source: Path, settings: Settings, *, say: Say) -> Contents:
     """Put the state of a backup into a home that has none. Raises InvalidBackup, StorageFailed, AlreadyRunning, or
     PathlightError where the home is not empty."""
     _require_embedded(settings)
     _require_empty(settings.home)
     try:
         with locked(settings), tempfile.TemporaryDirectory(prefix=".restoring-", dir=settings.home) as staging:
-            contents = _read(source, Path(staging), progress)
+            contents = _read(source, Path(staging), say)
             for part in _PARTS:
                 if (Path(staging) / part).exists():
                     os.rename(Path(staging) / part, settings.home / part)
@@ -150,7 +148,7 @@ def _redis(settings: Settings) -> Iterator[None]:
         yield
 
 
-def _write(file: IO[bytes], settings: Settings, progress: Progress) -> Contents:
+def _write(file: IO[bytes], settings: Settings, say: Say) -> Contents:
     hashes: dict[str, str] = {}
 
     def add(name: str, path: Path) -> None:
@@ -159,7 +157,7 @@ def _write(file: IO[bytes], settings: Settings, progress: Progress) -> Contents:
         archive.add(path, name, filter=_plain)
 
     with tarfile.open(fileobj=file, mode="w") as archive:
-        progress("asking Redis for its state")
+        say("asking Redis for its state")
         with changing(settings.registry):  # so that the versions are there that its jobs name
             with _snapshot(settings) as dump:
                 add(REDIS, dump)
@@ -169,7 +167,7 @@ def _write(file: IO[bytes], settings: Settings, progress: Progress) -> Contents:
                     add(name, path)
             if (settings.home / _MODELS).exists():
                 add(_MODELS, settings.home / _MODELS)
-        blobs, damaged = _add_blobs(archive, settings.blobs, progress)
+        blobs, damaged = _add_blobs(archive, settings.blobs, say)
         store = JobStore.connect(settings)
         counts = store.counts()
         index = {
@@ -217,7 +215,7 @@ def _begin_snapshot(client: redis.Redis, until: float) -> None:
             time.sleep(0.2)
 
 
-def _add_blobs(archive: tarfile.TarFile, folder: Path, progress: Progress) -> tuple[int, int]:
+def _add_blobs(archive: tarfile.TarFile, folder: Path, say: Say) -> tuple[int, int]:
     """How many were added, and how many left out because they are damaged."""
     added = damaged = 0
     for path in sorted(folder.glob("??/*")):
@@ -233,7 +231,7 @@ def _add_blobs(archive: tarfile.TarFile, folder: Path, progress: Progress) -> tu
             continue
         _add_bytes(archive, name, data)
         added += 1
-        progress(f"copying pictures and results: {added}")
+        say(f"copying pictures and results: {added}")
     return added, damaged
 
 
@@ -254,7 +252,7 @@ def _plain(info: tarfile.TarInfo) -> tarfile.TarInfo:
 # -- reading -----------------------------------------------------------------------------------------------------------
 
 
-def _read(source: Path, staging: Path, progress: Progress) -> Contents:
+def _read(source: Path, staging: Path, say: Say) -> Contents:
     """Unpack a backup into an empty folder, every file checked against its hash."""
     hashes: dict[str, str] = {}
     blobs = 0
@@ -279,7 +277,7 @@ def _read(source: Path, staging: Path, progress: Progress) -> Contents:
                     raise InvalidBackup(f"{source} is damaged: {info.name} is not what it was")
                 else:
                     blobs += 1
-                    progress(f"copying pictures and results: {blobs}")
+                    say(f"copying pictures and results: {blobs}")
     except (tarfile.TarError, BatchTooLarge) as error:
         raise InvalidBackup(f"{source} is no backup of Pathlight, or a damaged one: {error}") from error
     if index is None or index["sha256"] != hashes or index["blobs"] != blobs or REDIS not in hashes:

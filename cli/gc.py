@@ -8,8 +8,7 @@ the grace, is abandoned; why no job can lose its picture to that stands at `shar
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
+from cli.say import Say
 from shared.blobs.blob_store import Swept
 from shared.blobs.bucket import blob_store
 from shared.errors import PathlightError, UnknownKey
@@ -21,11 +20,8 @@ from shared.store.keys import ID
 
 _AT_ONCE = 1000  # jobs of an owner that one call looks at, or forgets
 
-Progress = Callable[[str], None]
-"""Told what is being done, in a few words."""
 
-
-def forget_owned(owner: str, settings: Settings, *, dry_run: bool, progress: Progress) -> tuple[int, Swept]:
+def forget_owned(owner: str, settings: Settings, *, dry_run: bool, say: Say) -> tuple[int, Swept]:
     """Forget every job and batch that has ended of the API key of this name or id, which may have been revoked, and
     remove their files. Returns how many jobs, members of batches among them, and the files that went. Works where Redis
     is full. Raises UnknownKey and StoreUnavailable."""
@@ -34,14 +30,14 @@ def forget_owned(owner: str, settings: Settings, *, dry_run: bool, progress: Pro
     while behind:
         found, behind = scripts.call("expire_owned", owner=key_id, behind=behind, most=_AT_ONCE, dry=dry_run)
         count += int(found)
-        progress(f"looking at jobs: {count} have ended")
+        say(f"looking at jobs: {count} have ended")
     if dry_run:
         return count, Swept()
     blobs, gone, freed = blob_store(settings), 0, Swept()
     for ids, unnamed in store.collected(_AT_ONCE):
         gone += len(ids)
         freed += blobs.remove(unnamed, store.referenced)
-        progress(f"forgetting jobs: {gone}")
+        say(f"forgetting jobs: {gone}")
     return count, freed
 
 

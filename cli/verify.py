@@ -11,7 +11,7 @@ import io
 import os
 import struct
 import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
+from cli.say import Say
 from shared import distribution, json_text
 from shared import options as job_options
 from shared.answer.answer import Provenance
@@ -51,9 +52,6 @@ _CHUNK = 1 << 20
 _ENCRYPTED = 0x41  # either kind
 _FILE, _LIST_END = b"PK\x03\x04", b"PK\x05\x06"  # what a zip archive begins with, and what its last record does
 _END = struct.Struct("<4s4H2LH")  # that record: size and place of the list of files are its 6th and 7th field
-
-Say = Callable[[str], None]
-"""Told one verdict, in a sentence."""
 
 
 @dataclass(frozen=True)

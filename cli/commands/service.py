@@ -43,7 +43,7 @@ def backup(target: Path) -> None:
     from cli.backup import backup as write
 
     with console.status("backing up…") as status:
-        path, contents = write(target, Settings.load(), progress=status.update)
+        path, contents = write(target, Settings.load(), say=status.update)
     size = path.stat().st_size / 1e6
     console.print(
         f"wrote {escape(str(path))}: {contents.jobs} jobs, {contents.blobs} files, {size:.1f} MB", soft_wrap=True
@@ -71,7 +71,7 @@ def restore(source: Path) -> None:
 
     settings = Settings.load()
     with console.status("restoring…") as status:
-        contents = read(source, settings, progress=status.update)
+        contents = read(source, settings, say=status.update)
     console.print(
         f"restored {contents.jobs} jobs and {contents.blobs} files into {escape(str(settings.home))}; "
         "start the service with: pathlight run",
@@ -102,7 +102,7 @@ def gc(dry_run: bool, owner: str | None) -> None:
     settings, freed = Settings.load(), Swept()
     if owner is not None:
         with console.status("looking at jobs…") as status:
-            jobs, freed = forget_owned(owner, settings, dry_run=dry_run, progress=status.update)
+            jobs, freed = forget_owned(owner, settings, dry_run=dry_run, say=status.update)
         console.print(f"{'would forget' if dry_run else 'forgot'} {jobs} ended jobs of {escape(owner)}")
     swept = freed + collect_garbage(settings, dry_run=dry_run)
     verb = "would remove" if dry_run else "removed"

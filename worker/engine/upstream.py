@@ -28,12 +28,12 @@ TIMEOUT = httpx.Timeout(30.0, connect=10.0)  # seconds without an answer, not fo
 ABANDONED_SECONDS = 3600.0  # without a byte, after which a fetch is not under way any more
 _STAGED = ".fetch-"
 
-Progress = Callable[[int, int | None], None]  # bytes received, bytes in all where the server says so
+OnBytes = Callable[[int, int | None], None]  # bytes received, bytes in all where the server says so
 
 logger = logging.getLogger(__name__)
 
 
-def fetch(card: ModelCard, cache: Path, *, progress: Progress) -> Path:
+def fetch(card: ModelCard, cache: Path, *, progress: OnBytes) -> Path:
     """Bring the card's weights to `cache`/NAME, with weights.json and, where the card has no names, classes.json."""
     target = cache / card.name / card.weights.file
     url = _checked_url(card)
@@ -80,7 +80,7 @@ def _hash_of_good(path: Path, *, card: ModelCard) -> str | None:
     return digest
 
 
-def _download(url: httpx.URL, path: Path, *, card: ModelCard, target: Path, progress: Progress) -> str:
+def _download(url: httpx.URL, path: Path, *, card: ModelCard, target: Path, progress: OnBytes) -> str:
     """Download to `path` what is meant for `target`; returns its SHA-256."""
     try:
         _receive(url, path, progress=progress)
@@ -112,7 +112,7 @@ def _checked_url(card: ModelCard) -> httpx.URL:
     return url
 
 
-def _receive(url: httpx.URL, path: Path, *, progress: Progress) -> None:
+def _receive(url: httpx.URL, path: Path, *, progress: OnBytes) -> None:
     headers = {"Accept-Encoding": "identity"}  # so that the stated length is the file's
     answer = httpx.stream("GET", url, headers=headers, follow_redirects=True, timeout=TIMEOUT)
     with answer as response, path.open("wb") as file:
