@@ -36,7 +36,7 @@ SHOWN = 3  # of the pictures that cannot be read
 
 
 @dataclass(frozen=True)
-class Asked:
+class TrainingOptions:
     """The options of the command."""
 
     model: str
@@ -53,26 +53,28 @@ class Asked:
     force: bool
 
 
-def train(asked: Asked, settings: Settings, console: Console) -> None:
+def train(options: TrainingOptions, settings: Settings, console: Console) -> None:
     """Train, or go on with a training, and take on what came of it. Ctrl-C leaves every finished epoch.
 
     Raises InvalidOption, InvalidHierarchy, ModelUnavailable, AlreadyRunning or StorageFailed.
     """
-    card = Registry.load(settings).ready(asked.model)
+    card = Registry.load(settings).ready(options.model)
     with console.status("loading…"):
-        declaration = _declaration(asked, card, settings)
+        declaration = _declaration(options, card, settings)
     run = declaration.weights.parent
     try:
         run.mkdir(parents=True, exist_ok=True)
         with locked(run, taken=f"{declaration.name} is being trained by another process; wait for it or end it"):
-            _train(asked, card, declaration, settings, console)
+            _train(options, card, declaration, settings, console)
     except KeyboardInterrupt:
         raise PathlightError("stopped; finished epochs are kept, and the same command goes on from there") from None
     except OSError as error:
         raise StorageFailed(f"the training in {run} cannot go on: {error.strerror}") from error
 
 
-def _train(asked: Asked, card: ModelCard, declaration: Declaration, settings: Settings, console: Console) -> None:
+def _train(
+    options: TrainingOptions, card: ModelCard, declaration: Declaration, settings: Settings, console: Console
+) -> None:
     run = declaration.weights.parent
     with console.status("loading…"):
         from training.labelled_folder import digest, divide, find_labelled
@@ -82,22 +84,22 @@ def _train(asked: Asked, card: ModelCard, declaration: Declaration, settings: Se
         from worker.engine.architectures import build
         from worker.engine.weights import load_weights
 
-        pictures = find_labelled(asked.data, card)
-        tree = _tree(asked, card)
-        _begin(run, _record(asked, card, tree, pictures=digest(pictures, asked.data)), force=asked.force)
+        pictures = find_labelled(options.data, card)
+        tree = _tree(options, card)
+        _begin(run, _record(options, card, tree, pictures=digest(pictures, options.data)), force=options.force)
         network = build(card.architecture, card.class_count)
         load_weights(network, card)
-    divided = divide(pictures, held_out=asked.held_out, seed=asked.seed)
+    divided = divide(pictures, held_out=options.held_out, seed=options.seed)
     parts = {name: _prepared(name, part, card, run, settings, console) for name, part in divided.items()}
-    plan = _plan(asked, card, train_count=len(parts["train"]))
+    plan = _plan(options, card, train_count=len(parts["train"]))
     counts = ", ".join(f"{name} {len(part)}" for name, part in parts.items())
     console.print(f"pictures: {counts}\ntree: {describe(tree)}", soft_wrap=True, markup=False)
     trained = train_on_tree(
         network, card.input, TreeMatrices.of(tree), plan, parts, run=run, weights=declaration.weights
     )
     _write_tree(tree, card, run)
-    known = _facts(asked, plan, trained, test_count=len(parts["test"]))
-    for line in _losses(asked, trained, test_count=len(parts["test"])):
+    known = _facts(options, plan, trained, test_count=len(parts["test"]))
+    for line in _losses(options, trained, test_count=len(parts["test"])):
         console.print(line, soft_wrap=True, style="yellow")
     take_on(declaration, settings, console, known=known)
     _clear(run)
@@ -105,11 +107,11 @@ def _train(asked: Asked, card: ModelCard, declaration: Declaration, settings: Se
     console.print(f"Try: pathlight explain photo.jpg --model {declaration.name}\n{HEEDED}", soft_wrap=True)
 
 
-def _declaration(asked: Asked, card: ModelCard, settings: Settings) -> Declaration:
+def _declaration(options: TrainingOptions, card: ModelCard, settings: Settings) -> Declaration:
     """The entry of the model to come, whose files need not be there yet."""
     from worker.engine.admission import check_name
 
-    name = asked.name or f"{card.name}-tree"
+    name = options.name or f"{card.name}-tree"
     entry = {
         "architecture": card.architecture,
         "weights": f"{FOLDER}/{name}/{WEIGHTS}",
@@ -121,17 +123,17 @@ def _declaration(asked: Asked, card: ModelCard, settings: Settings) -> Declarati
     }
     declaration = Declaration(name, entry, settings.own_models.parent)
     check_name(name)
-    if name in declarations(settings.own_models) and not asked.force:
+    if name in declarations(settings.own_models) and not options.force:
         raise InvalidOption(f"{name} is in {settings.own_models} already; give another --name, or --force replaces it")
     return declaration
 
 
-def _tree(asked: Asked, card: ModelCard) -> Hierarchy:
+def _tree(options: TrainingOptions, card: ModelCard) -> Hierarchy:
     """The tree that was given, that the model has, or that its head implies."""
     from training.trees.model_tree import induced_tree
     from training.trees.wordnet import FOLDER as DICTIONARY
 
-    given = card.hierarchy if asked.hierarchy is None else Hierarchy.load(asked.hierarchy)
+    given = card.hierarchy if options.hierarchy is None else Hierarchy.load(options.hierarchy)
     if given is None and card.head != POOLED_LINEAR:
         raise InvalidHierarchy(f"{card.name} has neither a tree nor a linear head that implies one; give --hierarchy")
     if given is None:
@@ -143,14 +145,14 @@ def _tree(asked: Asked, card: ModelCard) -> Hierarchy:
     return given
 
 
-def _record(asked: Asked, card: ModelCard, tree: Hierarchy, *, pictures: str) -> dict[str, Any]:
+def _record(options: TrainingOptions, card: ModelCard, tree: Hierarchy, *, pictures: str) -> dict[str, Any]:
     """All that the weights to come depend on."""
     from training.trees.tree_file import to_text
 
-    options = {key: value for key, value in asdict(asked).items() if key not in ("data", "hierarchy", "force", "name")}
+    kept = {key: value for key, value in asdict(options).items() if key not in ("data", "hierarchy", "force", "name")}
     tree_digest = hashlib.sha256(to_text(tree).encode()).hexdigest()
     spec = {"weights": card.weights.sha256, "input": card.input.to_dict(), "tree": tree_digest, "pictures": pictures}
-    return {**options, **spec}
+    return {**kept, **spec}
 
 
 def _begin(run: Path, record: Mapping[str, Any], *, force: bool) -> None:
@@ -181,20 +183,20 @@ def _prepared(
     return pictures
 
 
-def _plan(asked: Asked, card: ModelCard, *, train_count: int) -> Plan:
+def _plan(options: TrainingOptions, card: ModelCard, *, train_count: int) -> Plan:
     from training.fit import Recipe
     from training.tree_training import Plan
 
     recipe = Recipe(
-        epochs=asked.epochs,
-        batch=min(asked.batch, train_count),
-        peak_rate=asked.rate,
+        epochs=options.epochs,
+        batch=min(options.batch, train_count),
+        peak_rate=options.rate,
         weight_decay=WEIGHT_DECAY,
         mean=card.input.mean,
         std=card.input.std,
-        seed=asked.seed,
+        seed=options.seed,
     )
-    return Plan(recipe, asked.tree_share, asked.patience)
+    return Plan(recipe, options.tree_share, options.patience)
 
 
 def _write_tree(tree: Hierarchy, card: ModelCard, run: Path) -> None:
@@ -204,11 +206,11 @@ def _write_tree(tree: Hierarchy, card: ModelCard, run: Path) -> None:
     (run / CLASSES).write_text(json.dumps(card.classes, ensure_ascii=False), "utf-8")
 
 
-def _facts(asked: Asked, plan: Plan, trained: Trained, *, test_count: int) -> dict[str, Any]:
+def _facts(options: TrainingOptions, plan: Plan, trained: Trained, *, test_count: int) -> dict[str, Any]:
     """What the card is to say of the training."""
     split = {"split": f"test, {test_count} pictures that were not trained on", "unit": "percent"}
     return {
-        "trained_from": asked.model,
+        "trained_from": options.model,
         "recipe": plan.describe(),
         "best_epoch": trained.best_epoch,
         "accuracy": {**split, **trained.after},
@@ -216,15 +218,15 @@ def _facts(asked: Asked, plan: Plan, trained: Trained, *, test_count: int) -> di
     }
 
 
-def _losses(asked: Asked, trained: Trained, *, test_count: int) -> list[str]:
+def _losses(options: TrainingOptions, trained: Trained, *, test_count: int) -> list[str]:
     """What the new model is worse at than the one it began with; it is said before all else."""
     fallen = [key for key, now in trained.after.items() if now < trained.before[key]]
     lines = []
     if trained.best_epoch == 0:
-        lines.append(f"No epoch was better than the start: the weights are those of {asked.model}.")
+        lines.append(f"No epoch was better than the start: the weights are those of {options.model}.")
     if fallen:
         listed = ", ".join(f"{key} {trained.after[key]} % (before {trained.before[key]} %)" for key in fallen)
-        lines.append(f"Worse than {asked.model} on {test_count} pictures that were not trained on: {listed}.")
+        lines.append(f"Worse than {options.model} on {test_count} pictures that were not trained on: {listed}.")
     return lines
 
 

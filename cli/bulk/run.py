@@ -38,7 +38,7 @@ CHUNK = 16  # pictures of one part: what an end in the middle may cost to be don
 
 
 @dataclass(frozen=True)
-class Asked:
+class BulkOptions:
     """What the command line asks. `server` is empty for work in this process, `language` is the report's."""
 
     source: str
@@ -55,31 +55,31 @@ class Asked:
 class Bulk:
     """A run on its way, with the bar that shows it."""
 
-    def __init__(self, asked: Asked, settings: Settings, console: Console) -> None:
-        self._asked = asked
+    def __init__(self, bulk: BulkOptions, settings: Settings, console: Console) -> None:
+        self._bulk = bulk
         self._settings = settings
         self._console = console
         self._limits = Limits.of(settings)
 
     def run(self) -> bool:
         """Do what is left to do; True where every picture has its answer. Ctrl-C leaves all that is finished."""
-        asked = self._asked
-        asked.out.mkdir(parents=True, exist_ok=True)
+        bulk = self._bulk
+        bulk.out.mkdir(parents=True, exist_ok=True)
         with self._service() as service:
             with self._console.status("asking for the models…"):
                 models, options = self._models(service)
-            journal = Journal.open(asked.out, options, artifacts=asked.artifacts)
+            journal = Journal.open(bulk.out, options, artifacts=bulk.artifacts)
             with journal.locked():
                 return self._run(journal, options, models, service)
 
     @contextmanager
     def _service(self) -> Iterator[BulkService | None]:
         """The service that was asked for; none for work in this process."""
-        if not self._asked.server:
+        if not self._bulk.server:
             distribution.need("worker")
             yield None
             return
-        service = BulkService(self._asked.server, api_key=self._asked.key, limits=self._limits)
+        service = BulkService(self._bulk.server, api_key=self._bulk.key, limits=self._limits)
         with refusals_told(), closing(service):
             yield service
 
@@ -88,9 +88,9 @@ class Bulk:
     ) -> bool:
         with self._console.status("looking for pictures…"):
             found = find_pictures(
-                self._asked.source,
-                folder_labels=self._asked.folder_labels,
-                out=self._asked.out,
+                self._bulk.source,
+                folder_labels=self._bulk.folder_labels,
+                out=self._bulk.out,
                 settings=self._settings,
             )
             by_key = {picture.key: picture for picture in found.pictures}
@@ -98,7 +98,7 @@ class Bulk:
         if found.passed_over:
             self._console.print(str(found), soft_wrap=True, markup=False)
         left = [picture for key, picture in by_key.items() if key not in rows]
-        recorder = Recorder(self._asked.out, self._asked.artifacts, models, self._limits)
+        recorder = Recorder(self._bulk.out, self._bulk.artifacts, models, self._limits)
         bar = Bar(self._console, total=len(by_key), rows=rows)
         chunks = [left[start : start + CHUNK] for start in range(0, len(left), CHUNK)]
         try:
@@ -119,7 +119,7 @@ class Bulk:
     def _models(self, service: BulkService | None) -> tuple[dict[str, Known], JobOptions]:
         """What is known of the models asked for, and the options with their names."""
         registry = Registry.load(self._settings)
-        options = self._asked.options
+        options = self._bulk.options
         if service is None:
             models = options.models or self._settings.default_models
             methods = options.methods or job_options.best_methods(registry.get(name).methods for name in models)
@@ -143,7 +143,7 @@ class Bulk:
 
     def _finished(self, journal: Journal, wanted: set[str]) -> tuple[dict[str, Row], ClassMaps]:
         """What earlier runs finished. With `retry`, what failed for another reason than the picture is left out."""
-        if self._asked.retry:
+        if self._bulk.retry:
             found = {key: row for part in journal.read() for key, row in part.rows.items()}
             again = [
                 k for k, row in found.items() if row["status"] != "succeeded" and row["error_code"] != "invalid_image"
@@ -182,12 +182,12 @@ class Bulk:
                 yield part
 
     def _write(self, rows: Sequence[Row], maps: ClassMaps, options: JobOptions, models: Mapping[str, Known]) -> None:
-        out = self._asked.out
+        out = self._bulk.out
         tabled = [{name: value for name, value in row.items() if name != "key"} for row in rows]
         write_parquet(tabled, out / "results.parquet")
         (out / "results.csv").write_text("".join(csv_lines(tabled)), "utf-8")
         thumbs = [[thumb_name(row["key"], number) for number in range(len(options.models))] for row in rows]
-        report = Report(Path(self._asked.source).name, options.models, rows, maps, thumbs, self._asked.language)
+        report = Report(Path(self._bulk.source).name, options.models, rows, maps, thumbs, self._bulk.language)
         (out / "report.html").write_text(render(report), "utf-8")
         write_figures(report, out / "figures")
         self._console.print(

@@ -161,12 +161,13 @@ def bulk(
       pathlight bulk photos/ --out result --local
       pathlight bulk labelled.csv --out result --model nbdt-cifar10 --artifacts overlay
     """
-    from cli.bulk.run import Asked, Bulk
+    from cli.bulk.run import Bulk, BulkOptions
 
     settings = Settings.load()
     address = "" if local else address_of(server)
-    asked = Asked(source, out, validated(JobOptions, options), artifacts, folder_labels, retry, address, key, language)
-    sys.exit(not Bulk(asked, settings, console).run())
+    job_options = validated(JobOptions, options)
+    bulk = BulkOptions(source, out, job_options, artifacts, folder_labels, retry, address, key, language)
+    sys.exit(not Bulk(bulk, settings, console).run())
 
 
 @click.command()

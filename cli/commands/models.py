@@ -215,6 +215,6 @@ def train_tree(model: str, data: Path, **given: Any) -> None:
       pathlight train-tree pets --data pictures/
       pathlight explain photo.jpg --model pets-tree
     """
-    from cli.train_tree import Asked, train
+    from cli.train_tree import TrainingOptions, train
 
-    train(Asked(model=model, data=data, **given), Settings.load(), console)
+    train(TrainingOptions(model=model, data=data, **given), Settings.load(), console)

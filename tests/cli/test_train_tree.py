@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 from safetensors.torch import load_file, save_file
 
 from cli.main import main
-from cli.train_tree import Asked, _losses
+from cli.train_tree import TrainingOptions, _losses
 from shared.cards.card import ModelCard, Registry
 from shared.cards.declarations import declarations
 from shared.settings import Settings
@@ -172,9 +172,9 @@ def test_the_start_is_a_candidate_and_what_is_worse_than_before_is_said_first(ho
 
 
 def test_a_loss_of_accuracy_is_said_of_each_figure_that_fell() -> None:
-    asked = Asked("pets", Path("x"), None, None, 1, 1, 1, 0.1, 0.5, 0.2, 0, force=False)
+    options = TrainingOptions("pets", Path("x"), None, None, 1, 1, 1, 0.1, 0.5, 0.2, 0, force=False)
     trained = Trained(3, before={"network": 96.7, "soft": 50.0}, after={"network": 80.0, "soft": 75.0})
-    assert _losses(asked, trained, test_count=30) == [
+    assert _losses(options, trained, test_count=30) == [
         "Worse than pets on 30 pictures that were not trained on: network 80.0 % (before 96.7 %)."
     ]
-    assert _losses(asked, Trained(3, before={"soft": 1.0}, after={"soft": 2.0}), test_count=30) == []
+    assert _losses(options, Trained(3, before={"soft": 1.0}, after={"soft": 2.0}), test_count=30) == []
