@@ -46,7 +46,7 @@ def explain_source(
     picture is the one without what the mask hides. Without a method, each model has the best that it can do."""
     from worker.engine.model_cache import ModelCache
     from worker.explain.answers import answer
-    from worker.explain.asked import Asked
+    from worker.explain.query import Query
 
     registry = Registry.load(settings)
     methods = options.methods or job_options.best_methods(registry.get(name).methods for name in options.models)
@@ -59,7 +59,7 @@ def explain_source(
     limits = Limits.of(settings)
     photo = read_explained(data, None if mask is None else read_file(mask), limits, fill=options.fill)
     model_cache = ModelCache(registry, precision=settings.precision)
-    return photo, answer(model_cache, [Asked(photo, options)], progress=progress)[0]
+    return photo, answer(model_cache, [Query(photo, options)], progress=progress)[0]
 
 
 def read_file(path: Path) -> bytes:

@@ -99,14 +99,14 @@ def recompute(path: Path, claims: Claims, settings: Settings, *, picture: Path |
     distribution.need("worker")
     from worker.engine.model_cache import ModelCache
     from worker.explain.answers import answer, provenance
-    from worker.explain.asked import Asked
+    from worker.explain.query import Query
 
     stated = claims.provenance
     options = _options(stated)
     model_cache = ModelCache(Registry.load(settings), precision=settings.precision)
-    asked = Asked(_picture(path, claims, options, settings, picture), options)
+    query = Query(_picture(path, claims, options, settings, picture), options)
     _check_models(stated, provenance([model_cache.get(name) for name in options.models], options))
-    result = answer(model_cache, [asked])[0]
+    result = answer(model_cache, [query])[0]
     _compare_words(claims.explanations, result.answer.explanations)
     with _opened(path) as archive:
         _compare_maps(archive, _members(archive), result)

@@ -14,7 +14,7 @@ from shared.settings import Settings
 from web.pages import samples, verdicts
 from worker.engine.model_cache import ModelCache
 from worker.explain.answers import answer
-from worker.explain.asked import Asked
+from worker.explain.query import Query
 
 # By sample, the headline and the verdict of each default model. That of the horse is the mistake that its label names.
 WANTED = {
@@ -42,7 +42,7 @@ def test_every_sample_is_looked_at() -> None:
 def test_the_verdicts_on_a_sample_are_right(model_cache: ModelCache, name: str) -> None:
     settings = Settings(home=Path("/nonexistent"))
     data, _ = samples.read(name)
-    asked = Asked(decode_reduced(data, Limits.of(settings)), JobOptions(settings.default_models, target=SURE))
-    explanations = answer(model_cache, [asked])[0].answer.explanations
+    query = Query(decode_reduced(data, Limits.of(settings)), JobOptions(settings.default_models, target=SURE))
+    explanations = answer(model_cache, [query])[0].answer.explanations
     said = [(verdicts.headline(one), one.verdict.level) for one in explanations if one.verdict]
     assert said == WANTED[name]

@@ -35,7 +35,7 @@ from shared.results import Result
 from shared.settings import REPOSITORY, Settings
 from worker.engine.model_cache import ModelCache
 from worker.explain.answers import answer
-from worker.explain.asked import Asked
+from worker.explain.query import Query
 
 CLIENTS = 8
 START_SECONDS = 120.0
@@ -215,7 +215,7 @@ def _engine(model_cache: ModelCache, blobs: BlobStore, files: Sequence[bytes], o
 
 
 def _answers(model_cache: ModelCache, files: Sequence[bytes], options: JobOptions) -> list[Result]:
-    return answer(model_cache, [Asked(photo, options) for photo in decoded(files)])
+    return answer(model_cache, [Query(photo, options) for photo in decoded(files)])
 
 
 def _serve_singles(url: str, files: Sequence[bytes], models: tuple[str, ...]) -> None:

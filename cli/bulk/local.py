@@ -45,26 +45,26 @@ class Worker:
 
     def _answer(self, pictures: Sequence[Picture]) -> list[Outcome]:
         from worker.explain.answers import answer
-        from worker.explain.asked import Asked
+        from worker.explain.query import Query
         from worker.queue.failures import failure_of
 
         found: dict[int, Outcome] = {}
-        asked: dict[int, Asked] = {}
+        queries: dict[int, Query] = {}
         for place, picture in enumerate(pictures):
             try:
                 if (fault := faulty(picture, self.recorder.limits)) is not None:
                     found[place] = fault
                     continue
-                asked[place] = Asked(decode_reduced(picture.file.read_bytes(), self.recorder.limits), self.options)
+                queries[place] = Query(decode_reduced(picture.file.read_bytes(), self.recorder.limits), self.options)
             except PathlightError as error:
                 found[place] = failed(picture, JobError("invalid_image", str(error)))
         try:
-            results = answer(self.model_cache, list(asked.values())) if asked else []
+            results = answer(self.model_cache, list(queries.values())) if queries else []
         except Exception as error:
             if len(pictures) > 1:  # whichever it is that breaks a batch fails alone
                 return [outcome for picture in pictures for outcome in self._answer([picture])]
             return [failed(pictures[0], failure_of(error))]
-        for (place, one), result in zip(asked.items(), results, strict=True):
+        for (place, one), result in zip(queries.items(), results, strict=True):
             found[place] = self._outcome(pictures[place], one.photo.size, result)
         return [found[place] for place in range(len(pictures))]
 

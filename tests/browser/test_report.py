@@ -23,7 +23,7 @@ from tests.browser.conftest import AXE, LANGUAGES, NARROW, OUT, QUALITY, overflo
 from tests.conftest import wait_for
 from worker.engine.model_cache import ModelCache
 from worker.explain.answers import answer
-from worker.explain.asked import Asked
+from worker.explain.query import Query
 
 MODELS = ("resnet18-photos100", "nbdt-cifar10")
 ROWS = 10_000
@@ -40,7 +40,7 @@ def report(tmp_path_factory: pytest.TempPathFactory, registry: Registry, photos:
     folder = tmp_path_factory.mktemp("report")
     (folder / "report" / "thumbs").mkdir(parents=True)
     options = JobOptions(MODELS)
-    results = answer(ModelCache(registry), [Asked(Photo.whole(picture), options) for picture in photos.values()])
+    results = answer(ModelCache(registry), [Query(Photo.whole(picture), options) for picture in photos.values()])
     known = known_models(registry, MODELS)
     maps = ClassMaps()
     found = []

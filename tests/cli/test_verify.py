@@ -39,7 +39,7 @@ from web.api.bundle import archive
 from web.app import create_app
 from worker.engine.model_cache import ModelCache
 from worker.explain.answers import answer
-from worker.explain.asked import Asked
+from worker.explain.query import Query
 
 KEY = "0123456789abcdef" * 2
 MODEL = "nbdt-cifar10"
@@ -296,7 +296,7 @@ def answered(
         claim = store.claim(1, claim_id=secrets.token_hex(8))[0]
         limits = Limits.of(settings)
         shown = explained_picture(blobs, claim.image, claim.options, limits=limits, read=read_explained)
-        result = answer(model_cache, [Asked(shown, claim.options)])[0]
+        result = answer(model_cache, [Query(shown, claim.options)])[0]
         assert store.succeed(claim, blobs.put(result.pack()), compute_ms=1.0)
         return Answered(client.get(job["links"]["bundle"]).data, picture, settings.home)
 

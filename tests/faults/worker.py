@@ -31,8 +31,8 @@ from tests.faults.history import DEFECT, DIE_ON_RECEIPT, FOLDER, Claimed, Finish
 from tests.faults.pictures import TICK_SECONDS, Behaviour, Marked
 from tests.shared.cards import card
 from worker.app import app
-from worker.explain.asked import Asked
 from worker.explain.progress import OnProgress
+from worker.explain.query import Query
 from worker.queue import tasks
 from worker.queue.drain import Drain
 from worker.queue.leases import Leases
@@ -93,9 +93,9 @@ def cards(claim: Claim) -> dict[str, ModelCard]:
     return {"marks": MARKS}
 
 
-def explain(batch: Sequence[Asked], progress: OnProgress) -> list[Result]:
+def explain(batch: Sequence[Query], progress: OnProgress) -> list[Result]:
     """Do what each picture says; the answer repeats the picture's digest."""
-    marks = [Marked.read(visible_square(asked.photo, MARKS.input).tobytes()) for asked in batch]
+    marks = [Marked.read(visible_square(query.photo, MARKS.input).tobytes()) for query in batch]
     _armed.clear()
     _armed.update((mark.behaviour, mark.number) for mark in marks)
     for mark in marks:

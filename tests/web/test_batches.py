@@ -35,7 +35,7 @@ from web.http.problems import Busy
 from web.http.turns import Turns, share_of
 from worker.engine.model_cache import ModelCache
 from worker.explain.answers import answer
-from worker.explain.asked import Asked
+from worker.explain.query import Query
 
 BATCHES = "/api/v1/batches"
 LIMITS = Limits(image_bytes=100_000, pixels=10_000, side=100)
@@ -272,7 +272,7 @@ def explained(client: FlaskClient, store: JobStore, blobs: BlobStore, registry: 
     batch = accepted(send(client, {**some(2), "=bad.png": b"no picture"}))
     model_cache = ModelCache(registry)
     for claim in store.claim(5, claim_id="a"):
-        result = answer(model_cache, [Asked(decode_reduced(blobs.get(claim.image.sha256), LIMITS), claim.options)])[0]
+        result = answer(model_cache, [Query(decode_reduced(blobs.get(claim.image.sha256), LIMITS), claim.options)])[0]
         store.succeed(claim, blobs.put(result.pack()), compute_ms=1)
     return batch
 

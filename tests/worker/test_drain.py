@@ -30,12 +30,12 @@ from shared.tracing import Trace, current
 from tests.conftest import encoded, wait_for
 from tests.shared.cards import card
 from tests.shared.submissions import raw_client
-from worker.explain.asked import Asked
 from worker.explain.progress import OnProgress
+from worker.explain.query import Query
 from worker.queue.drain import Drain, Explainer
 from worker.queue.keep import Keeper
 
-Batch = Sequence[Asked]
+Batch = Sequence[Query]
 MODEL = card("m", "cat")  # sees 8 x 8 pixels, as many as the pictures have
 
 
@@ -48,9 +48,9 @@ def submit(store: JobStore, blobs: BlobStore, data: bytes, target: str = "predic
     return store.submit(Submission(options=JobOptions(("m",), target=target), image=image))
 
 
-def shade_of(asked: Asked) -> list[int]:
+def shade_of(query: Query) -> list[int]:
     """The first pixel that the network sees."""
-    return [int(level) for level in visible_square(asked.photo, MODEL.input)[0, 0]]
+    return [int(level) for level in visible_square(query.photo, MODEL.input)[0, 0]]
 
 
 def shade_in(result: Result) -> list[int]:
@@ -63,9 +63,9 @@ def describe(batch: Batch, progress: OnProgress) -> list[Result]:
     return [
         Result(
             Answer(timings={"compute_ms": 1.0}),
-            {"shade": np.array(shade_of(asked), np.float32), "together": np.array([len(batch)], np.float32)},
+            {"shade": np.array(shade_of(query), np.float32), "together": np.array([len(batch)], np.float32)},
         )
-        for asked in batch
+        for query in batch
     ]
 
 
@@ -303,7 +303,7 @@ def test_a_fault_in_a_batch_is_charged_to_the_one_job_that_has_it(
     error: Exception, code: str, store: JobStore, blobs: BlobStore, make_drain: Callable[..., Drain]
 ) -> None:
     def answer(batch: Batch, progress: OnProgress) -> list[Result]:
-        if any(asked.options.target == "poison" for asked in batch):
+        if any(query.options.target == "poison" for query in batch):
             raise error
         return describe(batch, progress)
 

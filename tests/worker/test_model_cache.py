@@ -20,7 +20,7 @@ from worker.engine.admission import admit, dismiss
 from worker.engine.architectures import build
 from worker.engine.model_cache import ModelCache
 from worker.explain.answers import answer
-from worker.explain.asked import Asked
+from worker.explain.query import Query
 
 NAMES = ["cat", "dog", "owl"]
 PETS = JobOptions(("pets",))
@@ -45,9 +45,9 @@ def photo() -> Photo:
     return Photo.whole(Image.new("RGB", (64, 64), "teal"))
 
 
-def said(model_cache: ModelCache, *asked: Asked) -> list[tuple[str, str]]:
+def said(model_cache: ModelCache, *queries: Query) -> list[tuple[str, str]]:
     """What each answer is, and the version that its result names."""
-    documents = [result.document for result in answer(model_cache, asked)]
+    documents = [result.document for result in answer(model_cache, queries)]
     return [
         (one["explanations"][0]["prediction"]["name"], one["provenance"]["models"]["pets"]["version"])
         for one in documents
@@ -59,8 +59,8 @@ def test_each_job_of_a_batch_is_answered_by_the_version_that_it_names(
 ) -> None:
     versions = [add(index).fingerprint for index in range(3)]
     model_cache = ModelCache(LiveRegistry(settings, look_seconds=0))
-    asked = [Asked(photo, PETS, model_cache.cards(["pets"], {"pets": version})) for version in versions]
-    found = said(model_cache, *asked, Asked(photo, PETS))
+    queries = [Query(photo, PETS, model_cache.cards(["pets"], {"pets": version})) for version in versions]
+    found = said(model_cache, *queries, Query(photo, PETS))
     assert found == list(zip([*NAMES, "owl"], [*versions, versions[2]], strict=True))
 
 
@@ -69,10 +69,10 @@ def test_a_job_that_names_no_version_is_answered_by_the_current_one_as_soon_as_i
 ) -> None:
     model_cache = ModelCache(LiveRegistry(settings, look_seconds=0))
     with pytest.raises(InvalidOption, match="'pets' is not a model"):
-        said(model_cache, Asked(photo, PETS))
+        said(model_cache, Query(photo, PETS))
     for index in (1, 0):
         version = add(index).fingerprint
-        assert said(model_cache, Asked(photo, PETS)) == [(NAMES[index], version)]
+        assert said(model_cache, Query(photo, PETS)) == [(NAMES[index], version)]
 
 
 def test_a_removed_model_answers_what_was_accepted_and_nothing_else(
@@ -81,9 +81,9 @@ def test_a_removed_model_answers_what_was_accepted_and_nothing_else(
     version = add(1).fingerprint
     model_cache = ModelCache(LiveRegistry(settings, look_seconds=0))
     dismiss("pets", settings)
-    assert said(model_cache, Asked(photo, PETS, model_cache.cards(["pets"], {"pets": version}))) == [("dog", version)]
+    assert said(model_cache, Query(photo, PETS, model_cache.cards(["pets"], {"pets": version}))) == [("dog", version)]
     with pytest.raises((InvalidOption, ModelUnavailable)):
-        said(model_cache, Asked(photo, PETS))
+        said(model_cache, Query(photo, PETS))
 
 
 def test_a_version_is_loaded_once_and_dropped_when_it_was_replaced_and_nobody_asks_for_it(

@@ -19,7 +19,7 @@ from worker.engine import precision
 from worker.engine.model_cache import ModelCache
 from worker.engine.precision import chooses_bf16
 from worker.explain.answers import answer
-from worker.explain.asked import Asked
+from worker.explain.query import Query
 
 CPU = torch.device("cpu")
 GOOD = Bf16Gate(pictures=1000, accuracy_change=0.1, flips=3, widest_flip=0.04, rank_correlation=0.995)
@@ -47,7 +47,7 @@ def test_in_bf16_every_certificate_holds_as_in_fp32_and_the_result_says_so(
 ) -> None:
     options = JobOptions(models=("nbdt-cifar10",))
     results = {
-        asked: answer(ModelCache(registry, precision=asked), [Asked(Photo.whole(photos["chelsea"]), options)])[
+        asked: answer(ModelCache(registry, precision=asked), [Query(Photo.whole(photos["chelsea"]), options)])[
             0
         ].document
         for asked in ("fp32", "bf16")

@@ -18,7 +18,7 @@ from shared.results import Result
 from shared.settings import Settings
 from shared.store.job_store import JobStore, Submission
 from tests.conftest import encoded
-from worker.explain.asked import Asked
+from worker.explain.query import Query
 from worker.queue.tasks import build_drain
 
 
@@ -40,7 +40,7 @@ def test_a_full_batch_gets_a_share_of_the_cores_and_the_last_one_all(
 ) -> None:
     seen: list[tuple[int, int]] = []
 
-    def answer(model_cache: object, batch: Sequence[Asked], *, progress: object) -> list[Result]:
+    def answer(model_cache: object, batch: Sequence[Query], *, progress: object) -> list[Result]:
         seen.append((len(batch), torch.get_num_threads()))
         return [Result(Answer(timings={"compute_ms": 1.0}), {}) for _ in batch]
 

@@ -23,7 +23,7 @@ from worker.algebra.kinship import Kinships
 from worker.engine.model_cache import ModelCache
 from worker.explain.agreement import ModelAnswer, agreements
 from worker.explain.answers import answer as answer_jobs
-from worker.explain.asked import Asked
+from worker.explain.query import Query
 from worker.explain.verdicts import verdict
 
 IMAGENET, CIFAR, PHOTOS = "efficientnet-lite0-imagenet", "nbdt-cifar10", "resnet18-photos100"
@@ -346,8 +346,8 @@ def test_a_certificate_never_changes_a_verdict(
     registry: Registry, photos: dict[str, Image.Image], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model_cache = ModelCache(registry, share_of_cores=8)
-    asked = [Asked(Photo.whole(photos[name]), JobOptions((IMAGENET, CIFAR))) for name in ("chelsea", "coffee")]
-    whole = answer_jobs(model_cache, asked)
+    queries = [Query(Photo.whole(photos[name]), JobOptions((IMAGENET, CIFAR))) for name in ("chelsea", "coffee")]
+    whole = answer_jobs(model_cache, queries)
     monkeypatch.setattr(
         maps,
         "certify",
@@ -355,7 +355,7 @@ def test_a_certificate_never_changes_a_verdict(
             bias=constant, score=score, residual=float("inf"), tolerance=tolerance, exact=False
         ),
     )
-    for before, after in zip(whole, answer_jobs(model_cache, asked), strict=True):
+    for before, after in zip(whole, answer_jobs(model_cache, queries), strict=True):
         for one, broken in zip(before.document["explanations"], after.document["explanations"], strict=True):
             assert one["maps"][0]["exactness"]["exact"] and not broken["maps"][0]["exactness"]["exact"]
             assert one["verdict"] == broken["verdict"]

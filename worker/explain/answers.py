@@ -19,20 +19,20 @@ from shared.results import Result
 from worker.engine.model_cache import ModelCache
 from worker.engine.models import Model
 from worker.explain.agreement import agreements
-from worker.explain.asked import Asked
 from worker.explain.explanations import Explained, explain, tree_mode
 from worker.explain.forward import SEED, Question
 from worker.explain.progress import OnProgress, ignore
+from worker.explain.query import Query
 from worker.explain.verdicts import verdict
 
 
-def answer(model_cache: ModelCache, batch: Sequence[Asked], *, progress: OnProgress = ignore) -> list[Result]:
+def answer(model_cache: ModelCache, batch: Sequence[Query], *, progress: OnProgress = ignore) -> list[Result]:
     """Answer a batch, one forward pass for every version of a model that is named in it. Results come in the order
     asked."""
     began = time.perf_counter()
     explained: list[dict[str, Explained]] = [{} for _ in batch]
-    cards = [asked.cards or model_cache.cards(asked.options.models, {}) for asked in batch]
-    plans = [job_options.plan(asked.options, Registry(found)) for asked, found in zip(batch, cards, strict=True)]
+    cards = [query.cards or model_cache.cards(query.options.models, {}) for query in batch]
+    plans = [job_options.plan(query.options, Registry(found)) for query, found in zip(batch, cards, strict=True)]
     named = {(name, card.fingerprint): card for found in cards for name, card in found.items()}
     for key in sorted(named):
         name, card = key[0], named[key]
@@ -43,7 +43,7 @@ def answer(model_cache: ModelCache, batch: Sequence[Asked], *, progress: OnProgr
         for i, one in zip(members, found, strict=True):
             explained[i][name] = one
     compute_ms = (time.perf_counter() - began) * 1000
-    return [_result(model_cache, asked, cards[i], explained[i], compute_ms) for i, asked in enumerate(batch)]
+    return [_result(model_cache, query, cards[i], explained[i], compute_ms) for i, query in enumerate(batch)]
 
 
 def _question(model: Model, plan: job_options.Plan, options: JobOptions) -> Question:
@@ -53,12 +53,12 @@ def _question(model: Model, plan: job_options.Plan, options: JobOptions) -> Ques
 
 def _result(
     model_cache: ModelCache,
-    asked: Asked,
+    query: Query,
     cards: Mapping[str, ModelCard],
     explained: Mapping[str, Explained],
     compute_ms: float,
 ) -> Result:
-    ordered = [explained[name] for name in asked.options.models]
+    ordered = [explained[name] for name in query.options.models]
     agreed = agreements([one.answer for one in ordered], model_cache.kinships)
     maps: dict[str, NDArray[np.float32]] = {name: raw for one in ordered for name, raw in one.maps.items()}
     found = Answer(
@@ -66,7 +66,7 @@ def _result(
             one.explanation.model_copy(update={"verdict": verdict(one.answer, agreed)}) for one in ordered
         ),
         agreement=tuple(one.record() for one in agreed),
-        provenance=provenance([model_cache.load(card) for card in cards.values()], asked.options),
+        provenance=provenance([model_cache.load(card) for card in cards.values()], query.options),
         timings={"compute_ms": round(compute_ms, 3)},
         warnings=tuple(
             warning.model_copy(update={"model": one.explanation.model}) for one in ordered for warning in one.warnings

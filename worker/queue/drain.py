@@ -26,8 +26,8 @@ from shared.store.figures import Figures
 from shared.store.job_store import End, JobStore, Lease
 from shared.store.overview import observed
 from shared.tracing import Trace, tracing
-from worker.explain.asked import Asked
 from worker.explain.progress import OnProgress
+from worker.explain.query import Query
 from worker.queue.failures import failure_of
 from worker.queue.leases import Leases, Stopped
 from worker.queue.pictures import Cards, with_pictures
@@ -38,7 +38,7 @@ T = TypeVar("T")
 RESULT_ROOM = 1 / 8  # of the reserve on the disk, which uploads leave to results; below it jobs wait rather than fail
 RING_AGAIN_SECONDS = 10.0  # a drain hands over to a new task after so long; see `_turn_seconds`
 
-Explainer = Callable[[Sequence[Asked], OnProgress], list[Result]]
+Explainer = Callable[[Sequence[Query], OnProgress], list[Result]]
 """Answers a batch of pictures with what is asked of each, in order: `answers.answer` with its models at hand."""
 
 
@@ -104,31 +104,31 @@ class Drain:
             self._settle(claims, error)
             return []
 
-    def _decode(self, claims: list[Claim]) -> list[tuple[Claim, Asked]]:
+    def _decode(self, claims: list[Claim]) -> list[tuple[Claim, Query]]:
         """What the batch's jobs ask, with their pictures. A job whose picture cannot be decoded fails here."""
         with self._timed("decode"):
             limits = Limits.of(self._settings)
-            found = with_pictures(claims, self._blobs, self._decoders, cards=self._cards, limits=limits)
-        batch: list[tuple[Claim, Asked]] = []
-        for claim, asked in zip(claims, found, strict=True):
-            if isinstance(asked, PathlightError):
-                self._fail(claim, asked)
+            queries = with_pictures(claims, self._blobs, self._decoders, cards=self._cards, limits=limits)
+        batch: list[tuple[Claim, Query]] = []
+        for claim, query in zip(claims, queries, strict=True):
+            if isinstance(query, PathlightError):
+                self._fail(claim, query)
             else:
-                batch.append((claim, asked))
+                batch.append((claim, query))
         return batch
 
-    def _answer_all(self, batch: list[tuple[Claim, Asked]], leases: Leases) -> list[Result | None]:
+    def _answer_all(self, batch: list[tuple[Claim, Query]], leases: Leases) -> list[Result | None]:
         """The result of each job; None for all where nobody waits for any."""
         if not batch:
             return []
         try:
             with self._timed("explain"):
-                return list(self._answer([asked for _, asked in batch], leases.report))
+                return list(self._answer([query for _, query in batch], leases.report))
         except Stopped:
             return [None] * len(batch)
 
     def _store_results(
-        self, batch: list[tuple[Claim, Asked]], results: list[Result | None], leases: Leases, compute_ms: float
+        self, batch: list[tuple[Claim, Query]], results: list[Result | None], leases: Leases, compute_ms: float
     ) -> list[End]:
         with self._timed("store"):
             ends = [

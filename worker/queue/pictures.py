@@ -17,7 +17,7 @@ from shared.images.sandbox.decoders import Decoders, Look
 from shared.images.seeing import Squares
 from shared.jobs import Claim
 from worker.engine.threads import side_by_side
-from worker.explain.asked import Asked
+from worker.explain.query import Query
 
 TOGETHER_BYTES = 2**19  # of files that a decoder is given at once: giving takes as long as decoding a small picture
 
@@ -36,7 +36,7 @@ class Files:
 
 def with_pictures(
     claims: Sequence[Claim], blobs: BlobStore, decoders: Decoders, *, cards: Cards, limits: Limits
-) -> list[Asked | PathlightError]:
+) -> list[Query | PathlightError]:
     """What each job asks, with its picture, in order; or why it has none."""
 
     def decoded(share: Sequence[Files]) -> list[Squares | PathlightError]:
@@ -46,7 +46,7 @@ def with_pictures(
     fetched = side_by_side(fetch, claims, threads=decoders.count)
     shares = list(_shares([one for one in fetched if isinstance(one, Files)], decoders.count))
     photos = chain.from_iterable(side_by_side(decoded, shares, threads=decoders.count))
-    return [_asked(one, next(photos)) if isinstance(one, Files) else one for one in fetched]
+    return [_query(one, next(photos)) if isinstance(one, Files) else one for one in fetched]
 
 
 def _files(claim: Claim, *, blobs: BlobStore, cards: Cards, limits: Limits) -> Files | PathlightError:
@@ -73,5 +73,5 @@ def _shares(files: Sequence[Files], count: int) -> Iterator[Sequence[Files]]:
         yield share
 
 
-def _asked(one: Files, photo: Squares | PathlightError) -> Asked | PathlightError:
-    return photo if isinstance(photo, PathlightError) else Asked(photo, one.claim.options, one.cards)
+def _query(one: Files, photo: Squares | PathlightError) -> Query | PathlightError:
+    return photo if isinstance(photo, PathlightError) else Query(photo, one.claim.options, one.cards)

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from shared.cards.card import ModelCard
     from shared.jobs import Claim
     from shared.results import Result
-    from worker.explain.asked import Asked
     from worker.explain.progress import OnProgress
+    from worker.explain.query import Query
     from worker.queue.drain import Drain
     from worker.queue.webhooks import Sender
 
@@ -98,7 +98,7 @@ def build_drain(settings: Settings, bell: Bell) -> Drain:
     def cards(claim: Claim) -> Mapping[str, ModelCard]:
         return model_cache.cards(claim.options.models, claim.versions)
 
-    def answer_batch(batch: Sequence[Asked], progress: OnProgress) -> list[Result]:
+    def answer_batch(batch: Sequence[Query], progress: OnProgress) -> list[Result]:
         model_cache.drop_retired()
         # One that is not full has left nothing waiting, so that the other processes have nothing to do.
         model_cache.take_cores(alone=len(batch) < settings.batch_size)

@@ -11,8 +11,8 @@ from shared.jobs import JobOptions
 
 
 @dataclass(frozen=True)
-class Asked:
-    """One picture and what is asked about it; `cards` are the models that are to answer, by name, where these are not
+class Query:
+    """One image and what is asked about it; `cards` are the models that are to answer, by name, where these are not
     the current ones."""
 
     photo: Seen
