@@ -27,8 +27,8 @@ from shared.errors import PathlightError
 from shared.files import replacing
 from shared.images.decode import Limits
 from shared.jobs import JobOptions
+from shared.report.charts import write_charts
 from shared.report.evidence import ClassMaps
-from shared.report.figures import write_figures
 from shared.report.page import Report, render
 from shared.report.rows import Known, Row, known_models
 from shared.report.tables import columns_of, csv_lines
@@ -189,7 +189,7 @@ class Bulk:
         thumbs = [[thumb_name(row["key"], number) for number in range(len(options.models))] for row in rows]
         report = Report(Path(self._bulk.source).name, options.models, rows, maps, thumbs, self._bulk.language)
         (out / "report.html").write_text(render(report), "utf-8")
-        write_figures(report, out / "figures")
+        write_charts(report, out / "figures")
         self._console.print(
             f"wrote {len(rows)} rows to {out / 'results.parquet'} and results.csv, and {out / 'report.html'}"
         )

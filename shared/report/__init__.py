@@ -1,1 +1,1 @@
-"""Reports on many pictures: a row for each, and what they say together, as a page, as figures and as tables."""
+"""Reports on many pictures: a row for each, and what they say together, as a page, as charts and as tables."""

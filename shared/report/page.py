@@ -1,4 +1,4 @@
-"""A report as one page that needs no other host: style, script and figures are in it, pictures lie beside it."""
+"""A report as one page that needs no other host: style, script and charts are in it, pictures lie beside it."""
 
 from __future__ import annotations
 

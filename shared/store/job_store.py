@@ -43,7 +43,7 @@ _NAMES = (
     "expire_now",
     "nearly_full",
 )
-_FIGURES = ("overview", "add", "heartbeat")
+_COUNTS = ("overview", "add", "heartbeat")
 
 
 _COLLECTED_AT_ONCE = 1000  # jobs
@@ -122,7 +122,7 @@ class JobStore:
         self.webhooks = WebhookSchedule(client, settings)
         self.fetches = FetchStore(client, settings)
         self.rates = Rates(client)
-        self._scripts = Scripts(client, (*_NAMES, *_FIGURES))
+        self._scripts = Scripts(client, (*_NAMES, *_COUNTS))
 
     @classmethod
     def connect(cls, settings: Settings) -> JobStore:
@@ -405,10 +405,10 @@ class JobStore:
         """The whole store at one moment, as operators are told of it."""
         return Overview.from_json(self._call("overview", heard_ms=self._heard_ms))
 
-    def add(self, figures: Mapping[str, int], *, operation: str) -> None:
+    def add(self, amounts: Mapping[str, int], *, operation: str) -> None:
         """Add to the counts for operators: amounts by name, each a noun and its labels (`overview`). The same operation
         adds once."""
-        self._call("add", operation=operation, figures=dict(figures))
+        self._call("add", operation=operation, amounts=dict(amounts))
 
     def ping(self) -> None:
         with _answering():

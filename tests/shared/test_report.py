@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 
 from shared.cards.card import Registry
 from shared.jobs import ImageRecord, JobError, JobStatus
+from shared.report.charts import write_charts
 from shared.report.evidence import ClassMaps, share_outside
-from shared.report.figures import write_figures
 from shared.report.outcome import Box, Outcome, unanswered
 from shared.report.page import Report, content_security_policy, render, summary_of
 from shared.report.rows import Known, Row, known_models, to_row
@@ -312,7 +312,7 @@ def test_the_page_and_its_figures_say_where_classes_leave(models: dict[str, Know
     summary = summary_of(report, MODEL)
     assert [one["label"] for one in summary["confusion"]] == ["cat", "dog"]
     assert sum(summary["decisions"]) == 2
-    written = write_figures(report, tmp_path)
+    written = write_charts(report, tmp_path)
     assert {path.suffix for path in written} == {".svg", ".png"}
     assert {path.name.split(".")[-2] for path in written} >= {"decisions", "means"}
 

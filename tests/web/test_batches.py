@@ -352,7 +352,7 @@ def test_the_reports_of_one_caller_hold_up_no_others(client: FlaskClient, monkey
 def test_archives_hold_few_threads_at_once_and_give_each_back_read_or_not(
     client: FlaskClient, explained: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reports, "write_figures", lambda report, folder: [])
+    monkeypatch.setattr(reports, "write_charts", lambda report, folder: [])
     address = explained["links"]["zip"]
     sent = [client.get(address) for _ in range(share_of(AT_ONCE))]
     assert "archives that are being sent are yours already" in refused(client.get(address), 429, "too_many_requests")

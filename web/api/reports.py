@@ -20,8 +20,8 @@ from shared.images.decode import Limits
 from shared.images.masking import explained_picture
 from shared.images.sandbox.decoders import read_shown
 from shared.jobs import Job, JobError, JobStatus
+from shared.report.charts import write_charts
 from shared.report.evidence import ClassMaps
-from shared.report.figures import write_figures
 from shared.report.outcome import Outcome, unanswered
 from shared.report.page import Report, render
 from shared.report.rows import Known, Row, known_models, to_row
@@ -126,7 +126,7 @@ class Reports:
             with self._drawings.taken(sharer, patient=True), tempfile.TemporaryDirectory() as folder:
                 archive.writestr("report.html", render(report))
                 archive.writestr("results.csv", "".join(csv_lines(report.rows)))
-                for path in write_figures(report, Path(folder)):
+                for path in write_charts(report, Path(folder)):
                     archive.write(path, f"figures/{path.name}")
             yield pipe.take()
             for job, names in zip(jobs, report.thumbs, strict=True):

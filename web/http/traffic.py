@@ -8,7 +8,7 @@ import time
 
 from flask import Flask, Response, g, request
 
-from shared.store.figures import Figures
+from shared.store.counters import Counters
 from shared.store.job_store import JobStore
 from shared.store.overview import observed
 
@@ -20,18 +20,18 @@ class Traffic:
     """The requests of this process."""
 
     def __init__(self, store: JobStore) -> None:
-        self._figures = Figures(store)
+        self._counters = Counters(store)
         self._lock = threading.Lock()
         self._flushed = time.monotonic()
 
     def count(self, *, route: str, method: str, status: int, milliseconds: float) -> None:
         """One request was answered."""
         known = method if method in METHODS else "other"
-        self._figures.count({f"http:{route}:{known}:{status}": 1, **observed(f"answer:{route}", milliseconds)})
+        self._counters.count({f"http:{route}:{known}:{status}": 1, **observed(f"answer:{route}", milliseconds)})
 
     def flush(self) -> None:
         """Add to the store what came together. Raises StoreUnavailable, and loses nothing."""
-        self._figures.flush()
+        self._counters.flush()
 
     def flush_if_due(self) -> None:
         """The same, every few seconds and in peace."""
@@ -39,7 +39,7 @@ class Traffic:
             if time.monotonic() - self._flushed < FLUSH_SECONDS:
                 return
             self._flushed = time.monotonic()
-        self._figures.try_to_flush()
+        self._counters.try_to_flush()
 
 
 def register(app: Flask, traffic: Traffic) -> None:

@@ -22,7 +22,7 @@ from shared.images.sandbox.decoders import Decoders
 from shared.jobs import Claim, JobStatus
 from shared.results import Result
 from shared.settings import Settings
-from shared.store.figures import Figures
+from shared.store.counters import Counters
 from shared.store.job_store import End, JobStore, Lease
 from shared.store.overview import observed
 from shared.tracing import Trace, tracing
@@ -64,7 +64,7 @@ class Drain:
         self._answer = answer
         self._ring = ring
         self._decoders = decoders
-        self._figures = Figures(store)
+        self._counters = Counters(store)
         self._crew = f"{socket.gethostname()}:{os.getppid()}"  # the processes of this worker
 
     def run(self) -> int:
@@ -78,7 +78,7 @@ class Drain:
                 ends = self._work_off(claims)
                 claims = self._end_and_claim(ends, until)
         if total:
-            self._figures.try_to_flush()
+            self._counters.try_to_flush()
         return total
 
     def _claim(self) -> list[Claim]:
@@ -221,7 +221,7 @@ class Drain:
         """How long a stage of a batch takes is told to operators, where it comes to its end."""
         began = time.perf_counter()
         yield
-        self._figures.count(observed(f"stage:{stage}", 1000 * (time.perf_counter() - began)))
+        self._counters.count(observed(f"stage:{stage}", 1000 * (time.perf_counter() - began)))
 
     def _settle(self, claims: list[Claim], error: BaseException) -> None:
         """End or give back the jobs of a batch that broke."""

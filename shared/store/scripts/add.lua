@@ -1,7 +1,7 @@
 -- Adds to what operators are told.
 --   operation: names this very call, which may be sent again
---   figures: an amount by the name of each figure
+--   amounts: by the name of what is counted
 -- Returns nothing.
 go_on_when_full()
 if not redis.call('SET', key('added', given.operation), 1, 'NX', 'PX', 600000) then return end  -- sent again
-for name, amount in pairs(given.figures) do tally(name, amount) end
+for name, amount in pairs(given.amounts) do tally(name, amount) end

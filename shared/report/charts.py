@@ -1,4 +1,4 @@
-"""A report's figures for a paper: the same as on the page, drawn by matplotlib as SVG and PNG."""
+"""The charts of a report, for a paper: the same as on the page, drawn by matplotlib as SVG and PNG."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 _MEANS_SHOWN = 30
 
 
-def write_figures(report: Report, folder: Path) -> list[Path]:
-    """MODEL.FIGURE.svg and .png for each figure that the rows allow; their paths."""
+def write_charts(report: Report, folder: Path) -> list[Path]:
+    """Draw MODEL.CHART.svg and .png for each chart that the rows allow. Returns their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     for model in report.models:
-        for name, figure in _figures(report, model):
+        for name, figure in _charts(report, model):
             for kind in ("svg", "png"):
                 path = folder / f"{model}.{name}.{kind}"
                 figure.savefig(path, dpi=200, bbox_inches="tight", metadata={"Date": None} if kind == "svg" else None)
@@ -30,7 +30,7 @@ def write_figures(report: Report, folder: Path) -> list[Path]:
     return written
 
 
-def _figures(report: Report, model: str) -> Iterator[tuple[str, Figure]]:
+def _charts(report: Report, model: str) -> Iterator[tuple[str, Figure]]:
     summary = summary_of(report, model)
     if summary["decisions"]:
         yield "decisions", _histogram(summary["decisions"], "probability of the branch taken", "decisions")

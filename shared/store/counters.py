@@ -1,4 +1,4 @@
-"""Figures that a process counts by itself, and adds to the store now and then: requests, stages of a batch."""
+"""Counts that a process keeps by itself and adds to the store now and then: requests, stages of a batch."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from shared.store.job_store import JobStore
 log = logging.getLogger(__name__)
 
 
-class Figures:
+class Counters:
     """What this process has counted and not yet added to the store. Threads may share it."""
 
     def __init__(self, store: JobStore) -> None:
@@ -25,10 +25,10 @@ class Figures:
         self._unsent: Counter[str] | None = None
         self._operation = ""
 
-    def count(self, figures: Mapping[str, int]) -> None:
+    def count(self, amounts: Mapping[str, int]) -> None:
         """Add amounts by name (shared/store/overview.py)."""
         with self._lock:
-            self._counted.update(figures)
+            self._counted.update(amounts)
 
     def flush(self) -> None:
         """Add to the store what came together. Raises StoreUnavailable, and loses nothing."""
@@ -47,4 +47,4 @@ class Figures:
         try:
             self.flush()
         except StoreUnavailable as error:
-            log.warning("figures could not be added to the store yet: %s", error)
+            log.warning("counts could not be added to the store yet: %s", error)
