@@ -21,8 +21,8 @@ from shared.cards.card import Bf16Gate, Registry
 from shared.images.decode import Photo
 from shared.settings import Settings
 from training import pictures
+from training.calibration import BATCH, own_and_foreign, rounded
 from training.pictures import ARCHIVES
-from training.reliability import BATCH, own_and_foreign, rounded
 from worker.algebra import maps
 from worker.engine.inputs import to_tensors
 from worker.engine.models import Model

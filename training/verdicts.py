@@ -23,8 +23,8 @@ from shared.cards.card import ModelCard, Registry
 from shared.cards.verdicts import Limits, Unfamiliar
 from shared.settings import Settings
 from training import pictures
+from training.calibration import ANSWER_ACCURACY, BATCH, SEED, answers, own_and_foreign, rounded
 from training.pictures import ARCHIVES
-from training.reliability import ANSWER_ACCURACY, BATCH, SEED, answers, own_and_foreign, rounded
 from worker.algebra.tree import TreeMatrices
 from worker.engine.inputs import to_tensors
 from worker.engine.models import Model
@@ -48,7 +48,7 @@ def main(model: str, data: Path) -> None:
 
 
 def of_held_out_images(card: ModelCard, data: Path) -> dict[str, Any]:
-    """The block of a model that has held-out images; its other limits are those of its reliability."""
+    """The block of a model that has held-out images; its other limits are those of its calibration."""
     held_out = {"CIFAR-10 test": pictures.cifar10("test", data), "photos100 val": pictures.photos100("val", data)}
     own, _ = own_and_foreign(card, held_out, seed=SEED)
     labels = held_out[own].labels

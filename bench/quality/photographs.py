@@ -86,7 +86,7 @@ def _accuracy(logits: Tensor, labels: Tensor, *, seed: int) -> list[Figure]:
 def _temperatures(context: Context) -> Figure:
     """That none was fitted where nothing is held out."""
     cards = [context.registry.get(name) for name in (IMAGENET, *SHIPPED)]
-    fitted = [card.name for card in cards if card.reliability is not None]
+    fitted = [card.name for card in cards if card.calibration is not None]
     return Figure(
         "Q15 temperatures fitted without held-out images",
         len(set(fitted) - set(SHIPPED)),

@@ -1,6 +1,6 @@
-"""Reliability of a model: how far its answers can be trusted, measured on held-out pictures, as its card states it.
+"""The calibration of a model: how far its answers can be trusted, measured on held-out pictures, as its card states it.
 
-`training/reliability.py` measures it. Half of the held-out pictures choose the temperature and the thresholds; what
+`training/calibration.py` measures it. Half of the held-out pictures choose the temperature and the thresholds; what
 they achieve is measured on the other half.
 """
 
@@ -32,7 +32,7 @@ class FamiliarityLimit:
 
 
 @dataclass(frozen=True)
-class TreeReliability:
+class TreeCalibration:
     """The tree's own probabilities.
 
     `temperatures` divide the scores of a decision's children, by node id; they are None in marginal mode, where the
@@ -50,7 +50,7 @@ class TreeReliability:
 
 
 @dataclass(frozen=True)
-class Reliability:
+class Calibration:
     """The block `reliability` of a model card. Errors, shares and confidences are fractions, 0..1."""
 
     data: str
@@ -65,10 +65,10 @@ class Reliability:
     share_below: float  # of the measuring half
     accuracy_below: float | None  # None where no picture was below
     familiarity: FamiliarityLimit
-    tree: TreeReliability | None = None
+    tree: TreeCalibration | None = None
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Reliability:
+    def from_dict(cls, data: Mapping[str, Any]) -> Calibration:
         """Raises KeyError or TypeError where something is missing or unknown."""
         limit, tree = data["familiarity"], data.get("tree")
         detections = {
@@ -79,7 +79,7 @@ class Reliability:
             **{
                 **data,
                 "familiarity": FamiliarityLimit(**{**limit, **detections}),
-                "tree": None if tree is None else TreeReliability(**tree),
+                "tree": None if tree is None else TreeCalibration(**tree),
             }
         )
 

@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from shared.cards.calibration import Reliability
+from shared.cards.calibration import Calibration
 from shared.cards.class_names import classes_named
 from shared.cards.declarations import declarations
 from shared.cards.groups import Group
@@ -100,7 +100,7 @@ class ModelCard:
     weights_path: Path
     head: str = POOLED_LINEAR
     facts: Mapping[str, Any] = field(default_factory=dict)  # data, recipe, seed, accuracy, licence: shown, not used
-    reliability: Reliability | None = None  # None where it was not measured, as for upstream models
+    calibration: Calibration | None = None  # None where it was not measured, as for upstream models
     limits: Limits = field(default_factory=Limits)  # that verdicts go by
     bf16: Bf16Gate | None = None  # None where it was not measured: the model then runs in fp32 unless told otherwise
     declared: Mapping[str, Any] | None = None  # the entry of models.toml that it was made from, if any
@@ -115,7 +115,7 @@ class ModelCard:
             weights = WeightsSpec(**data["weights"])
             place = cache / data["name"] if weights.url else _package_folder(weights.package, otherwise=path.parent)
             block = data.get("reliability")
-            reliability = None if block is None else Reliability.from_dict(block)
+            calibration = None if block is None else Calibration.from_dict(block)
             if data.get("head", POOLED_LINEAR) not in HEADS:
                 raise ValueError(f"head {data['head']!r} is none of {', '.join(HEADS)}")
             return cls(
@@ -133,8 +133,8 @@ class ModelCard:
                 weights_path=place / weights.file,
                 head=data.get("head", POOLED_LINEAR),
                 facts=data.get("facts", {}),
-                reliability=reliability,
-                limits=Limits.of(data.get("verdict"), reliability),
+                calibration=calibration,
+                limits=Limits.of(data.get("verdict"), calibration),
                 bf16=Bf16Gate.from_dict(data["bf16"]) if "bf16" in data else None,
                 declared=data.get("declared"),
                 recorded=_recorded(place) if weights.url else None,

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
-from shared.cards.calibration import Reliability
+from shared.cards.calibration import Calibration
 
 SURE_AT = 0.7  # where nothing better was measured
 BELIEVE_AT = 0.85
@@ -52,14 +52,14 @@ class Limits:
             raise ValueError(f"believe_at {self.believe_at} must be above 0 and at most 1")
 
     @classmethod
-    def of(cls, block: Mapping[str, Any] | None, reliability: Reliability | None) -> Limits:
-        """Those of a card: of its block, else of its reliability, else the general ones. Raises KeyError, TypeError or
+    def of(cls, block: Mapping[str, Any] | None, calibration: Calibration | None) -> Limits:
+        """Those of a card: of its block, else of its calibration, else the general ones. Raises KeyError, TypeError or
         ValueError where the block is not readable."""
         known: dict[str, Any] = {}
-        if reliability is not None:
-            limit = reliability.familiarity
+        if calibration is not None:
+            limit = calibration.familiarity
             known = {
-                "guess_below": reliability.confidence_threshold,
+                "guess_below": calibration.confidence_threshold,
                 "unfamiliar": Unfamiliar(limit.kind, limit.threshold),
             }
         given = dict(block or {})

@@ -14,7 +14,7 @@ from bench.quality.truth import holds, true_class
 from bench.quality.verdicts import Judged, judged
 from shared.cards.card import ModelCard, Registry
 from shared.cards.verdicts import Level
-from training.reliability import SEED
+from training.calibration import SEED
 from worker.algebra.kinship import Kinships
 from worker.explain.agreement import ModelAnswer
 from worker.explain.sure import SureGroup

@@ -11,13 +11,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from shared.cards.calibration import Reliability
+from shared.cards.calibration import Calibration
 from shared.cards.card import ModelCard, Registry
 from shared.cards.verdicts import BELIEVE_AT, GUESS_BELOW, SURE_AT, Limits, Unfamiliar
 from shared.errors import ModelUnavailable
 from shared.settings import REPOSITORY
+from tests.shared.calibration import CALIBRATION
 from tests.shared.cards import write_card
-from tests.shared.reliability import RELIABILITY
 from training.verdicts import CANDIDATES, RIGHT, sure_at, write
 from worker.algebra.tree import TreeMatrices
 from worker.explain.sure import sure_nodes
@@ -94,8 +94,8 @@ def test_the_limits_of_a_shipped_model_stand_in_its_card(name: str, registry: Re
 # -- as a card is read -----------------------------------------------------------------------------------------------
 
 
-def test_what_a_block_leaves_out_comes_from_the_reliability_and_else_from_the_general_limits() -> None:
-    measured = Reliability.from_dict(RELIABILITY)
+def test_what_a_block_leaves_out_comes_from_the_calibration_and_else_from_the_general_limits() -> None:
+    measured = Calibration.from_dict(CALIBRATION)
     assert Limits.of(None, None) == Limits(SURE_AT, BELIEVE_AT, GUESS_BELOW, None, None, False) == Limits()
     assert Limits.of(None, measured) == Limits(SURE_AT, BELIEVE_AT, 0.45, Unfamiliar("energy", 3.5))
     known = Limits.of({"sure_at": 0.8, "believe_at": 0.9, "data": "pets"}, measured)

@@ -170,8 +170,8 @@ def texts_of(card: ModelCard) -> Iterator[str]:
     found = [facts["accuracy"].get(key) for key in ("split", "data", "source")]
     found += [facts.get(key) for key in ("data", "good_for", "source", "recipe", "hash", "licence")]
     found.append(card.limits.data)
-    if card.reliability:
-        found += [card.reliability.data, *card.reliability.familiarity.detection]
+    if card.calibration:
+        found += [card.calibration.data, *card.calibration.familiarity.detection]
     if card.hierarchy:
         found.append(card.hierarchy.origin)
     return filter(None, found)

@@ -150,7 +150,7 @@ def test_the_confidence_is_calibrated_with_the_temperature_of_the_card(
     model: Model, photos: dict[str, Image.Image]
 ) -> None:
     prediction = document(explain(model, [photos["chelsea"]], [Question()])[0])["prediction"]
-    measured = model.card.reliability
+    measured = model.card.calibration
     assert measured is not None
     logits = torch.tensor([entry["logit"] for entry in prediction["top"]])
     odds = (logits / measured.temperature).softmax(0)

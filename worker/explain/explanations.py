@@ -183,7 +183,7 @@ def _path_warnings(forward: Forward, i: int, path: DecisionPath | None) -> list[
 
 
 def _weak_below(card: ModelCard, mode: TreeMode) -> float:
-    measured = card.reliability.tree if card.reliability else None
+    measured = card.calibration.tree if card.calibration else None
     return measured.weak_below.get(mode.value, WEAK_BELOW) if measured else WEAK_BELOW
 
 

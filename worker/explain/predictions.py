@@ -45,7 +45,7 @@ def predictions(card: ModelCard, logits: Tensor, order: Tensor) -> list[Predicte
         ]
         for row in zip(*(measure.tolist() for measure in measures), strict=True)
     ]
-    measured = card.reliability
+    measured = card.calibration
     if measured is None:
         return [Predicted(_prediction(top, None), []) for top in tops]
     confidences = (logits / measured.temperature).softmax(1).gather(1, best[:, :1])[:, 0].tolist()

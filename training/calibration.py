@@ -1,6 +1,6 @@
 """Measure how far a model's answers can be trusted, on held-out pictures, and write it into the model's card.
 
-    python -m training.reliability resnet18-photos100
+    python -m training.calibration resnet18-photos100
 
 The held-out pictures go through the model's own preprocessing. They are split in two halves, by seed: one chooses the
 temperature and the thresholds, the other measures what these achieve. Foreign pictures are the other data set's and
@@ -20,7 +20,7 @@ from PIL import Image
 from rich.progress import track
 from torch import Generator, Tensor
 
-from shared.cards.calibration import Detection, FamiliarityLimit, Reliability, TreeReliability
+from shared.cards.calibration import Calibration, Detection, FamiliarityLimit, TreeCalibration
 from shared.cards.card import ModelCard, Registry
 from shared.settings import Settings
 from training import pictures
@@ -93,8 +93,8 @@ def answers(model: Model, images: Tensor, description: str) -> Tensor:
 
 def measure(
     logits: Tensor, labels: Tensor, foreign: Mapping[str, Tensor], *, card: ModelCard, description: str, seed: int
-) -> Reliability:
-    """All of a card's reliability, from N x K logits of held-out pictures with N labels and from foreign ones."""
+) -> Calibration:
+    """The block `reliability` of a card, from N x K logits of held-out pictures with N labels and from foreign ones."""
     order = torch.randperm(len(labels), generator=Generator().manual_seed(seed))
     fit, rest = order[: len(order) // 2], order[len(order) // 2 :]
     z = logits.double()
@@ -106,7 +106,7 @@ def measure(
     threshold = accuracy_threshold(fitted, fitted_answer == labels[fit], level=ANSWER_ACCURACY)
     below = confidence < threshold
     error = calibration_error(confidence, right, seed=seed)
-    return Reliability(
+    return Calibration(
         data=description,
         seed=seed,
         fitted_on=len(fit),
@@ -119,7 +119,7 @@ def measure(
         share_below=float(below.double().mean()),
         accuracy_below=float(right[below].double().mean()) if below.any() else None,
         familiarity=familiarity_limit(z[fit], z[rest], {name: one.double() for name, one in foreign.items()}),
-        tree=tree_reliability(z, labels, fit, rest, card=card, temperature=temperature, seed=seed),
+        tree=tree_calibration(z, labels, fit, rest, card=card, temperature=temperature, seed=seed),
     )
 
 
@@ -145,9 +145,9 @@ def familiarity_limit(fit: Tensor, rest: Tensor, foreign: Mapping[str, Tensor]) 
     return FamiliarityLimit(best.value, limit, FALSE_ALARM, alarms, detections[best], detections[other])
 
 
-def tree_reliability(
+def tree_calibration(
     logits: Tensor, labels: Tensor, fit: Tensor, rest: Tensor, *, card: ModelCard, temperature: float, seed: int
-) -> TreeReliability | None:
+) -> TreeCalibration | None:
     """Of the tree in the mode that `tree=auto` takes; the weak decision's threshold in every mode."""
     mode = tree_mode(card, "auto")
     if card.hierarchy is None or mode is None:
@@ -167,7 +167,7 @@ def tree_reliability(
     for each in TreeMode:
         probability, right = decisions_on_paths(infer(logits[fit], matrices, mode=each), labels[fit], matrices)
         weak_below[each.value] = accuracy_threshold(probability, right, level=DECISION_ACCURACY)
-    return TreeReliability(
+    return TreeCalibration(
         mode=mode.value,
         temperatures=temperatures,
         nodes=len(after),
@@ -178,7 +178,7 @@ def tree_reliability(
     )
 
 
-def write(path: Path, found: Reliability) -> None:
+def write(path: Path, found: Calibration) -> None:
     """Put the block into a card before its facts, in the place of an earlier one."""
     card = json.loads(path.read_text("utf-8"))
     card["reliability"] = rounded(found.to_dict())

@@ -1,10 +1,10 @@
-"""A reliability block for tests."""
+"""The block `reliability` of a card, for tests."""
 
 from __future__ import annotations
 
 from typing import Any
 
-RELIABILITY: dict[str, Any] = {
+CALIBRATION: dict[str, Any] = {
     "data": "pets, 100 pictures",
     "seed": 0,
     "fitted_on": 50,

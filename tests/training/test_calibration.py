@@ -1,4 +1,4 @@
-"""Measuring a model's reliability: planted logits give planted figures, and a card keeps all else it says."""
+"""Measuring a model's calibration: planted logits give planted figures, and a card keeps all else it says."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ import torch
 from click.testing import CliRunner
 from torch import Tensor
 
-from shared.cards.calibration import Reliability
+from shared.cards.calibration import Calibration
 from shared.cards.card import ModelCard, Registry
 from shared.settings import REPOSITORY
+from tests.shared.calibration import CALIBRATION
 from tests.shared.cards import card
-from tests.shared.reliability import RELIABILITY
+from training.calibration import answers, main, measure, own_and_foreign, rounded, write
 from training.pictures import Pictures
-from training.reliability import answers, main, measure, own_and_foreign, rounded, write
 from worker.engine.models import Model
 
 SHIPPED = ("resnet18-photos100", "nbdt-cifar10")
@@ -38,26 +38,26 @@ def nbdt() -> ModelCard:
 
 
 @pytest.fixture(scope="module")
-def found(nbdt: ModelCard) -> Reliability:
+def found(nbdt: ModelCard) -> Calibration:
     """Of a model that is perfectly calibrated once its logits are halved."""
     logits, labels = calibrated(6000, 10, seed=0)
     foreign = {"flat": 0.1 * torch.randn(500, 10), "like": 2 * calibrated(500, 10, seed=1)[0]}
     return measure(2 * logits, labels, foreign, card=nbdt, description="planted", seed=0)
 
 
-def test_a_planted_temperature_and_a_planted_threshold_are_found(found: Reliability) -> None:
+def test_a_planted_temperature_and_a_planted_threshold_are_found(found: Calibration) -> None:
     assert found.temperature == pytest.approx(2, rel=0.1)
     assert found.confidence_threshold == pytest.approx(0.5, abs=0.06)
     assert found.accuracy_below is not None and found.accuracy_below < 0.5
     assert (found.fitted_on, found.measured_on) == (3000, 3000)
 
 
-def test_calibration_brings_the_error_down_to_the_bound(found: Reliability) -> None:
+def test_calibration_brings_the_error_down_to_the_bound(found: Calibration) -> None:
     assert found.ece_raw > 2 * found.ece_bound
     assert found.ece_calibrated < 1.2 * found.ece_bound
 
 
-def test_flat_answers_are_foreign_and_like_answers_are_not(found: Reliability) -> None:
+def test_flat_answers_are_foreign_and_like_answers_are_not(found: Calibration) -> None:
     detection = found.familiarity.detection
     assert detection["flat"].auroc > 0.99 and detection["flat"].detected > 0.95
     assert detection["like"].auroc == pytest.approx(0.5, abs=0.05)
@@ -67,7 +67,7 @@ def test_flat_answers_are_foreign_and_like_answers_are_not(found: Reliability) -
 
 
 def test_the_tree_is_measured_in_its_own_mode_and_a_model_without_one_is_not(
-    found: Reliability, nbdt: ModelCard
+    found: Calibration, nbdt: ModelCard
 ) -> None:
     assert found.tree is not None and nbdt.hierarchy is not None
     assert (found.tree.mode, found.tree.nodes) == ("soft", len(nbdt.hierarchy.edges))
@@ -104,16 +104,16 @@ def test_a_card_keeps_its_format_and_all_else_it_says(name: str, tmp_path: Path)
     before = path.read_text("utf-8")
     assert json.dumps(json.loads(before), indent=1, ensure_ascii=False) + "\n" == before
     for _ in range(2):
-        write(path, Reliability.from_dict(RELIABILITY))
+        write(path, Calibration.from_dict(CALIBRATION))
     after = json.loads(path.read_text("utf-8"))
-    assert after.pop("reliability") == RELIABILITY
+    assert after.pop("reliability") == CALIBRATION
     assert after == {key: value for key, value in json.loads(before).items() if key != "reliability"}
     assert path.read_text("utf-8").startswith(before[:200])
 
 
 @pytest.mark.parametrize("name", SHIPPED)
-def test_the_shipped_models_state_their_reliability(name: str, registry: Registry) -> None:
-    found = registry.get(name).reliability
+def test_the_shipped_models_state_their_calibration(name: str, registry: Registry) -> None:
+    found = registry.get(name).calibration
     assert found is not None and found.tree is not None
     assert found.ece_calibrated < found.ece_raw
     assert found.temperature > 0 and 0 < found.confidence_threshold < 1
