@@ -24,7 +24,7 @@ class Catalogue:
     codes: Mapping[str, str]  # by code, of warnings, errors and whatever else arrives with one
     cards: Mapping[str, str]  # by English text, of the cards of shipped models
 
-    def told(self, code: str, text: str, params: Mapping[str, Any] | None = None) -> str:
+    def translate_code(self, code: str, text: str, params: Mapping[str, Any] | None = None) -> str:
         """What bears a code: with `params` and `text` in its places. The English text where the catalogue does not know
         the code, or an older version wrote other parameters."""
         known = self.codes.get(code)

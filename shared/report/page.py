@@ -96,7 +96,7 @@ def _data(report: Report, words: Catalogue) -> dict[str, Any]:
 
 def _why(code: str, message: str, words: Catalogue) -> str:
     """Why a picture has no answer."""
-    return words.reports.get(message) or words.told(code, message)
+    return words.reports.get(message) or words.translate_code(code, message)
 
 
 def _failed(row: Row) -> bool:

@@ -26,7 +26,7 @@ from shared.settings import REPOSITORY, Settings
 from shared.store.job_store import JobStore
 from web.app import create_app
 from web.http import language
-from web.http.language import gettext, told
+from web.http.language import gettext, translate_code
 from web.pages import stage, words
 from worker.explain import agreement
 
@@ -105,7 +105,7 @@ SENTENCES |= {method.hint_code: method.hint for method in CATALOGUE}
 
 def codes_of_templates() -> Iterator[str]:
     for path in TEMPLATES:
-        yield from re.findall(r'\btold\("(\w+)"', path.read_text("utf-8"))
+        yield from re.findall(r'\btranslate_code\("(\w+)"', path.read_text("utf-8"))
 
 
 def sources() -> str:
@@ -238,13 +238,16 @@ def test_what_is_put_into_a_sentence_is_escaped() -> None:
 
 def test_what_bears_a_code_is_said_by_it_else_in_english(app: Flask) -> None:
     params = {"confidence": 0.41, "threshold": 0.5}
-    assert told("low_confidence", "Unsure.", params) == "Unsure."
+    assert translate_code("low_confidence", "Unsure.", params) == "Unsure."
     with app.test_request_context("/?lang=ja"):
-        assert "41%" in told("low_confidence", "Unsure.", params)
-        assert told("low_confidence", "Unsure.", {"other": 1}) == "Unsure."
-        assert told("low_confidence", "Unsure.", {"confidence": "?", "threshold": "?"}) == "Unsure."
-        assert told("of_tomorrow", "Unsure.") == "Unsure."
-        assert told("invalid_option", "tree: no {such}") == "オプションの値が正しくありません（tree: no {such}）。"
+        assert "41%" in translate_code("low_confidence", "Unsure.", params)
+        assert translate_code("low_confidence", "Unsure.", {"other": 1}) == "Unsure."
+        assert translate_code("low_confidence", "Unsure.", {"confidence": "?", "threshold": "?"}) == "Unsure."
+        assert translate_code("of_tomorrow", "Unsure.") == "Unsure."
+        assert (
+            translate_code("invalid_option", "tree: no {such}")
+            == "オプションの値が正しくありません（tree: no {such}）。"
+        )
 
 
 # -- on pages ----------------------------------------------------------------------------------------------------------

@@ -947,7 +947,7 @@ def test_durations_are_rounded(value: float, text: str) -> None:
 def test_the_strongest_cell_is_placed_by_its_middle(cell: tuple[int, int], text: str) -> None:
     raw = np.zeros((7, 7), np.float32)
     raw[cell] = 1
-    assert stage.place(raw) == text
+    assert stage.peak_position(raw) == text
 
 
 @pytest.mark.parametrize(("text", "sentence"), [("it broke", "It broke."), ("Why?", "Why?"), ("", "")])

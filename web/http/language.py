@@ -4,7 +4,8 @@ Templates write English: `{{ _("The map of {name}", name=class_name) }}`. The se
 `shared/locales/`; it may hold tags, while what is put into its places is escaped. Jinja runs the top of an imported
 template once for all readers, so that there `_` belongs inside macros. ES modules do the same with `say` of
 `static/say.js`.
-What a worker or the API has written bears a code: `told(code, text)` says it by that code, else by its English text.
+What a worker or the API has written bears a code: `translate_code(code, text)` says it by that code, else by its
+English text.
 """
 
 from __future__ import annotations
@@ -37,9 +38,9 @@ def gettext(message: str, /, **values: object) -> Markup:
     return Markup(catalogue(current()).pages.get(message, message)).format(**values)
 
 
-def told(code: str, text: str, params: Mapping[str, Any] | None = None) -> str:
+def translate_code(code: str, text: str, params: Mapping[str, Any] | None = None) -> str:
     """What bears a code, in the reader's language."""
-    return catalogue(current()).told(code, text, params)
+    return catalogue(current()).translate_code(code, text, params)
 
 
 def of_card(text: str) -> str:
@@ -62,7 +63,7 @@ def register(pages: Blueprint) -> None:
     """Give the templates their words, and let a browser keep the language that its reader chose."""
     words: Mapping[str, Callable[..., Any]] = {
         "_": gettext,
-        "told": told,
+        "translate_code": translate_code,
         "language": current,
         "languages": _choices,
         "script_words": script_words,

@@ -11,7 +11,7 @@ from shared.errors import StoreUnavailable
 from web.api.services import services
 from web.http import csrf
 from web.http.language import gettext as _
-from web.http.language import told
+from web.http.language import translate_code
 from web.http.problems import RETRY_AFTER_SECONDS, sentence_of
 
 pages = Blueprint("sign_in", __name__)
@@ -37,7 +37,7 @@ def enter() -> WerkzeugResponse:
             )
         session = given.store.keys.open_session(key)
     except StoreUnavailable as error:
-        return _form_page(error=told(error.code, sentence_of(error)), status=HTTPStatus.SERVICE_UNAVAILABLE)
+        return _form_page(error=translate_code(error.code, sentence_of(error)), status=HTTPStatus.SERVICE_UNAVAILABLE)
     response = redirect(_next(), HTTPStatus.SEE_OTHER)
     response.set_cookie(
         csrf.cookie(csrf.SESSION, request),

@@ -26,7 +26,7 @@ def of_map(job: JobDocument, explanation: Explanation, entry: MapEntry, raw: Flo
     words = _(
         "Map of the evidence for {subject}; it is strongest {where} of what the network saw.",
         subject=subject,
-        where=place(raw),
+        where=peak_position(raw),
     )
     scale = Scale.drawn(raw, contrast=entry.is_contrast)
     shown = _shown(job, explanation, entry, top=scale.top)
@@ -96,16 +96,16 @@ def unit(name: str) -> str:
     return words[name].striptags() if name in words else f"({name})"
 
 
-def place(raw: FloatMap) -> str:
+def peak_position(raw: FloatMap) -> str:
     """Where a map's strongest cell lies: "in the centre", "on the left"."""
-    places = (
+    positions = (
         (_("in the upper left"), _("at the top"), _("in the upper right")),
         (_("on the left"), _("in the centre"), _("on the right")),
         (_("in the lower left"), _("at the bottom"), _("in the lower right")),
     )
     row, column = divmod(int(raw.argmax()), raw.shape[1])
     rows, columns = raw.shape
-    return places[3 * (2 * row + 1) // (2 * rows)][3 * (2 * column + 1) // (2 * columns)]
+    return positions[3 * (2 * row + 1) // (2 * rows)][3 * (2 * column + 1) // (2 * columns)]
 
 
 def _shown(job: JobDocument, explanation: Explanation, entry: AnyMap, *, top: float) -> dict[str, Any]:

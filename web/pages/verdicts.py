@@ -15,7 +15,7 @@ from shared.cards.card import ModelCard
 from shared.cards.class_names import short_name
 from shared.documents import JobDocument
 from web.http.language import gettext as _
-from web.http.language import told
+from web.http.language import translate_code
 from web.pages import words
 
 Cards = Mapping[str, ModelCard]
@@ -89,17 +89,17 @@ def of_target(job: JobDocument, explanation: Explanation) -> tuple[Caution, ...]
 
 def sentence(verdict: Verdict, cards: Cards) -> str:
     """Why: what the verdict's first reason says."""
-    return told(f"verdict_{verdict.reasons[0]}", verdict.text, _localized(verdict.params, cards))
+    return translate_code(f"verdict_{verdict.reasons[0]}", verdict.text, _localized(verdict.params, cards))
 
 
 def of_models(agreement: ModelAgreement, cards: Cards) -> str:
     """What two models' answers say of each other."""
-    return told(f"agreement_{agreement.code}", agreement.text, _localized(agreement.params, cards))
+    return translate_code(f"agreement_{agreement.code}", agreement.text, _localized(agreement.params, cards))
 
 
 def _localized(params: Params, cards: Cards) -> dict[str, Any]:
     """Titles of models and shares beyond the last digit in the reader's language; the rest as it is."""
-    titles = {card.title: told(card.name, card.title) for card in cards.values()}
+    titles = {card.title: translate_code(card.name, card.title) for card in cards.values()}
     return {key: _said(value, titles) for key, value in params.items()}
 
 

@@ -32,7 +32,7 @@ from web.api.jobs import Jobs
 from web.api.services import services
 from web.http import access, compression, csrf, language, problems
 from web.http.language import gettext as _
-from web.http.language import told
+from web.http.language import translate_code
 from web.http.problems import BadRequest, Gone, NotAllowed, discard_body, status_of
 from web.pages import filters, follow_up, reproduce, samples, stage, verdicts, words
 from web.pages.samples import SAMPLES
@@ -81,7 +81,9 @@ def submit() -> WerkzeugResponse:
         ]
         job_ids = [accept(one, data, given).id for one, data in checked]
     except PathlightError as error:
-        return _form_page(chosen, error=told(error.code, problems.sentence_of(error)), status=status_of(error))
+        return _form_page(
+            chosen, error=translate_code(error.code, problems.sentence_of(error)), status=status_of(error)
+        )
     if len(job_ids) == 1:
         return redirect(url_for("pages.job", job_id=job_ids[0]), HTTPStatus.SEE_OTHER)
     return redirect(url_for("pages.several", job=job_ids), HTTPStatus.SEE_OTHER)

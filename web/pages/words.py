@@ -5,18 +5,18 @@ from __future__ import annotations
 from shared.cards.methods import BY_NAME, METHODS, Method
 from shared.cards.verdicts import Level
 from web.http.language import gettext as _
-from web.http.language import told
+from web.http.language import translate_code
 
 
 def method_name(method: str) -> str:
     """A method as people call it; its own name where it is one of a newer version."""
     known = BY_NAME.get(method)
-    return told(known.label_code, known.label) if known else method
+    return translate_code(known.label_code, known.label) if known else method
 
 
 def method_hint(method: Method) -> str:
     """How a method works, in a few words."""
-    return told(method.hint_code, method.hint)
+    return translate_code(method.hint_code, method.hint)
 
 
 def stage_names() -> dict[str, str]:

@@ -11,6 +11,6 @@ export function say(sentence, values = {}) {
 }
 
 // What the API says with a code, by that code.
-export function told(code, text) {
+export function translateCode(code, text) {
   return fill(codes[code] ?? text, { text });
 }

@@ -2,7 +2,7 @@
 
 import { remember } from "./history.js";
 import { choosePictures } from "./pictures.js";
-import { say, told } from "./say.js";
+import { say, translateCode } from "./say.js";
 import { token } from "./token.js";
 
 const form = document.querySelector("#submit");
@@ -55,7 +55,7 @@ async function submit(file) {
   } catch {
     throw new Error(say("The server does not answer; check the connection and try again."));
   }
-  if (!response.ok) throw new Error(told(answer.code, answer.detail));
+  if (!response.ok) throw new Error(translateCode(answer.code, answer.detail));
   remember(answer);
   return answer;
 }
