@@ -2,7 +2,7 @@
 
 Whoever may make this service contact an address must not reach what only the service can reach: its own machine, its
 private network, a cloud's metadata. So an address is plain http or https on a usual port, its name is looked up once,
-and every place that the name leads to must be on the public internet.
+and every IP address that the name leads to must be on the public internet.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from shared.settings import Settings
 
 LONGEST_ADDRESS = 2048
 PORTS = {"http": 80, "https": 443}
-Place = IPv4Address | IPv6Address
+IpAddress = IPv4Address | IPv6Address
 Resolve = Callable[[str, float], Sequence[str]]
 """Looks a host name up within so many seconds; raises OSError where it leads nowhere."""
 
@@ -101,42 +101,42 @@ class Rules:
             raise ForbiddenAddress(f"port {port} is not allowed; allowed are {', '.join(map(str, sorted(self.ports)))}")
         return Address(url.scheme, host, port, url.raw_path.decode("ascii"))
 
-    def places(self, address: Address, *, seconds: float) -> list[Place]:
-        """Look the host up once, and return where it leads; raises ForbiddenAddress where it leads nowhere, or any of
-        the places may not be contacted. Connect to these places, not to the name: it may lead elsewhere next time."""
+    def ip_addresses(self, address: Address, *, seconds: float) -> list[IpAddress]:
+        """Look the host up once, and return its IP addresses; raises ForbiddenAddress where it leads nowhere, or any of
+        them may not be contacted. Connect to these addresses, not to the name: it may lead elsewhere next time."""
         try:
             found = [ip_address(address.host)] if _is_number(address.host) else self._look_up(address.host, seconds)
         except (OSError, ValueError) as error:
             raise ForbiddenAddress(f"the host {address.host} is not known") from error
         if not found:
             raise ForbiddenAddress(f"the host {address.host} is not known")
-        if not all(is_public(place) or (self.loopback and is_loopback(place)) for place in found):
+        if not all(is_public(ip) or (self.loopback and is_loopback(ip)) for ip in found):
             raise ForbiddenAddress(f"the host {address.host} is not on the public internet")
         return found
 
     def vet(self, text: str, *, seconds: float) -> Address:
         """Take an address apart and see where it leads. Raises ForbiddenAddress."""
         address = self.read(text)
-        self.places(address, seconds=seconds)
+        self.ip_addresses(address, seconds=seconds)
         return address
 
-    def _look_up(self, host: str, seconds: float) -> list[Place]:
+    def _look_up(self, host: str, seconds: float) -> list[IpAddress]:
         return [ip_address(number) for number in dict.fromkeys(self.resolve(host, seconds))]
 
 
-def is_public(place: Place) -> bool:
-    """Whether a place is on the public internet, and is one place."""
-    if isinstance(place, IPv6Address):
-        if place.ipv4_mapped is not None:
-            return is_public(place.ipv4_mapped)
-        return place in _PUBLIC_6 and not any(place in network for network in _NOT_PUBLIC_6)
-    return place.is_global and not place.is_multicast and not any(place in network for network in _NOT_PUBLIC_4)
+def is_public(ip: IpAddress) -> bool:
+    """Whether an IP address is one on the public internet: no multicast, and none of a special range."""
+    if isinstance(ip, IPv6Address):
+        if ip.ipv4_mapped is not None:
+            return is_public(ip.ipv4_mapped)
+        return ip in _PUBLIC_6 and not any(ip in network for network in _NOT_PUBLIC_6)
+    return ip.is_global and not ip.is_multicast and not any(ip in network for network in _NOT_PUBLIC_4)
 
 
-def is_loopback(place: Place) -> bool:
-    if isinstance(place, IPv6Address) and place.ipv4_mapped is not None:
-        return place.ipv4_mapped.is_loopback
-    return place.is_loopback
+def is_loopback(ip: IpAddress) -> bool:
+    if isinstance(ip, IPv6Address) and ip.ipv4_mapped is not None:
+        return ip.ipv4_mapped.is_loopback
+    return ip.is_loopback
 
 
 def _is_host(host: str) -> bool:

@@ -17,7 +17,7 @@ from typing import Any
 import httpcore
 
 from shared.errors import AnswerTooLarge, FetchFailed
-from shared.outbound.addresses import PORTS, Address, Place, Rules
+from shared.outbound.addresses import PORTS, Address, IpAddress, Rules
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Outbound:
     ) -> Response:
         deadline = Deadline(seconds)
         address = self._rules.read(text)
-        dialer = Dialer(self._rules.places(address, seconds=deadline.left()), deadline)
+        dialer = Dialer(self._rules.ip_addresses(address, seconds=deadline.left()), deadline)
         origin = httpcore.Origin(address.scheme.encode(), address.host.encode(), address.port)
         url = httpcore.URL(scheme=origin.scheme, host=origin.host, port=origin.port, target=address.target.encode())
         own = {"Host": _authority(address), "User-Agent": "Pathlight", "Accept": "*/*", "Connection": "close"}
@@ -90,10 +90,10 @@ class Deadline:
 
 
 class Dialer(httpcore.NetworkBackend):
-    """Connects to vetted places only, whatever host it is told."""
+    """Connects to vetted IP addresses only, whatever host it is told."""
 
-    def __init__(self, places: list[Place], deadline: Deadline) -> None:
-        self._places = places
+    def __init__(self, ips: list[IpAddress], deadline: Deadline) -> None:
+        self._ips = ips
         self._deadline = deadline
 
     def connect_tcp(
@@ -104,10 +104,10 @@ class Dialer(httpcore.NetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.NetworkStream:
-        failure = OSError("no place to connect to")
-        for place in self._places:
+        failure = OSError("no address to connect to")
+        for ip in self._ips:
             try:
-                connection = socket.create_connection((str(place), port), timeout=self._deadline.left())
+                connection = socket.create_connection((str(ip), port), timeout=self._deadline.left())
             except TimeoutError:
                 raise
             except OSError as error:

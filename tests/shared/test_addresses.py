@@ -143,7 +143,7 @@ def test_a_name_is_looked_up_once() -> None:
         return [PUBLIC]
 
     rules = Rules(resolve=once)
-    assert rules.places(rules.read("http://example.com/"), seconds=SECONDS) == [ip_address(PUBLIC)]
+    assert rules.ip_addresses(rules.read("http://example.com/"), seconds=SECONDS) == [ip_address(PUBLIC)]
     assert asked == ["example.com"]
 
 
@@ -156,7 +156,7 @@ def test_names_of_this_machine_are_refused_by_the_systems_own_resolver() -> None
 @pytest.mark.parametrize("number", ["127.1", "0x7f.1", "2130706433"])
 def test_what_the_resolver_makes_of_an_odd_number_is_judged_even_if_its_form_were_let_through(number: str) -> None:
     with pytest.raises(ForbiddenAddress, match="not on the public internet"):
-        Rules().places(Address("http", number, 80, "/"), seconds=SECONDS)
+        Rules().ip_addresses(Address("http", number, 80, "/"), seconds=SECONDS)
 
 
 def test_a_name_that_leads_nowhere_is_not_known() -> None:
