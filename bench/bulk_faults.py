@@ -50,8 +50,8 @@ _NOT_FIGURES = ("job",)  # what rightly differs between two runs
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where one trial works, and how its processes see the world."""
+class Trial:
+    """One trial: its folder, its port, and how its processes see the world."""
 
     folder: Path
     port: int
@@ -144,9 +144,9 @@ def write_pictures(folder: Path, count: int) -> None:
     with np.load(DATA) as data:
         images, offsets, labels, names = (data[name] for name in ("images", "offsets", "labels", "names"))
     for i in np.linspace(0, len(labels) - 1, count).astype(int):
-        place = folder / str(names[labels[i]]) / f"{i:05d}.png"
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_bytes(images[offsets[i] : offsets[i + 1]].tobytes())
+        path = folder / str(names[labels[i]]) / f"{i:05d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(images[offsets[i] : offsets[i + 1]].tobytes())
 
 
 def trial(
@@ -155,20 +155,20 @@ def trial(
     """One whole trial with `count` pictures in an empty folder. So few that they are done between two looks have no
     middle in which to strike."""
     write_pictures(folder / "pictures", count)
-    place = Place(folder, free_port())
-    with _service(place) as service:
+    trial = Trial(folder, free_port())
+    with _service(trial) as service:
         began, met_work = time.monotonic(), 0
         for share in strikes:
-            client = place.bulk("out")
+            client = trial.bulk("out")
             met = _follow(client, folder / "out", watch, until=share * count)
             _kill_worker(service)
             client.send_signal(signal.SIGKILL)
             client.wait()
             met_work += 2 * (met and _rows_done(folder / "out") < count)
-        _follow(place.bulk("out"), folder / "out", watch)
+        _follow(trial.bulk("out"), folder / "out", watch)
         seconds = time.monotonic() - began
     began = time.monotonic()
-    _follow(place.bulk("local", "--local"), folder / "local", watch)
+    _follow(trial.bulk("local", "--local"), folder / "local", watch)
     local_seconds = time.monotonic() - began
     mine, reference = (_table(folder / name) for name in ("out", "local"))
     known = len({row["path"] for row in mine})
@@ -220,12 +220,12 @@ def _follow(client: subprocess.Popen[bytes], out: Path, watch: Watch, *, until: 
 
 
 @contextmanager
-def _service(place: Place) -> Iterator[subprocess.Popen[bytes]]:
-    process = place.start("run")
+def _service(trial: Trial) -> Iterator[subprocess.Popen[bytes]]:
+    process = trial.start("run")
     try:
-        while not _is_ready(place):
+        while not _is_ready(trial):
             if process.poll() is not None:
-                raise RuntimeError((place.folder / "log").read_text())
+                raise RuntimeError((trial.folder / "log").read_text())
             time.sleep(0.2)
         yield process
     finally:
@@ -233,9 +233,9 @@ def _service(place: Place) -> Iterator[subprocess.Popen[bytes]]:
         process.wait()
 
 
-def _is_ready(place: Place) -> bool:
+def _is_ready(trial: Trial) -> bool:
     try:
-        return httpx.get(f"http://127.0.0.1:{place.port}/readyz", timeout=5).status_code == 200
+        return httpx.get(f"http://127.0.0.1:{trial.port}/readyz", timeout=5).status_code == 200
     except httpx.HTTPError:
         return False
 

@@ -207,7 +207,7 @@ def _map_files(
     result: Result, photo: Photo, explanation: Explanation, entry: MapEntry, *, first: bool
 ) -> dict[str, bytes]:
     """The raw map, named by its method, and its pictures; those of further methods bear the method's name too."""
-    style, box = Style(), photo.place(explanation.input.box)
+    style, box = Style(), photo.scaled_box(explanation.input.box)
     prefix = "" if first else f"{entry.method}."
     return {
         f"{entry.method}.npy": npy_bytes(entry.raw(result.maps)),

@@ -259,5 +259,5 @@ def _overlay(subject: Model, file: bytes, explanation: Explained) -> bytes:
 
 def laid_over(photo: Photo, explanation: Explained, subject: Model) -> Image.Image:
     """The photo with the map of its class."""
-    place = photo.place(crop_box(*photo.size, subject.card.input))
+    place = photo.scaled_box(crop_box(*photo.size, subject.card.input))
     return overlay(photo.pixels, explanation.maps[f"{subject.card.name}.cam"], place, style=STYLE)

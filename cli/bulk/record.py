@@ -109,7 +109,7 @@ def failed(picture: Picture, error: JobError) -> Outcome:
 def _overlay(
     photo: Photo, outcome: Outcome, explanation: Explanation, entry: AnyMap, *, width: int | None
 ) -> Image.Image:
-    box = photo.place(explanation.input.box)
+    box = photo.scaled_box(explanation.input.box)
     return entry_overlay(entry, outcome.maps, photo.pixels, box, style=Style(width=width))
 
 

@@ -31,11 +31,11 @@ NOTHING: Batch = {"total": 0, "progress": {"done": 0, "total": 0}, "counts": {}}
 
 @dataclass(frozen=True)
 class Sent:
-    """A batch under way. `asked` are those of its pictures that were sent."""
+    """A batch under way. `uploaded` are those of its pictures that were sent."""
 
     id: str
     pictures: Sequence[Picture]
-    asked: Sequence[Picture]
+    uploaded: Sequence[Picture]
 
 
 class BulkService:
@@ -84,10 +84,10 @@ class BulkService:
             raise
 
     def _send(self, pictures: Sequence[Picture], options: JobOptions, *, nonce: str) -> Sent:
-        asked = [picture for picture in pictures if faulty(picture, self._limits) is None]
-        if not asked:
-            return Sent("", pictures, asked)
-        files = [(picture.file.name, picture.file.read_bytes()) for picture in asked]
+        uploaded = [picture for picture in pictures if faulty(picture, self._limits) is None]
+        if not uploaded:
+            return Sent("", pictures, uploaded)
+        files = [(picture.file.name, picture.file.read_bytes()) for picture in uploaded]
         digests = [hashlib.sha256(data).hexdigest() for _, data in files]
         key = hashlib.sha256(json.dumps([nonce, digests, options.to_dict()]).encode()).hexdigest()
         batch = self._pathlight.submit_batch(
@@ -95,7 +95,7 @@ class BulkService:
             **options.common(),
             idempotency_key=key,
         )
-        return Sent(batch["id"], pictures, asked)
+        return Sent(batch["id"], pictures, uploaded)
 
     def _ended(self, under_way: Sequence[Sent]) -> tuple[list[Sent], int]:
         """The batches that have ended, and how many pictures have. Batches begin in the order in which they were sent,
@@ -103,7 +103,7 @@ class BulkService:
         ended, done = [], 0
         for sent in under_way:
             batch = self._pathlight.batch(sent.id) if sent.id else NOTHING
-            done += batch["progress"]["done"] + len(sent.pictures) - len(sent.asked)
+            done += batch["progress"]["done"] + len(sent.pictures) - len(sent.uploaded)
             if batch["progress"]["done"] == batch["progress"]["total"]:
                 ended.append(sent)
             elif batch["counts"]["queued"] == batch["total"]:
@@ -112,7 +112,7 @@ class BulkService:
 
     def _outcomes(self, sent: Sent) -> list[Outcome]:
         members = self._pathlight.members(sent.id, maps=True) if sent.id else ()
-        by_key = {picture.key: _outcome(picture, one) for picture, one in zip(sent.asked, members, strict=True)}
+        by_key = {picture.key: _outcome(picture, one) for picture, one in zip(sent.uploaded, members, strict=True)}
         return [by_key.get(picture.key) or self._fault(picture) for picture in sent.pictures]
 
     def _fault(self, picture: Picture) -> Outcome:

@@ -46,7 +46,7 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundPictures:
     """The pictures of a source in a fixed order, and how many files there are none, by what they are."""
 
     pictures: Sequence[Picture]
@@ -60,18 +60,18 @@ class Found:
         return f"passed over, being no JPEG, PNG or WebP: {listed}{more}"
 
 
-def find_pictures(source: str, *, folder_labels: bool, out: Path, settings: Settings) -> Found:
+def find_pictures(source: str, *, folder_labels: bool, out: Path, settings: Settings) -> FoundPictures:
     """What SOURCE holds. An archive is unpacked below `out`. Raises InvalidOption where there is no picture."""
     path = Path(source)
     if path.is_dir():
         files = {str(file.relative_to(path)): file for file in sorted(path.rglob("*")) if file.is_file()}
         found = _among(files, folder_labels=folder_labels)
     elif path.is_file() and path.suffix.lower() == ".csv":
-        found = Found(_read_manifest(path))
+        found = FoundPictures(_read_manifest(path))
     elif path.is_file() and _is_archive(path):
         found = _unpack(path, out / "unpacked", folder_labels=folder_labels, settings=settings)
     elif path.is_file():
-        found = Found([_of_file(path, path.name, folder_labels=folder_labels)])
+        found = FoundPictures([_of_file(path, path.name, folder_labels=folder_labels)])
     else:
         matches = sorted(Path(name) for name in glob.glob(source, recursive=True))
         found = _among({str(file): file for file in matches if file.is_file()}, folder_labels=folder_labels)
@@ -83,7 +83,7 @@ def find_pictures(source: str, *, folder_labels: bool, out: Path, settings: Sett
     return found
 
 
-def _among(files: Mapping[str, Path], *, folder_labels: bool) -> Found:
+def _among(files: Mapping[str, Path], *, folder_labels: bool) -> FoundPictures:
     """The pictures among files, by what they are called."""
     passed_over: Counter[str] = Counter()
     pictures = []
@@ -92,7 +92,7 @@ def _among(files: Mapping[str, Path], *, folder_labels: bool) -> Found:
             pictures.append(_of_file(file, name, folder_labels=folder_labels))
         else:
             passed_over[kind_of(name)] += 1
-    return Found(pictures, passed_over)
+    return FoundPictures(pictures, passed_over)
 
 
 def _of_file(file: Path, name: str, *, folder_labels: bool) -> Picture:
@@ -137,7 +137,7 @@ def _is_archive(path: Path) -> bool:
         return is_archive(file.read(MAGIC_BYTES))
 
 
-def _unpack(archive: Path, folder: Path, *, folder_labels: bool, settings: Settings) -> Found:
+def _unpack(archive: Path, folder: Path, *, folder_labels: bool, settings: Settings) -> FoundPictures:
     """Files with numbers for names: what an archive calls its files is only shown. Done once, however often asked."""
     index = folder / "index.json"
     if not index.exists():
@@ -151,7 +151,7 @@ def _unpack(archive: Path, folder: Path, *, folder_labels: bool, settings: Setti
         Picture(name, folder / f"{number:06d}", _folder_of(name) if folder_labels else None, fault=fault)
         for number, (name, fault) in enumerate(found["entries"])
     ]
-    return Found(pictures, found["passed_over"])
+    return FoundPictures(pictures, found["passed_over"])
 
 
 def _write_unpacked(archive: Path, folder: Path, settings: Settings) -> dict[str, Any]:

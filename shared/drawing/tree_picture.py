@@ -47,7 +47,7 @@ def draw_tree(explanation: Explanation, maps: Mapping[str, FloatMap], photo: Pho
     """
     path = explanation.decision_path
     assert path is not None, "a tree was asked of an answer without one"
-    seen = photo.pixels.crop(photo.place(explanation.input.box))
+    seen = photo.pixels.crop(photo.scaled_box(explanation.input.box))
     seen.thumbnail((THUMBNAIL_PIXELS, THUMBNAIL_PIXELS))
     seen = seen.convert("L").convert("RGB")  # on grey, red and blue can only be the map's
     whole, small = (0, 0, *seen.size), Style(alpha=style.alpha, scale=style.scale)

@@ -66,7 +66,7 @@ class Photo:
         more = min(self.pixels.size) // LONGEST_SIDE
         return self if more < 2 else replace(self, pixels=self.pixels.reduce(more))
 
-    def place(self, box: Sequence[int]) -> Box:
+    def scaled_box(self, box: Sequence[int]) -> Box:
         """Where a box of the file, x0 y0 x1 y1, lies in `pixels`."""
         x0, y0, x1, y1 = (round(edge / self.divisor) for edge in box)
         return x0, y0, x1, y1

@@ -197,10 +197,10 @@ def test_a_reduced_photograph_is_upright_and_so_is_its_size(orientation: int, la
 @pytest.mark.parametrize("box", [(0, 0, 3101, 2069), (516, 0, 2585, 2069), (3100, 2068, 3101, 2069)])
 def test_a_box_of_the_file_lies_at_the_same_place_in_fewer_pixels(box: tuple[int, int, int, int]) -> None:
     photo = Photo(Image.new("RGB", (1551, 1035)), (3101, 2069))
-    place = photo.place(box)
+    place = photo.scaled_box(box)
     assert all(abs(edge - 2 * near) <= 2 for edge, near in zip(box, place, strict=True))
     assert place[2] <= 1551 and place[3] <= 1035
-    assert Photo.whole(Image.new("RGB", (3101, 2069))).place(box) == box
+    assert Photo.whole(Image.new("RGB", (3101, 2069))).scaled_box(box) == box
 
 
 # -- orientation -------------------------------------------------------------------------------------------------------

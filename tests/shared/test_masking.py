@@ -126,5 +126,5 @@ def test_a_mask_lies_over_a_large_photograph_where_it_was_drawn(blobs: BlobStore
     )
     assert after.size == before.size == size and after.pixels.size == before.pixels.size != size
     changed = (np.asarray(before.pixels) != np.asarray(after.pixels)).any(2)
-    x0, y0, x1, y1 = before.place((600, 300, 1400, 1100))
+    x0, y0, x1, y1 = before.scaled_box((600, 300, 1400, 1100))
     assert changed[y0:y1, x0:x1].mean() > 0.9 and changed.sum() == changed[y0:y1, x0:x1].sum()

@@ -124,7 +124,7 @@ class Artifacts:
             if name == entry.artifacts.heatmap:
                 return png_bytes(entry_heatmap(entry, result.maps, style=style))
             photo = self._decode(job)
-            box = photo.place(explanation.input.box)
+            box = photo.scaled_box(explanation.input.box)
             return png_bytes(entry_overlay(entry, result.maps, photo.pixels, box, style=style))
 
         return self._artifact("image/png", job.result_ref, f"{name}{style}", make)

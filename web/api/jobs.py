@@ -65,8 +65,8 @@ class Jobs:
         answer = self._answer(_result_ref(job)) if job.status is JobStatus.SUCCEEDED else None
         return job_document(job, answer, base=request.script_root)
 
-    def told(self, job: Job) -> JobDocument:
-        """The job for somebody who has changed something: with its result for those who may read."""
+    def permitted_document(self, job: Job) -> JobDocument:
+        """As `document`; without the result where the caller may submit or change jobs, but not read."""
         return self.document(job) if access.may_read() else job_document(job, None, base=request.script_root)
 
     def summary(self, job: Job) -> JobSummary:

@@ -103,7 +103,7 @@ def submit_job() -> Response:
     job = accept(submission, picture, given, mask=mask)
     if submission.webhook and job.status.is_terminal:  # its answer was known already
         given.bell.ring_sender()
-    response = jsonify(given.jobs.told(job).to_dict())
+    response = jsonify(given.jobs.permitted_document(job).to_dict())
     response.status_code = HTTPStatus.ACCEPTED
     response.headers["Location"] = url_for("api.get_job", job_id=job.id)
     response.headers["Retry-After"] = "1"
@@ -170,7 +170,7 @@ def cancel_job(path: JobPath) -> Response:
     jobs = services().jobs
     jobs.get(path.job_id)
     services().store.cancel(path.job_id, operation=submissions.idempotency_key(request))
-    return jsonify(jobs.told(jobs.get(path.job_id)).to_dict())
+    return jsonify(jobs.permitted_document(jobs.get(path.job_id)).to_dict())
 
 
 @api.delete(

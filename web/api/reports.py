@@ -204,7 +204,7 @@ class Reports:
         with self._drawings.taken(sharer, patient=True):
             photo = explained_picture(self._blobs, job.image, job.options, limits=self._limits, read=read_shown)
         for explanation in outcome.explanations:
-            entry, box = explanation.maps[0], photo.place(explanation.input.box)
+            entry, box = explanation.maps[0], photo.scaled_box(explanation.input.box)
             drawn = entry_overlay(entry, outcome.maps, photo.pixels, box, style=Style(width=THUMB_WIDTH))
             yield jpeg_bytes(drawn, quality=80)
 

@@ -88,19 +88,19 @@ class Delimiter:
     boundary: bytes
     first: bool = False
 
-    def search(self, data: bytearray, start: int = 0) -> Found | None:
+    def search(self, data: bytearray, start: int = 0) -> DelimiterMatch | None:
         dashed = b"--" + self.boundary
         while (at := data.find(dashed, start)) >= 0:
             tail = _TAIL.match(data, at + len(dashed))
             before = max((len(one) for one in _BREAKS if data.endswith(one, 0, at)), default=0)
             if tail and (before or self.first):
-                return Found(at - before, tail)
+                return DelimiterMatch(at - before, tail)
             start = at + 1
         return None
 
 
 @dataclass(frozen=True)
-class Found:
+class DelimiterMatch:
     """Where a delimiter was found, as a match of a regular expression tells it."""
 
     begin: int

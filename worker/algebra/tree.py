@@ -77,7 +77,7 @@ class TreeMatrices:
     decision: Tensor  # E, number of the decision that an edge leaves
     children: Tensor  # M x C, the edges of each decision
     gaps: Tensor | None  # M x C, -inf where there is no edge, else 0; None where all decisions have as many
-    place: Tensor  # E, where an edge stands in `children`, counted row by row
+    flat_index: Tensor  # E, where an edge stands in `children`, counted row by row
     rivals: Tensor  # (E + 1) x (C - 1), the other edges of an edge's decision, then the first of them again and again;
     # where there is none, the edge itself, hence one column at least
     paths: Tensor  # K x S, the edges from the root down to each class
@@ -101,7 +101,7 @@ class TreeMatrices:
             decision=torch.tensor([number for number, edges in enumerate(edges_of) for _ in edges]),
             children=children,
             gaps=None if there.all() else torch.zeros(there.shape, dtype=dtype).masked_fill(~there, -torch.inf),
-            place=there.flatten().nonzero()[:, 0],
+            flat_index=there.flatten().nonzero()[:, 0],
             rivals=_rivals([*edges_of, [no_edge]]),
             paths=_padded(
                 [[tree.edge_into[node] for node in tree.path_to(leaf)] for leaf in range(tree.class_count)], no_edge
@@ -123,7 +123,7 @@ class TreeMatrices:
             self.decision.to(device),
             self.children.to(device),
             None if self.gaps is None else self.gaps.to(device=device, dtype=dtype),
-            self.place.to(device),
+            self.flat_index.to(device),
             self.rivals.to(device),
             self.paths.to(device),
             self.depth.to(device),
@@ -165,7 +165,7 @@ def _logsumexp_below(logits: Tensor, matrices: TreeMatrices) -> Tensor:
 def log_softmax_by_decision(scores: Tensor, matrices: TreeMatrices) -> Tensor:
     """Log softmax of N x (E + 1) scores within the edges that leave one decision, N x E."""
     within = _by_decision(scores, matrices).log_softmax(2)
-    return within.flatten(1).index_select(1, matrices.place)
+    return within.flatten(1).index_select(1, matrices.flat_index)
 
 
 def _by_decision(scores: Tensor, matrices: TreeMatrices) -> Tensor:
@@ -194,7 +194,7 @@ def _walk(scores: Tensor, matrices: TreeMatrices) -> Tensor:
     by_decision = _by_decision(scores, matrices)
     best = by_decision == by_decision.amax(2, keepdim=True)
     first = best & (best.cumsum(2) == 1)
-    chosen = first.flatten(1).index_select(1, matrices.place).to(scores)
+    chosen = first.flatten(1).index_select(1, matrices.flat_index).to(scores)
     return (chosen @ matrices.membership[:-1] - matrices.membership[:-1].sum(0)).argmax(1)
 
 

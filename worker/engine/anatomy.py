@@ -225,12 +225,12 @@ class Shapes(fx.Interpreter):
 
     def __init__(self, module: fx.GraphModule) -> None:
         super().__init__(module)
-        self.found: dict[fx.Node, torch.Size] = {}
+        self.by_node: dict[fx.Node, torch.Size] = {}
 
     def run_node(self, n: fx.Node) -> Any:
         value = super().run_node(n)
         if isinstance(value, Tensor):
-            self.found[n] = value.shape
+            self.by_node[n] = value.shape
         return value
 
 
@@ -245,7 +245,7 @@ def _trace(network: nn.Module, probe: Tensor, depth: int) -> _Trace | None:
     except Exception:  # a network may do what it likes with the stand-ins that a trace sends through it
         return None
     paths = {node: tuple(str(name) for name in node.meta.get("nn_module_stack", ())) for node in graph.nodes}
-    return _Trace(module, shapes.found, paths)
+    return _Trace(module, shapes.by_node, paths)
 
 
 def _assembled(module: fx.GraphModule, graph: fx.Graph) -> fx.GraphModule:

@@ -152,7 +152,7 @@ def _quick(trunk: nn.Module, inputs: Tensor) -> fx.GraphModule:
     shapes = Shapes(module)
     shapes.run(inputs)
     for number, node in enumerate(_calls(module, nn.Conv2d)):
-        _fuse(module, node, shapes.found, name=f"convolution_{number}")
+        _fuse(module, node, shapes.by_node, name=f"convolution_{number}")
     if inputs.dtype is torch.bfloat16:
         _pool_integers(module)
     module.graph.eliminate_dead_code()
