@@ -23,7 +23,7 @@ from shared.store.job_store import JobStore
 from web.api import batches, health, jobs_api, metrics, services
 from web.api.schemas import Problem
 from web.api.services import Services
-from web.http import access, headers, limits, places, problems, tracing, traffic
+from web.http import access, headers, limits, problems, slots, tracing, traffic
 from web.http.forms import form_request
 from web.pages import guide, sign_in, views
 
@@ -85,7 +85,7 @@ def _guard(app: OpenAPI, given: Services) -> None:
     settings, store = given.settings, given.store
     tracing.register(app)
     traffic.register(app, given.traffic)
-    places.register(app, settings)
+    slots.register(app, settings)
     access.register(app, settings, store.keys)
     limits.register(app, settings, store.rates)
 

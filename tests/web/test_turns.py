@@ -172,6 +172,6 @@ def test_an_error_is_everybodys_and_the_next_one_tries_again() -> None:
     assert flights.get("key", lambda: 1) == 1
 
 
-@pytest.mark.parametrize(("places", "share"), [(64, 8), (12, 2), (4, 2), (1, 1)])
-def test_a_caller_may_have_an_eighth_of_the_places_but_two_at_least(places: int, share: int) -> None:
-    assert share_of(places) == share
+@pytest.mark.parametrize(("slots", "share"), [(64, 8), (12, 2), (4, 2), (1, 1)])
+def test_a_caller_may_have_an_eighth_of_the_slots_but_two_at_least(slots: int, share: int) -> None:
+    assert share_of(slots) == share

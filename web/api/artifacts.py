@@ -20,7 +20,7 @@ from shared.images.sandbox.decoders import read_mask, read_shown
 from shared.jobs import Job
 from shared.results import Result, npy_bytes
 from shared.settings import Settings
-from web.http import places
+from web.http import slots
 from web.http.problems import Busy
 from web.http.single_flight import SingleFlight
 from web.http.turns import Turns
@@ -94,7 +94,7 @@ class Artifacts:
             with self._drawings.taken(sharer, patient=patient):
                 return artifact.make()
 
-        with places.left():
+        with slots.released():
             return self._flights.get((artifact.etag, sharer, patient), draw)
 
     def _find(self, job: Job, result: Result | None, name: str, style: Style) -> Artifact:

@@ -19,7 +19,7 @@ from shared.images.sandbox.decoders import PROCESSES, CheckedEntry, read_archive
 from shared.jobs import ImageRecord, JobError
 from shared.settings import Settings
 from shared.store.batches import Member
-from web.http import access, places
+from web.http import access, slots
 from web.http.forms import CHUNK, Part, read_parts
 from web.http.problems import BadRequest, Busy
 from web.http.room import Room
@@ -123,7 +123,7 @@ class Reader:
                 with self._room.taken(len(chunk)):
                     file.write(chunk)
             file.flush()
-            with places.left(), self._unpacking.taken(access.sharer()):
+            with slots.released(), self._unpacking.taken(access.sharer()):
                 for entry in read_archive(file, bounds, self._limits):
                     self._add(entry)
         self._upload.name = shown_name(filename)

@@ -11,7 +11,7 @@ from shared.errors import AnswerTooLarge, FetchFailed, ForbiddenAddress, ImageTo
 from shared.outbound.addresses import Rules
 from shared.outbound.exchange import Outbound
 from shared.settings import Settings
-from web.http import access, places
+from web.http import access, slots
 from web.http.turns import Turns, share_of
 
 
@@ -39,7 +39,7 @@ class NamedAddresses:
                 "PATHLIGHT_IMAGE_URL=1"
             )
         try:
-            with places.left(), self._turns.taken(access.sharer()):
+            with slots.released(), self._turns.taken(access.sharer()):
                 answer = self._outbound.get(
                     address, most_bytes=self._settings.image_bytes, seconds=self._settings.outbound_seconds
                 )
@@ -61,7 +61,7 @@ class NamedAddresses:
                 "PATHLIGHT_WEBHOOK_SECRET"
             )
         try:
-            with places.left(), self._turns.taken(access.sharer()):
+            with slots.released(), self._turns.taken(access.sharer()):
                 self._rules.vet(address, seconds=self._settings.outbound_seconds)
         except ForbiddenAddress as error:
             raise InvalidOption(f"webhook: {error}") from error

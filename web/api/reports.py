@@ -30,7 +30,7 @@ from shared.results import Result
 from shared.settings import Settings
 from shared.store.batches import Batch, BatchStore
 from web.api.sending import Sending
-from web.http import access, language, places
+from web.http import access, language, slots
 from web.http.models import Snapshot
 from web.http.problems import Busy, ReportUnderWay
 from web.http.turns import Turns
@@ -140,7 +140,7 @@ class Reports:
             raise JobConflict(f"the batch has not ended: {batch.ended} of {batch.total} members have; ask again then")
         build = self._build(batch, batch.finished_ms)
         try:
-            with places.left():
+            with slots.released():
                 content = build.content.result(PATIENCE_SECONDS)
             build.read = True
             return content

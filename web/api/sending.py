@@ -24,7 +24,7 @@ class Sent:
 
 
 class Sending:
-    """The archives of one web process, with a share of their places for each caller."""
+    """The archives of one web process, with a share of their slots for each caller."""
 
     def __init__(self) -> None:
         self._turns = Turns(

@@ -65,7 +65,7 @@ class TooManyStreams(PathlightError):
 
 
 class Busy(PathlightError):
-    """All places for such work are taken; it is worth another try shortly."""
+    """All slots for such work are taken; it is worth another try shortly."""
 
     code = "busy"
 

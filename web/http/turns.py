@@ -1,4 +1,4 @@
-"""Turns: few work at a time, each caller has a share of the places, and callers who wait take turns.
+"""Turns: few work at a time, each caller has a share of the slots, and callers who wait take turns.
 
 What a request costs beyond its own bytes, a drawing or a thread for as long as somebody reads, is bounded in all and
 for each caller. So nobody stands behind all that another has asked for, and one slow peer costs its own caller alone.
@@ -19,10 +19,10 @@ COMPANY_SECONDS = 1.0
 _LONG_SECONDS = 300.0
 
 
-def share_of(places: int) -> int:
-    """How many of the places that are held for as long as somebody else takes may be one caller's: an eighth, but two
+def share_of(slots: int) -> int:
+    """How many of the slots that are held for as long as somebody else takes may be one caller's: an eighth, but two
     at least, so that a person may follow two jobs."""
-    return min(places, max(2, places // SHARES))
+    return min(slots, max(2, slots // SHARES))
 
 
 class Turns:
@@ -66,8 +66,8 @@ class Turns:
             self.give_back(caller)
 
     def take(self, caller: str, *, patient: bool = False) -> None:
-        """Wait for the caller's turn, and take a place. Raises TooManyRequests past the caller's share, and what `busy`
-        makes where the wait is too long. One that is `patient` waits for minutes: it holds a place elsewhere by which
+        """Wait for the caller's turn, and take a slot. Raises TooManyRequests past the caller's share, and what `busy`
+        makes where the wait is too long. One that is `patient` waits for minutes: it holds a slot elsewhere by which
         its caller's share is bounded, and cannot be refused any more."""
         with self._lock:
             if self._held[caller] >= self._of_one and not patient:
@@ -101,7 +101,7 @@ class Turns:
         return self._held[caller] > 1 and self._is_in_company()
 
     def _let_on(self) -> None:
-        """As many as there are places for. What else a caller waits for stands behind what all others wait for."""
+        """As many as there are slots for. What else a caller waits for stands behind what all others wait for."""
         while self._free and (caller := self._next()) is not None:
             tickets = self._waiting.pop(caller)
             ticket = tickets.popleft()
@@ -115,7 +115,7 @@ class Turns:
         self._working[caller] += 1
 
     def _is_free_for(self, caller: str) -> bool:
-        """Whether there is a place for a caller that nobody waits for."""
+        """Whether there is a slot for a caller that nobody waits for."""
         return bool(self._free) and caller not in self._waiting and self._working[caller] < self._most()
 
     def _next(self) -> str | None:

@@ -1,8 +1,8 @@
-"""Places: how many requests of one caller a web process holds, and how many of them it works on at a time.
+"""Slots: how many requests of one caller a web process holds, and how many of them it works on at a time.
 
 In one process, Python computes for one request at a time. While it works on a hundred of one caller, it would come to
 another's once in a hundred turns. So it works on a few of each caller's, and the others wait. While a request waits
-itself, for the bytes of its sender, for a turn elsewhere or for another host, it gives its place to the caller's next.
+itself, for the bytes of its sender, for a turn elsewhere or for another host, it gives its slot to the caller's next.
 What is held in all is bounded too, for it holds a thread until its answer has been taken: an eighth of the threads is
 left to other callers.
 """
@@ -57,8 +57,8 @@ class Pace:
             self._until[sharer] = time.monotonic() + min(LONGEST_REST_SECONDS, RESTS * seconds)
 
 
-class Place:
-    """The place of one request among those of its caller that are worked on."""
+class Slot:
+    """The slot of one request among those of its caller that are worked on."""
 
     def __init__(self, turns: Turns, pace: Pace, sharer: str) -> None:
         self._turns = turns
@@ -81,8 +81,8 @@ class Place:
             self._turns.give_back(self._sharer)
 
     @contextmanager
-    def left(self) -> Iterator[None]:
-        """Without it meanwhile."""
+    def released(self) -> Iterator[None]:
+        """Give the slot back meanwhile, and take one again at the end."""
         was_held = self._is_held
         self.give_back()
         try:
@@ -95,16 +95,16 @@ class Place:
 class Arriving:
     """The body of a request: what reads it may have to wait for its sender, but not for ever."""
 
-    def __init__(self, stream: IO[bytes], place: Place) -> None:
+    def __init__(self, stream: IO[bytes], slot: Slot) -> None:
         self._stream = stream
-        self._place = place
+        self._slot = slot
         self._left = PATIENCE_SECONDS
 
     def read(self, size: int = -1) -> bytes:
         """Raises RequestTimeout where the sender takes too long."""
         if self._left < 0:
             raise RequestTimeout("the request arrives too slowly")
-        with self._place.left():
+        with self._slot.released():
             began = time.monotonic()
             data = self._stream.read(size)
             self._left += len(data) / BYTES_A_SECOND - (time.monotonic() - began)
@@ -130,18 +130,18 @@ class ReleasingBody:
 
 
 @contextmanager
-def left() -> Iterator[None]:
-    """Around a wait: another request of the caller is worked on meanwhile."""
-    place: Place | None = g.get("place") if g else None
-    if place is None:
+def released() -> Iterator[None]:
+    """Around a wait: gives the slot of this request back meanwhile, so that another of its caller is worked on."""
+    slot: Slot | None = g.get("slot") if g else None
+    if slot is None:
         yield
         return
-    with place.left():
+    with slot.released():
         yield
 
 
 class Acquainted:
-    """Remembers whose a key or a session is. The place of a request is chosen before its key is checked: to check a
+    """Remembers whose a key or a session is. The slot of a request is chosen before its key is checked: to check a
     hundred at once would keep everybody waiting. A request that shows nothing known counts to its address."""
 
     def __init__(self) -> None:
@@ -177,16 +177,16 @@ def register(app: Flask, settings: Settings) -> None:
     app.wsgi_app = cast("Any", _counted(app.wsgi_app))  # type: ignore[method-assign]
 
     @app.before_request
-    def take_a_place() -> None:
+    def take_a_slot() -> None:
         if request.endpoint in FREE:
             return
         sharer = acquainted.sharer()
         held.take(sharer)
         request.environ[_HELD] = lambda: held.give_back(sharer)
-        g.place = Place(worked_on, pace, sharer)
+        g.slot = Slot(worked_on, pace, sharer)
         if request.endpoint != FOLLOWED:
-            g.place.take()
-        request.environ["wsgi.input"] = Arriving(cast("IO[bytes]", request.environ["wsgi.input"]), g.place)
+            g.slot.take()
+        request.environ["wsgi.input"] = Arriving(cast("IO[bytes]", request.environ["wsgi.input"]), g.slot)
 
     @app.after_request
     def meet(response: Response) -> Response:
@@ -195,8 +195,8 @@ def register(app: Flask, settings: Settings) -> None:
 
     @app.teardown_request
     def give_it_back(_: BaseException | None) -> None:
-        if (place := g.pop("place", None)) is not None:
-            place.give_back()
+        if (slot := g.pop("slot", None)) is not None:
+            slot.give_back()
 
 
 def _counted(app: Wsgi) -> Wsgi:

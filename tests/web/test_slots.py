@@ -19,7 +19,7 @@ from shared.store.job_store import JobStore
 from shared.store.keys import ApiKey, KeyRing
 from tests.web.test_access import JOBS, House, form_token, picture
 from tests.web.test_limits import MakeHouse, make_house, too_many
-from web.http import access, places, turns
+from web.http import access, slots, turns
 
 __all__ = ["make_house"]
 THREADS = 16
@@ -98,13 +98,13 @@ def test_a_few_requests_of_a_caller_are_worked_on_at_a_time(house: House, monkey
     with ThreadPoolExecutor(THREADS) as pool, monkeypatch.context() as patch:
         patch.setattr(JobStore, "get", slow)
         answers = [pool.submit(mine, "GET", f"{JOBS}/{job}") for _ in range(12)]
-        for _ in range(places.WORKED_ON):
+        for _ in range(slots.WORKED_ON):
             assert inside.acquire(timeout=30)
         assert theirs("GET", "/api/v1/models").status_code == 200
         assert not inside.acquire(timeout=0.3)
         go_on.set()
         assert [answer.result().status_code for answer in answers] == [200] * 12
-    assert most[0] == places.WORKED_ON
+    assert most[0] == slots.WORKED_ON
 
 
 def test_the_requests_of_a_known_caller_wait_before_their_key_is_looked_at(
@@ -125,7 +125,7 @@ def test_the_requests_of_a_known_caller_wait_before_their_key_is_looked_at(
     with ThreadPoolExecutor(THREADS) as pool, monkeypatch.context() as patch:
         patch.setattr(KeyRing, "find", slow)
         answers = [pool.submit(mine, "GET", "/api/v1/models") for _ in range(12)]
-        for _ in range(places.WORKED_ON):
+        for _ in range(slots.WORKED_ON):
             assert inside.acquire(timeout=30)
         assert not inside.acquire(timeout=0.3)
         answers.append(pool.submit(theirs, "GET", "/api/v1/models"))
@@ -135,7 +135,7 @@ def test_the_requests_of_a_known_caller_wait_before_their_key_is_looked_at(
 
 
 def test_a_key_that_nobody_has_counts_to_its_address(house: House) -> None:
-    known = places.Acquainted()
+    known = slots.Acquainted()
     with house.app.test_request_context("/", headers={"X-API-Key": "pl_made_up"}):
         assert known.sharer() == access.sharer() and known.sharer().startswith("address:")
         known.meet()  # it was not let in
@@ -150,19 +150,19 @@ def test_a_key_that_nobody_has_counts_to_its_address(house: House) -> None:
 
 @pytest.mark.parametrize("others", [True, False], ids=["beside others", "alone"])
 def test_beside_others_a_crowd_of_requests_rests_between_them(others: bool) -> None:
-    turns_of = turns.Turns("requests", at_once=8, of_one=8, working_of_one=4, beside_others=1, busy=places._busy)
-    pace, spans = places.Pace(turns_of), []
+    turns_of = turns.Turns("requests", at_once=8, of_one=8, working_of_one=4, beside_others=1, busy=slots._busy)
+    pace, spans = slots.Pace(turns_of), []
     for caller in ("mine", "theirs") if others else ("mine",):
         with turns_of.taken(caller):
             """It has come."""
 
     def work() -> None:
-        place = places.Place(turns_of, pace, "mine")
-        place.take()
+        slot = slots.Slot(turns_of, pace, "mine")
+        slot.take()
         began = time.monotonic()
         time.sleep(0.02)
         spans.append((began, time.monotonic()))
-        place.give_back()
+        slot.give_back()
 
     with ThreadPoolExecutor(4) as pool:
         for one in [pool.submit(work) for _ in range(4)]:
@@ -173,14 +173,14 @@ def test_beside_others_a_crowd_of_requests_rests_between_them(others: bool) -> N
 
 
 def test_who_sends_one_request_after_the_other_never_rests(monkeypatch: pytest.MonkeyPatch) -> None:
-    turns_of = turns.Turns("requests", at_once=8, of_one=8, working_of_one=4, beside_others=1, busy=places._busy)
-    pace = places.Pace(turns_of)
-    monkeypatch.setattr(places, "RESTS", 1e6)
+    turns_of = turns.Turns("requests", at_once=8, of_one=8, working_of_one=4, beside_others=1, busy=slots._busy)
+    pace = slots.Pace(turns_of)
+    monkeypatch.setattr(slots, "RESTS", 1e6)
     began = time.monotonic()
     for caller in ("mine", "theirs") * 5:
-        place = places.Place(turns_of, pace, caller)
-        place.take()
-        place.give_back()
+        slot = slots.Slot(turns_of, pace, caller)
+        slot.take()
+        slot.give_back()
     assert time.monotonic() - began < 0.1
 
 
@@ -214,7 +214,7 @@ def test_each_answer_counts_once_whatever_it_is(house: House) -> None:
 
 
 def test_a_body_that_comes_too_slowly_is_given_up(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(places, "PATIENCE_SECONDS", 0.2)
+    monkeypatch.setattr(slots, "PATIENCE_SECONDS", 0.2)
     mine = house.caller()
 
     class Trickling(io.BytesIO):
@@ -229,14 +229,14 @@ def test_a_body_that_comes_too_slowly_is_given_up(house: House, monkeypatch: pyt
     assert time.monotonic() - began < 2
 
 
-def test_a_wait_within_a_wait_takes_one_place(house: House) -> None:
+def test_a_wait_within_a_wait_takes_one_slot(house: House) -> None:
     with house.app.test_request_context("/api/v1/models", headers={"X-API-Key": house.key()}):
         house.app.preprocess_request()
-        with places.left():
-            with places.left():
-                assert not g.place._is_held
-            assert not g.place._is_held
-        assert g.place._is_held
+        with slots.released():
+            with slots.released():
+                assert not g.slot._is_held
+            assert not g.slot._is_held
+        assert g.slot._is_held
 
 
 def test_who_signs_in_slowly_from_one_address_leaves_others_room(house: House) -> None:
