@@ -63,6 +63,7 @@ def explain_source(
 
 
 def read_file(path: Path) -> bytes:
+    """The bytes of a file. Raises InvalidImage where it cannot be read."""
     try:
         return path.read_bytes()
     except OSError as error:

@@ -55,6 +55,7 @@ def take_on(
 
 
 def remove_models(names: Sequence[str], settings: Settings, console: Console) -> None:
+    """Take models out of the registry. Raises as `dismiss`."""
     from worker.engine.admission import dismiss
 
     for name in names:

@@ -12,6 +12,7 @@ from shared.store.pools import Pool, Staff, Waiting
 
 
 def print_pools(staff: Staff, console: Console) -> None:
+    """A row for each pool of workers; below them the waiting jobs that no worker here takes."""
     table = Table(box=None, pad_edge=False)
     for heading in ("pool", "queue", "workers", "takes", "waiting", "oldest"):
         table.add_column(heading)

@@ -28,6 +28,7 @@ class Child:
     started: float = field(default=0.0)
 
     def start(self) -> None:
+        """Start the process, in a session of its own. It ends with its parent."""
         self.started = time.monotonic()
         self.process = subprocess.Popen(
             list(self.command),
@@ -54,6 +55,7 @@ class Child:
         return True
 
     def terminate(self) -> None:
+        """Ask the process to end (SIGTERM), where it runs."""
         if self.alive and self.process is not None:
             self.process.terminate()
 

@@ -112,6 +112,7 @@ class Bell:
         self._looked = -math.inf
 
     def ring(self) -> None:
+        """Ring for one worker of each pool. Where Redis does not answer, jobs wait for the next ring."""
         try:
             for pool in self._heard():
                 self._send(DRAIN, queue=drain_queue(pool))

@@ -26,6 +26,7 @@ class JobStatus(StrEnum):
 
     @property
     def is_terminal(self) -> bool:
+        """Whether the state is final."""
         return self not in (JobStatus.QUEUED, JobStatus.RUNNING)
 
 
@@ -117,10 +118,12 @@ class JobOptions(WhatIfOptions, CommonOptions):
     mask: str | None = Field(default=None, description="SHA-256 of the mask.")
 
     def to_dict(self) -> dict[str, Any]:
+        """The options with JSON's types."""
         return asdict(self) | {"models": list(self.models), "methods": list(self.methods)}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> JobOptions:
+        """Reads what `to_dict` writes. Raises ValidationError where a value is not allowed."""
         return cls(**data)
 
 
@@ -158,6 +161,7 @@ class ImageRecord:
     filename: str
 
     def to_dict(self) -> dict[str, Any]:
+        """The fields by name."""
         return dict(vars(self))
 
 
@@ -169,6 +173,7 @@ class JobError:
     message: str
 
     def to_dict(self) -> dict[str, str]:
+        """The fields by name."""
         return dict(vars(self))
 
 

@@ -57,12 +57,14 @@ class Structured(JsonFormatter):
 
 
 def without_secrets(text: str) -> str:
+    """The text with `***` in the place of secrets: of API keys, of passwords in addresses, of webhooks."""
     for pattern, instead in _SECRETS:
         text = pattern.sub(instead, text)
     return text
 
 
 def formatter(settings: Settings) -> logging.Formatter:
+    """What formats the lines of a log: as JSON, or for people."""
     return Structured() if settings.log_format == "json" else RedactingFormatter(FORMAT)
 
 

@@ -32,6 +32,7 @@ class Manifest:
     sha256: Mapping[str, str]
 
     def to_bytes(self) -> bytes:
+        """The manifest as a file of a bundle."""
         document = {"job": self.job, "original_sha256": self.original_sha256, "sha256": dict(self.sha256)}
         return json.dumps(document, indent=2, ensure_ascii=False).encode() + b"\n"
 

@@ -42,6 +42,7 @@ class Result:
         return replace(self, answer=self.answer.model_copy(update=changes))
 
     def pack(self) -> bytes:
+        """The result as one blob: a .zip of the answer as JSON and of each map as .npy. `unpack` reads it."""
         files = {_ANSWER: json_text.encode(self.document)}
         return _zipped(files | {f"{name}.npy": npy_bytes(raw) for name, raw in self.maps.items()})
 
@@ -74,6 +75,7 @@ def _read_answer(archive: zipfile.ZipFile) -> Answer:
 
 
 def npy_bytes(raw: NDArray[np.float32]) -> bytes:
+    """An array as a .npy file."""
     return _npy_header(raw.dtype.str, raw.shape) + raw.tobytes()
 
 

@@ -28,6 +28,7 @@ _current: ContextVar[Trace] = ContextVar("trace", default=Trace())  # noqa: B039
 
 
 def current() -> Trace:
+    """The trace of the request or job at hand."""
     return _current.get()
 
 

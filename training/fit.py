@@ -46,6 +46,7 @@ class Recipe:
 
 
 def device() -> torch.device:
+    """The first CUDA device where there is one, else the processor."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 

@@ -87,6 +87,7 @@ class Photographs:
         return [Photo.whole(Image.open(io.BytesIO(data)).convert("RGB")) for data in self.files[chosen]]
 
     def describe(self) -> str:
+        """What they are, in a few words for a card."""
         return f"{len(self)} photographs of ImageNet's classes, one a class"
 
 

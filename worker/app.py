@@ -114,6 +114,7 @@ app.steps["worker"].add(Heartbeat)
 
 @signals.setup_logging.connect  # type: ignore[untyped-decorator]
 def log_like_the_web_server(**_: Any) -> None:
+    """Celery's logging is the web server's."""
     logs.configure(settings)
 
 

@@ -66,6 +66,7 @@ class Journal:
         _write(self.folder / f"{name}.json", {"rows": part.rows, "maps": part.maps.to_list()})
 
     def read(self) -> Iterator[Part]:
+        """The parts that are finished."""
         for path in sorted(self.folder.glob("*.json")):
             if path.name != "run.json":
                 data = json.loads(path.read_text("utf-8"))

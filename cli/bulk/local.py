@@ -38,6 +38,7 @@ class Worker:
     recorder: Recorder
 
     def run(self, pictures: Sequence[Picture]) -> Part:
+        """Explain the pictures, some at a time, and record what came of them."""
         outcomes: list[Outcome] = []
         for start in range(0, len(pictures), self.batch_size):
             outcomes += self._answer(pictures[start : start + self.batch_size])

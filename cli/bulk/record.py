@@ -103,6 +103,7 @@ def faulty(picture: Picture, limits: Limits) -> Outcome | None:
 
 
 def failed(picture: Picture, error: JobError) -> Outcome:
+    """The outcome of a picture that could not be explained."""
     return Outcome(picture.path, JobStatus.FAILED, error=error, label=picture.label, box=picture.box)
 
 

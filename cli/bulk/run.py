@@ -230,6 +230,7 @@ class Bar:
         self._progress.stop()
 
     def advance(self, part: Part) -> None:
+        """Count a part that is finished."""
         self._done += len(part.rows)
         self._failures.update(row["error_code"] for row in part.rows.values() if row["error_code"])
         self.under_way(0)

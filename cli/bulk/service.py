@@ -47,6 +47,7 @@ class BulkService:
         self._limits = limits
 
     def close(self) -> None:
+        """Close the connections to the service."""
         self._pathlight.close()
 
     def models(self) -> tuple[dict[str, Known], tuple[str, ...]]:

@@ -35,6 +35,7 @@ class AsyncPathlight:
         await self.close()
 
     async def close(self) -> None:
+        """Close the connections."""
         await self._http.aclose()
 
     async def submit(self, picture: Picture | None = None, **options: Unpack[Options]) -> Job:

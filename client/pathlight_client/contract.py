@@ -80,27 +80,33 @@ def batch_submission(pictures: Sequence[Picture | Named], **options: Unpack[Batc
 
 
 def batch_call(batch_id: str) -> Call:
+    """Reads a batch."""
     return Call("GET", f"{API}/batches/{batch_id}")
 
 
 def members_call(batch_id: str, *, maps: bool, limit: int) -> Call:
+    """Reads a page of at most `limit` members of a batch, with their raw maps where `maps`."""
     params = {"limit": str(limit)} | ({"maps": "true"} if maps else {})
     return Call("GET", f"{API}/batches/{batch_id}/members", {"params": params})
 
 
 def cancelling_batch(batch_id: str) -> Call:
+    """Cancels a batch."""
     return Call("POST", f"{API}/batches/{batch_id}/cancel", {"headers": _once()})
 
 
 def job_call(job_id: str) -> Call:
+    """Reads a job."""
     return Call("GET", f"{API}/jobs/{job_id}")
 
 
 def cancelling(job_id: str) -> Call:
+    """Cancels a job."""
     return Call("POST", f"{API}/jobs/{job_id}/cancel", {"headers": _once()})
 
 
 def listing(*, status: str | None, limit: int) -> Call:
+    """Reads a page of at most `limit` jobs, of one state or of all."""
     return Call("GET", f"{API}/jobs", {"params": {"limit": limit} | ({"status": status} if status else {})})
 
 

@@ -37,6 +37,7 @@ class Pathlight:
         self.close()
 
     def close(self) -> None:
+        """Close the connections."""
         self._http.close()
 
     def submit(self, picture: Picture | None = None, **options: Unpack[Options]) -> Job:

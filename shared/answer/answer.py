@@ -65,4 +65,5 @@ class Answer(Record):
         return next((one for one in self.explanations if one.model == model), None)
 
     def warnings_of(self, model: str) -> tuple[Caution, ...]:
+        """The warnings on what one model has answered."""
         return tuple(one for one in self.warnings if one.model == model)

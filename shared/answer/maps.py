@@ -90,6 +90,7 @@ class MapArtifacts(Record):
         return cls(raw=f"{name}.npy", heatmap=f"{name}.heatmap.png", overlay=f"{name}.overlay.png")
 
     def names(self) -> tuple[str, str, str]:
+        """The names of the raw map, the heat map and the overlay."""
         return self.raw, self.heatmap, self.overlay
 
 

@@ -108,6 +108,7 @@ class BlobStore:
         return data
 
     def discard(self, ref: str) -> None:
+        """Remove a blob, if it is there."""
         self._path(ref).unlink(missing_ok=True)
 
     def keep(self, ref: str) -> bool:
@@ -155,6 +156,7 @@ class BlobStore:
             yield
 
     def free_bytes(self) -> int:
+        """Bytes that may still be written to the disk of the blobs."""
         self.folder.mkdir(parents=True, exist_ok=True)
         stat = os.statvfs(self.folder)
         return stat.f_bavail * stat.f_frsize
@@ -301,6 +303,7 @@ class Provisional:
         return self._blobs.keep(ref)
 
     def close(self) -> None:
+        """Forget the list of what is stored provisionally. May be called twice."""
         if self._list is not None:
             self._list.close()
             self._path.unlink(missing_ok=True)

@@ -84,4 +84,5 @@ class Calibration:
         )
 
     def to_dict(self) -> dict[str, Any]:
+        """The block as a card has it."""
         return asdict(self)

@@ -45,6 +45,7 @@ class InputSpec:
         return cls(**{**data, "mean": tuple(data["mean"]), "std": tuple(data["std"])})
 
     def to_dict(self) -> dict[str, Any]:
+        """The block `input` of a card."""
         return {**asdict(self), "mean": list(self.mean), "std": list(self.std)}
 
 
@@ -74,10 +75,12 @@ class Bf16Gate:
         return abs(self.accuracy_change) <= 0.1 and self.widest_flip < 0.05 and self.rank_correlation >= 0.99
 
     def to_dict(self) -> dict[str, Any]:
+        """As a card has it, with `passed`."""
         return {**asdict(self), "passed": self.passed}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Bf16Gate:
+        """Reads what `to_dict` writes. Raises TypeError where a value is missing or unknown."""
         return cls(**{key: value for key, value in data.items() if key != "passed"})
 
 
@@ -287,6 +290,8 @@ class Registry:
         return self.ready(name)
 
     def get(self, name: str) -> ModelCard:
+        """The card of a model. Raises InvalidOption where there is none, ModelUnavailable where it has to be
+        added again."""
         if name in self.unchecked:
             raise ModelUnavailable(f"{name} is not ready: {self.unchecked[name]}; run: pathlight models add {name}")
         if name not in self.cards:
@@ -294,6 +299,8 @@ class Registry:
         return self.cards[name]
 
     def ready(self, name: str) -> ModelCard:
+        """The card of a model that can be loaded. Raises as `get`, and ModelUnavailable where a part of the model is
+        missing."""
         card = self.get(name)
         if card.missing:
             raise ModelUnavailable(f"{name} is not ready: {card.missing}; run: {card.remedy}")

@@ -49,6 +49,7 @@ class Hierarchy:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Hierarchy:
+        """Reads what `to_dict` writes. Raises InvalidHierarchy."""
         try:
             nodes = tuple(
                 Node(
@@ -78,6 +79,7 @@ class Hierarchy:
 
     @classmethod
     def load(cls, path: Path) -> Hierarchy:
+        """Reads a file `hierarchy.json`. Raises InvalidHierarchy."""
         try:
             if path.stat().st_size > LARGEST_FILE:
                 raise InvalidHierarchy(f"{path.name} has more than {LARGEST_FILE} bytes, which no tree needs")
@@ -86,6 +88,7 @@ class Hierarchy:
             raise InvalidHierarchy(f"{path.name} is not a readable hierarchy: {error}") from error
 
     def to_dict(self) -> dict[str, Any]:
+        """The tree as its file has it: `origin`, `licence` and `nodes`."""
         return {"origin": self.origin, "licence": self.licence, "nodes": [_node_to_dict(n) for n in self.nodes]}
 
     @cached_property

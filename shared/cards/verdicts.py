@@ -68,6 +68,7 @@ class Limits:
         return cls(**known | given)
 
     def to_dict(self) -> dict[str, Any]:
+        """The block `verdict` of a card."""
         return asdict(self)
 
 

@@ -112,6 +112,7 @@ def strip(name: str) -> Image.Image:
 
 
 def png_bytes(image: Image.Image) -> bytes:
+    """The image as a PNG file."""
     buffer = io.BytesIO()
     image.save(buffer, "PNG", compress_level=1)  # 3 % larger than at level 3, in two thirds of the time
     return buffer.getvalue()

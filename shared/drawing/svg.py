@@ -44,6 +44,7 @@ class Sheet:
         return cls(width, svg, ground, grey, coloured, SubElement(svg, "g"))
 
     def finished(self, height: int) -> str:
+        """The sheet as an SVG document of this height."""
         self.ground.set("height", str(height - 1))
         self.svg.attrib |= {"viewBox": f"0 0 {self.width} {height}", "width": str(self.width), "height": str(height)}
         return tostring(self.svg, encoding="unicode")
@@ -70,6 +71,7 @@ class Sheet:
         SubElement(group, "path", {"d": way, "stroke": colour, "stroke-width": str(width)})
 
     def dot(self, x: int, y: int, radius: float, *, fill: str, stroke: str, width: float) -> None:
+        """Draw a circle around x, y."""
         place = {"cx": str(x), "cy": str(y), "r": str(radius)}
         SubElement(self.nodes, "circle", {**place, "fill": fill, "stroke": stroke, "stroke-width": str(width)})
 
@@ -79,11 +81,13 @@ class Sheet:
             SubElement(self.nodes, "rect", x=str(x), y=str(y), width=str(part), height="5", rx="2.5", fill=colour)
 
     def picture(self, x: int, y: int, side: int, *, png: bytes) -> None:
+        """Draw a square PNG, `side` wide, with its upper left corner at x, y."""
         place = {"x": str(x), "y": str(y), "width": str(side), "height": str(side)}
         SubElement(self.nodes, "image", {**place, "href": f"data:image/png;base64,{base64.b64encode(png).decode()}"})
 
 
 def leading(size: int) -> int:
+    """The distance from one line of text to the next, for letters of this size."""
     return round(size * 1.3)
 
 

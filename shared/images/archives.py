@@ -178,15 +178,18 @@ class Measured:
         self.seek, self.tell = file.seek, file.tell
 
     def read(self, size: int = -1) -> bytes:
+        """At most `size` bytes, or all that is left. Raises BatchTooLarge where that is more than LARGEST_READ."""
         data = self._file.read(LARGEST_READ + 1 if size < 0 else min(size, LARGEST_READ + 1))
         if len(data) > LARGEST_READ:
             raise BatchTooLarge("the archive has a list of files, or the header of one, that is longer than is taken")
         return data
 
     def seekable(self) -> bool:
+        """True: zipfile asks for it."""
         return True
 
     def readable(self) -> bool:
+        """True: zipfile asks for it."""
         return True
 
 
@@ -200,6 +203,7 @@ class Unpacked:
         self._at = 0
 
     def read(self, size: int) -> bytes:
+        """At most `size` bytes. Raises BatchTooLarge where the archive unpacks to more than its bounds allow."""
         data = self._packed.read(size)
         self._at += len(data)
         if self._at > self._bounds.total_bytes + LARGEST_READ:  # beyond the files there are their headers
@@ -207,6 +211,7 @@ class Unpacked:
         return data
 
     def seek(self, place: int, whence: int = os.SEEK_SET) -> int:
+        """Go forward to a position, in bytes of what is unpacked. Raises InvalidArchive where it lies behind."""
         if whence != os.SEEK_SET or place < self._at:
             raise InvalidArchive("the archive is damaged or incomplete")
         while self._at < place and self.read(min(_CHUNK, place - self._at)):
@@ -214,4 +219,5 @@ class Unpacked:
         return self._at
 
     def tell(self) -> int:
+        """The position, in bytes of what is unpacked."""
         return self._at

@@ -42,6 +42,7 @@ class Limits:
 
     @classmethod
     def of(cls, settings: Settings) -> Limits:
+        """The limits that the settings give."""
         return cls(settings.image_bytes, settings.image_pixels, settings.image_side)
 
 
@@ -55,6 +56,7 @@ class Photo:
 
     @classmethod
     def whole(cls, pixels: Image.Image) -> Photo:
+        """A picture whose pixels are not reduced."""
         return cls(pixels, pixels.size)
 
     @property

@@ -25,6 +25,7 @@ class Squares:
 
     @classmethod
     def of(cls, photo: Photo, specs: Iterable[InputSpec]) -> Squares:
+        """The squares of a picture for some inputs."""
         return cls(photo.size, {spec: visible_square(photo, spec) for spec in specs})
 
 

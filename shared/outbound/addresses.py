@@ -79,6 +79,7 @@ class Rules:
 
     @classmethod
     def of(cls, settings: Settings) -> Rules:
+        """The rules that the settings give."""
         return cls(settings.allowed_ports, settings.outbound_loopback)
 
     def read(self, text: str) -> Address:
@@ -134,6 +135,7 @@ def is_public(ip: IpAddress) -> bool:
 
 
 def is_loopback(ip: IpAddress) -> bool:
+    """Whether an IP address is one of this very machine."""
     if isinstance(ip, IPv6Address) and ip.ipv4_mapped is not None:
         return ip.ipv4_mapped.is_loopback
     return ip.is_loopback

@@ -45,20 +45,24 @@ class ClassMaps:
     counts: dict[tuple[str, str], int] = field(default_factory=dict)
 
     def add(self, outcome: Outcome) -> None:
+        """Add the maps of a picture."""
         for explanation in outcome.explanations:
             raw = explanation.maps[0].raw(outcome.maps)
             if raw.ndim == 2:
                 self._add((explanation.model, explanation.prediction.name), raw, 1)
 
     def merge(self, other: ClassMaps) -> None:
+        """Add all maps of another sum."""
         for name, total in other.sums.items():
             self._add(name, total, other.counts[name])
 
     def mean(self, name: tuple[str, str]) -> NDArray[np.float64]:
+        """The mean map of a model's class, by (model, class)."""
         mean: NDArray[np.float64] = self.sums[name] / self.counts[name]
         return mean
 
     def to_list(self) -> list[dict[str, Any]]:
+        """The sums with JSON's types, rounded to 5 decimals."""
         return [
             {"model": model, "class": of, "count": self.counts[model, of], "sum": np.round(total, 5).tolist()}
             for (model, of), total in self.sums.items()
@@ -66,6 +70,7 @@ class ClassMaps:
 
     @classmethod
     def from_list(cls, data: Sequence[dict[str, Any]]) -> ClassMaps:
+        """Reads what `to_list` writes."""
         found = cls()
         for one in data:
             found._add((one["model"], one["class"]), np.asarray(one["sum"]), one["count"])

@@ -13,6 +13,7 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a formula may begin with
 
 
 def columns_of(rows: Sequence[Row]) -> list[str]:
+    """The columns of all rows, in the order of their first appearance."""
     return list(dict.fromkeys(column for row in rows for column in row))
 
 

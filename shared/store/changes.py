@@ -48,4 +48,5 @@ class Changes:
         return heard
 
     def close(self) -> None:
+        """End the subscription."""
         self._subscription.close()

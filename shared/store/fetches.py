@@ -45,6 +45,7 @@ class Fetch:
     error: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
+        """The fields by name."""
         return asdict(self)
 
 

@@ -126,6 +126,7 @@ class JobStore:
 
     @classmethod
     def connect(cls, settings: Settings) -> JobStore:
+        """The store of the Redis that the settings name."""
         return cls(connect(settings), settings)
 
     # -- the way of a job ------------------------------------------------------------------------------------------
@@ -255,6 +256,7 @@ class JobStore:
         return self.finish([End(claim, JobStatus.SUCCEEDED, result_ref=result_ref, compute_ms=compute_ms)])[0]
 
     def fail(self, claim: Claim, error: JobError) -> bool:
+        """End a running job as failed. False where the claim is no longer the job's: nothing changes."""
         return self.finish([End(claim, JobStatus.FAILED, error=error)])[0]
 
     def stop(self, claim: Claim, status: JobStatus) -> bool:
@@ -334,10 +336,12 @@ class JobStore:
         return {pair for text in texts for pair in json.loads(text).items()}
 
     def waiting(self, lane: Lane) -> int:
+        """How many jobs wait in a lane."""
         with _answering():
             return int(self._redis.zcard(f"{PREFIX}lane:{lane}"))
 
     def now_ms(self) -> int:
+        """Redis's clock, in milliseconds since 1970."""
         with _answering():
             seconds, micros = self._redis.time()
         return seconds * 1000 + micros // 1000
@@ -411,6 +415,7 @@ class JobStore:
         self._call("add", operation=operation, amounts=dict(amounts))
 
     def ping(self) -> None:
+        """Raises StoreUnavailable where Redis does not answer."""
         with _answering():
             self._redis.ping()
 
@@ -419,6 +424,7 @@ class JobStore:
         return bool(self._call("nearly_full"))
 
     def server_info(self) -> dict[str, Any]:
+        """What Redis says of itself (INFO)."""
         with _answering():
             return self._redis.info()
 
@@ -429,6 +435,7 @@ class JobStore:
         self._call("heartbeat", kind=f"{role}s", name=name)
 
     def leave(self, name: str) -> None:
+        """Say that a process is no longer here, whatever its role was."""
         with _answering():
             for role in Role:
                 self._redis.zrem(f"{PREFIX}{role}s", name)

@@ -47,6 +47,7 @@ class ApiKey:
     created_ms: int
 
     def may(self, scope: Scope) -> bool:
+        """Whether the key has this scope; the scope admin has all."""
         return scope in self.scopes or Scope.ADMIN in self.scopes
 
 
@@ -108,6 +109,7 @@ class KeyRing:
         return _key(found[0], json.loads(found[1])) if found else None
 
     def close_session(self, session: str) -> None:
+        """Forget a session. Nothing happens where there is none."""
         with answering():
             self._redis.delete(_session(session))
 

@@ -47,6 +47,7 @@ class Overview:
 
     @classmethod
     def from_json(cls, text: str) -> Overview:
+        """Reads what overview.lua returns."""
         data = json.loads(text)
         return cls(
             now_ms=int(data["now"]),

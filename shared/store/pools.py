@@ -31,13 +31,16 @@ class Pool:
         return cls(settings.pool, settings.served_models, tuple(map(Lane, settings.served_lanes)))
 
     def takes(self, models: Collection[str], lane: Lane) -> bool:
+        """Whether the pool takes jobs for these models from this lane."""
         return set(models) <= set(self.models or models) and lane in (self.lanes or Lane)
 
     def to_json(self) -> str:
+        """As Redis keeps it."""
         return json.dumps({"pool": self.name, "models": self.models, "lanes": self.lanes})
 
     @classmethod
     def from_json(cls, text: str) -> Pool:
+        """Reads what `to_json` writes."""
         data = json.loads(text)
         return cls(data["pool"], tuple(data["models"]), tuple(map(Lane, data["lanes"])))
 

@@ -36,6 +36,7 @@ class WordNet:
 
     @classmethod
     def load(cls, folder: Path = FOLDER) -> WordNet:
+        """Read the file `data.noun` of a folder. Raises MissingWordNet."""
         path = folder / "data.noun"
         try:
             synsets = _read_synsets(path.read_text("ascii"))
@@ -44,6 +45,7 @@ class WordNet:
         return cls(synsets)
 
     def synset(self, wnid: str) -> Synset:
+        """The synset of a WordNet id, such as n02084071. Raises InvalidHierarchy where there is none."""
         if wnid not in self.synsets:
             raise InvalidHierarchy(f"{wnid!r} is not a noun of {VERSION}")
         return self.synsets[wnid]

@@ -53,6 +53,7 @@ class Metrics:
         self._services = given
 
     def collect(self) -> Iterator[Metric]:
+        """Every metric at this moment. Where Redis does not answer: that it does not, the models and the disk."""
         yield self._models()
         yield from self._disk()
         store, began = self._services.store, time.time()

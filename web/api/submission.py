@@ -241,6 +241,8 @@ def _from_base64(text: str) -> Iterator[bytes]:
 
 
 def idempotency_key(request: Request) -> str:
+    """The header `Idempotency-Key`; empty where there is none. Raises BadRequest where it is too long or not
+    printable."""
     key = request.headers.get("Idempotency-Key", "")
     if len(key) > LONGEST_KEY or not key.isprintable():
         raise BadRequest(f"Idempotency-Key: at most {LONGEST_KEY} printable characters")
@@ -248,4 +250,5 @@ def idempotency_key(request: Request) -> str:
 
 
 def digest(*parts: object) -> str:
+    """The SHA-256 of some values, which JSON can hold, as hexadecimal digits."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

@@ -89,6 +89,7 @@ class Delimiter:
     first: bool = False
 
     def search(self, data: bytearray, start: int = 0) -> DelimiterMatch | None:
+        """The first delimiter at or behind `start`; None where there is none."""
         dashed = b"--" + self.boundary
         while (at := data.find(dashed, start)) >= 0:
             tail = _TAIL.match(data, at + len(dashed))
@@ -107,12 +108,15 @@ class DelimiterMatch:
     tail: re.Match[bytes]
 
     def start(self) -> int:
+        """Where it begins, the line break before it included."""
         return self.begin
 
     def end(self) -> int:
+        """Where what follows it begins."""
         return self.tail.end()
 
     def group(self, number: int) -> bytes:
+        """A group of what ends the delimiter."""
         return self.tail.group(number)
 
 

@@ -107,6 +107,7 @@ _STATUS: tuple[tuple[type[PathlightError], HTTPStatus], ...] = (
 
 
 def status_of(error: PathlightError) -> HTTPStatus:
+    """The HTTP status of an expected error; 400 where its class has none of its own."""
     for kind, status in _STATUS:
         if isinstance(error, kind):
             return status

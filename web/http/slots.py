@@ -75,6 +75,7 @@ class Slot:
         self._began = time.monotonic()
 
     def give_back(self) -> None:
+        """Let the caller's next request have it. Does nothing where it is not held."""
         if self._is_held:
             self._is_held = False
             self._pace.note(self._sharer, time.monotonic() - self._began)
@@ -122,6 +123,7 @@ class ReleasingBody:
         return iter(self._pieces)
 
     def close(self) -> None:
+        """Close what the application returned, and give the thread back."""
         try:
             if (close := getattr(self._pieces, "close", None)) is not None:
                 close()

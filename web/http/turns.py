@@ -90,6 +90,7 @@ class Turns:
             raise self._busy()
 
     def give_back(self, caller: str) -> None:
+        """The caller's turn is over; whoever is next begins."""
         with self._lock:
             self._free += 1
             self._working[caller] -= 1

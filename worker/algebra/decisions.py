@@ -42,6 +42,7 @@ class TreeHead:
 
     @classmethod
     def of(cls, weight: Tensor, bias: Tensor, matrices: TreeMatrices) -> TreeHead:
+        """From the K x C weight and the K biases of a network's head."""
         return cls(weight, bias, matrices.mean @ weight, matrices.mean @ bias)
 
 

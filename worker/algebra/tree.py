@@ -45,6 +45,7 @@ class Bags:
         return cls(member.nonzero()[:, 1], sizes.cumsum(0) - sizes, matrix)
 
     def to(self, device: torch.device | None, dtype: torch.dtype | None) -> Bags:
+        """The same on another device, or of another type."""
         matrix = None if self.matrix is None else self.matrix.to(device=device, dtype=dtype)
         return Bags(self.columns.to(device), self.starts.to(device), matrix)
 
@@ -85,6 +86,7 @@ class TreeMatrices:
 
     @classmethod
     def of(cls, tree: Hierarchy, *, dtype: torch.dtype = torch.float32) -> TreeMatrices:
+        """The matrices of a tree on the processor."""
         no_edge = len(tree.edges)
         membership = torch.zeros(no_edge + 1, tree.class_count, dtype=dtype)
         membership[no_edge] = 1
@@ -115,6 +117,7 @@ class TreeMatrices:
         return len(self.decision)
 
     def to(self, *, device: torch.device | None = None, dtype: torch.dtype | None = None) -> TreeMatrices:
+        """The same on another device, or of another type; indices stay integers."""
         return TreeMatrices(
             self.membership.to(device=device, dtype=dtype),
             self.mean.to(device=device, dtype=dtype),

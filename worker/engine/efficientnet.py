@@ -88,6 +88,7 @@ class EfficientNetLite0(nn.Module):
 
 
 def norm(channels: int) -> nn.BatchNorm2d:
+    """Batch normalisation with the constants of EfficientNet-Lite."""
     return nn.BatchNorm2d(channels, eps=1e-3, momentum=0.01)
 
 

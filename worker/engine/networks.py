@@ -77,6 +77,7 @@ class CifarResNet(nn.Module):
 
 
 def conv_unit(inputs: int, outputs: int) -> tuple[nn.Module, nn.Module, nn.Module]:
+    """A 3 x 3 convolution that keeps the size, batch normalisation and ReLU."""
     return (
         nn.Conv2d(inputs, outputs, 3, padding=1, bias=False),
         nn.BatchNorm2d(outputs),
@@ -85,6 +86,7 @@ def conv_unit(inputs: int, outputs: int) -> tuple[nn.Module, nn.Module, nn.Modul
 
 
 def resnet18(class_count: int) -> nn.Module:
+    """torchvision's ResNet-18, with random weights."""
     network: nn.Module = resnet.resnet18(num_classes=class_count)
     return network
 
@@ -100,6 +102,7 @@ def resnet18_fine(class_count: int) -> nn.Module:
 
 
 def wrn28_10_cifar10(class_count: int) -> nn.Module:
+    """pytorchcv's WRN-28-10 for 32 x 32 images, with random weights."""
     from pytorchcv.models.wrn_cifar import get_wrn_cifar
 
     network: nn.Module = get_wrn_cifar(num_classes=class_count, blocks=28, width_factor=10)

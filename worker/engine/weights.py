@@ -75,10 +75,12 @@ def hash_pins(card: ModelCard, folder: Path) -> tuple[str, ...]:
 
 
 def matches(digest: str, pins: tuple[str, ...]) -> bool:
+    """Whether a SHA-256 begins with every one of some pinned digits."""
     return all(digest.startswith(pin) for pin in pins)
 
 
 def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file, as hexadecimal digits. Raises ModelUnavailable where it cannot be read."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

@@ -94,4 +94,5 @@ def _identity(model: Model) -> ModelIdentity:
 
 @cache
 def versions() -> dict[str, str]:
+    """The versions of what answers depend on, by name."""
     return {"python": platform.python_version()} | {name: version(name) for name in ("torch", "numpy", "pillow")}

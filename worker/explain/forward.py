@@ -48,6 +48,7 @@ class Forward:
 
     @classmethod
     def of(cls, model: Model, inputs: Tensor, questions: Sequence[Question]) -> Forward:
+        """One pass of N inputs, N x 3 x H x W, with a question for each."""
         features = model.features(inputs)
         logits = model.logits(features)
         order = logits.sort(dim=1, descending=True, stable=True).indices

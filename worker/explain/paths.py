@@ -38,6 +38,7 @@ class DecisionPaths:
 
     @classmethod
     def of(cls, model: Model, features: Tensor, logits: Tensor, *, mode: TreeMode) -> DecisionPaths:
+        """From the features and N x K logits of N images."""
         tree, matrices = model.card.hierarchy, model.matrices
         assert tree is not None and matrices is not None, "a tree was asked of a model without one"
         inference = infer(logits, matrices, mode=mode)

@@ -37,6 +37,7 @@ class Proof:
     agreement: MapAgreement
 
     def warnings(self) -> list[Caution]:
+        """What to warn of: a map that is not stable."""
         return stability_warnings(self.stability) if self.stability else []
 
 

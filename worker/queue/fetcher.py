@@ -82,6 +82,7 @@ class Reports:
             raise FetchFailed("another process fetches it by now")
 
     def failed(self, sentence: str) -> None:
+        """Note why the fetch failed, in a sentence."""
         self._error = sentence
 
     def _report(self) -> None:

@@ -31,6 +31,7 @@ class Keeper:
         self._unserved: tuple[str, ...] = ()  # what the log said last of jobs that nobody takes
 
     def run(self) -> None:
+        """One pass: reap, forget, sweep where it is time, and ring for what still waits. Raises StoreUnavailable."""
         if self._clocks_agree():
             self._store.reap()
             for _, unnamed in self._store.collected():

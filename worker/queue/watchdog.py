@@ -29,6 +29,7 @@ class Watchdog:
         self._suspicious = False
 
     def start(self) -> None:
+        """Begin to watch. To be called in the main thread."""
         signal.signal(signal.SIGALRM, lambda number, frame: self._expire())
         self.reset()
 
@@ -38,6 +39,7 @@ class Watchdog:
         signal.setitimer(signal.ITIMER_REAL, self._patience)
 
     def stop(self) -> None:
+        """Watch no longer."""
         signal.setitimer(signal.ITIMER_REAL, 0)
 
     def _expire(self) -> None:

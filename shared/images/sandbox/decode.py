@@ -40,19 +40,23 @@ Parts = Sequence[bytes]
 
 
 def photo(parts: Parts, limits: Limits, *, fill: str) -> Iterator[Reply]:
+    """The pixels of the picture, less what the mask hides."""
     yield _whole(_explained(parts, limits, fill))
 
 
 def shown(parts: Parts, limits: Limits, *, fill: str) -> Iterator[Reply]:
+    """The same with no more pixels than anybody is shown."""
     yield _whole(_explained(parts, limits, fill).shown())
 
 
 def squares(parts: Parts, limits: Limits, *, fill: str, inputs: Sequence[dict[str, Any]]) -> Iterator[Reply]:
+    """For each of `inputs`, the square that a network of this input sees of the picture."""
     found = Squares.of(_explained(parts, limits, fill), map(InputSpec.from_dict, inputs))
     yield {"size": found.size}, [square.data.cast("B") for square in found.levels.values()]
 
 
 def mask(parts: Parts, limits: Limits) -> Iterator[Reply]:
+    """The pixels of a mask."""
     found = read_mask(parts[0], limits)
     yield {"size": found.size}, [found.tobytes()]
 
@@ -134,6 +138,7 @@ def serve(requests: Sequence[dict[str, Any]], desk: int, channel: socket.socket,
 
 
 def main(desk: int, seconds: float, memory: int) -> None:
+    """Answer requests until the channel ends: each within `seconds` of processor time, all within `memory` bytes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that asks, whose end ends this one
     with suppress(ValueError, OSError):  # some systems know no such limit
         resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))

@@ -207,6 +207,7 @@ class Decoders:
         return [answer if isinstance(answer, PathlightError) else _refusal(answer[0]) or answer for answer in answers]
 
     def close(self) -> None:
+        """End the processes."""
         for decoder in self._all:
             decoder.end()
 
