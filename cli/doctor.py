@@ -55,15 +55,15 @@ def check(settings: Settings) -> Iterator[Finding]:
     try:
         server = store.server_info()
         began = time.time()
-        told = store.overview()
-        skew = told.now_ms / 1000 - (began + time.time()) / 2
+        overview = store.overview()
+        skew = overview.now_ms / 1000 - (began + time.time()) / 2
         keys = len(store.keys.all())
     except PathlightError as error:
         yield Finding(False, f"the job store is away: {error}", "start it with: pathlight run")
         return
-    yield from _redis(server, told, settings)
+    yield from _redis(server, overview, settings)
     yield _clock(skew)
-    yield from _service(told, settings)
+    yield from _service(overview, settings)
     yield _keys(keys, settings)
 
 
@@ -143,7 +143,7 @@ def _own_server() -> Finding:
     return Finding(True, text + ("" if recent else " (bundled; apt-get install redis-server brings fixes)"))
 
 
-def _redis(server: Mapping[str, Any], told: Overview, settings: Settings) -> Iterator[Finding]:
+def _redis(server: Mapping[str, Any], overview: Overview, settings: Settings) -> Iterator[Finding]:
     if not settings.embedded:
         yield _server_version(server)
     yield Finding(
@@ -159,13 +159,13 @@ def _redis(server: Mapping[str, Any], told: Overview, settings: Settings) -> Ite
         f"Redis's maxmemory-policy is {policy}",
         "set maxmemory-policy noeviction: any other may forget jobs",
     )
-    if not told.memory_limit:
+    if not overview.memory_limit:
         yield Finding(False, "Redis has no bound on its memory", "set maxmemory to less than the machine has")
         return
-    used = told.memory_used / told.memory_limit
+    used = overview.memory_used / overview.memory_limit
     yield Finding(
         used < FULL_MEMORY,
-        f"Redis uses {used:.0%} of its {told.memory_limit / 1e6:.0f} MB",
+        f"Redis uses {used:.0%} of its {overview.memory_limit / 1e6:.0f} MB",
         "raise maxmemory, or wait until jobs have ended and were forgotten",
     )
 
@@ -191,21 +191,21 @@ def _clock(skew: float) -> Finding:
     )
 
 
-def _service(told: Overview, settings: Settings) -> Iterator[Finding]:
+def _service(overview: Overview, settings: Settings) -> Iterator[Finding]:
     yield Finding(
-        told.workers > 0,
-        f"{told.workers} workers heard within {settings.heartbeat_seconds:.0f} s",
+        overview.workers > 0,
+        f"{overview.workers} workers heard within {settings.heartbeat_seconds:.0f} s",
         "start one: pathlight run, or docker compose up --detach worker",
     )
-    since = math.inf if told.reaped_ms is None else (told.now_ms - told.reaped_ms) / 1000
+    since = math.inf if overview.reaped_ms is None else (overview.now_ms - overview.reaped_ms) / 1000
     yield Finding(
         since < LATE_KEEPER_SECONDS,
         "the keeper never passed" if since == math.inf else f"the keeper passed {max(0.0, since):.0f} s ago",
         "start it: pathlight run, or docker compose up --detach keeper",
     )
     yield Finding(
-        told.unaccounted == 0,
-        f"of {told.counts.get('accepted', 0)} accepted jobs {abs(told.unaccounted)} are unaccounted for",
+        overview.unaccounted == 0,
+        f"of {overview.counts.get('accepted', 0)} accepted jobs {abs(overview.unaccounted)} are unaccounted for",
         "report this with the log, it is a fault of Pathlight",
     )
 

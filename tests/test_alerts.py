@@ -31,7 +31,7 @@ Labels = dict[str, set[str]]
 
 
 @pytest.fixture
-def told(settings: Settings, store: JobStore, blobs: BlobStore, registry: Registry) -> dict[str, Labels]:
+def series(settings: Settings, store: JobStore, blobs: BlobStore, registry: Registry) -> dict[str, Labels]:
     """Every series of a service that has worked, by name, with the values of its labels."""
     client: FlaskClient = make_app(settings, store, blobs, registry).test_client()
     here(store, settings, "worker@here")
@@ -72,24 +72,24 @@ def test_a_rule_is_whole(rule: dict[str, Any]) -> None:
         assert label in rule["expr"] or label in ("instance", "lane", "model"), label
 
 
-def test_every_rule_reads_only_what_is_told(told: dict[str, Labels]) -> None:
+def test_every_rule_reads_only_what_is_told(series: dict[str, Labels]) -> None:
     for rule in RULES:
         read = selectors(rule["expr"])
         assert read, rule["alert"]
         for name, labels in read:
-            assert name in told, f"{rule['alert']}: {name}"
+            assert name in series, f"{rule['alert']}: {name}"
             for label, value in labels.items():
-                known = told[name].get(label, set())
+                known = series[name].get(label, set())
                 assert value in known or (label == "status" and value.isdecimal() and known), (rule["alert"], label)
         for labels_of in re.findall(r"\bby \(([\w, ]+)\)", rule["expr"]):
             for label in labels_of.split(", "):
-                assert any(label in told[name] for name, _ in read), (rule["alert"], label)
+                assert any(label in series[name] for name, _ in read), (rule["alert"], label)
 
 
-def test_a_name_that_is_not_told_would_be_found(told: dict[str, Labels]) -> None:
+def test_a_name_that_is_not_told_would_be_found(series: dict[str, Labels]) -> None:
     read = selectors('sum by (lane) (rate(pathlight_gone_total{lane="x"}[5m])) > 0 and on (lane) pathlight_jobs')
     assert read == [("pathlight_gone_total", {"lane": "x"}), ("pathlight_jobs", {})]
-    assert "pathlight_gone_total" not in told
+    assert "pathlight_gone_total" not in series
 
 
 def test_names_are_given_once_and_every_alert_is_explained() -> None:
@@ -97,8 +97,8 @@ def test_names_are_given_once_and_every_alert_is_explained() -> None:
     assert explained == NAMES and len(set(NAMES)) == len(NAMES)
 
 
-def test_every_metric_stands_on_the_page_and_no_other(told: dict[str, Labels]) -> None:
-    base = {re.sub(r"_(bucket|sum|count)$", "", name) for name in told if name != "up"}
+def test_every_metric_stands_on_the_page_and_no_other(series: dict[str, Labels]) -> None:
+    base = {re.sub(r"_(bucket|sum|count)$", "", name) for name in series if name != "up"}
     listed = set(re.findall(r"^\| `(pathlight_\w+)`", PAGE, flags=re.MULTILINE))
     assert listed == {name for name in base if not name.endswith("_created")}
 

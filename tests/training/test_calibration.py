@@ -38,43 +38,43 @@ def nbdt() -> ModelCard:
 
 
 @pytest.fixture(scope="module")
-def found(nbdt: ModelCard) -> Calibration:
+def measured(nbdt: ModelCard) -> Calibration:
     """Of a model that is perfectly calibrated once its logits are halved."""
     logits, labels = calibrated(6000, 10, seed=0)
     foreign = {"flat": 0.1 * torch.randn(500, 10), "like": 2 * calibrated(500, 10, seed=1)[0]}
     return measure(2 * logits, labels, foreign, card=nbdt, description="planted", seed=0)
 
 
-def test_a_planted_temperature_and_a_planted_threshold_are_found(found: Calibration) -> None:
-    assert found.temperature == pytest.approx(2, rel=0.1)
-    assert found.confidence_threshold == pytest.approx(0.5, abs=0.06)
-    assert found.accuracy_below is not None and found.accuracy_below < 0.5
-    assert (found.fitted_on, found.measured_on) == (3000, 3000)
+def test_a_planted_temperature_and_a_planted_threshold_are_found(measured: Calibration) -> None:
+    assert measured.temperature == pytest.approx(2, rel=0.1)
+    assert measured.confidence_threshold == pytest.approx(0.5, abs=0.06)
+    assert measured.accuracy_below is not None and measured.accuracy_below < 0.5
+    assert (measured.fitted_on, measured.measured_on) == (3000, 3000)
 
 
-def test_calibration_brings_the_error_down_to_the_bound(found: Calibration) -> None:
-    assert found.ece_raw > 2 * found.ece_bound
-    assert found.ece_calibrated < 1.2 * found.ece_bound
+def test_calibration_brings_the_error_down_to_the_bound(measured: Calibration) -> None:
+    assert measured.ece_raw > 2 * measured.ece_bound
+    assert measured.ece_calibrated < 1.2 * measured.ece_bound
 
 
-def test_flat_answers_are_foreign_and_like_answers_are_not(found: Calibration) -> None:
-    detection = found.familiarity.detection
+def test_flat_answers_are_foreign_and_like_answers_are_not(measured: Calibration) -> None:
+    detection = measured.familiarity.detection
     assert detection["flat"].auroc > 0.99 and detection["flat"].detected > 0.95
     assert detection["like"].auroc == pytest.approx(0.5, abs=0.05)
-    assert found.familiarity.false_alarm_measured == pytest.approx(0.05, abs=0.02)
-    other = found.familiarity.detection_of_other_kind
+    assert measured.familiarity.false_alarm_measured == pytest.approx(0.05, abs=0.02)
+    other = measured.familiarity.detection_of_other_kind
     assert sum(d.auroc for d in detection.values()) >= sum(d.auroc for d in other.values())
 
 
 def test_the_tree_is_measured_in_its_own_mode_and_a_model_without_one_is_not(
-    found: Calibration, nbdt: ModelCard
+    measured: Calibration, nbdt: ModelCard
 ) -> None:
-    assert found.tree is not None and nbdt.hierarchy is not None
-    assert (found.tree.mode, found.tree.nodes) == ("soft", len(nbdt.hierarchy.edges))
-    assert found.tree.temperatures is not None
-    assert set(found.tree.temperatures) == {node.id for node in nbdt.hierarchy.decisions}
-    assert set(found.tree.weak_below) == {"soft", "hard", "marginal"}
-    assert all(0 <= value <= 1 for value in found.tree.weak_below.values())
+    assert measured.tree is not None and nbdt.hierarchy is not None
+    assert (measured.tree.mode, measured.tree.nodes) == ("soft", len(nbdt.hierarchy.edges))
+    assert measured.tree.temperatures is not None
+    assert set(measured.tree.temperatures) == {node.id for node in nbdt.hierarchy.decisions}
+    assert set(measured.tree.weak_below) == {"soft", "hard", "marginal"}
+    assert all(0 <= value <= 1 for value in measured.tree.weak_below.values())
     logits, labels = calibrated(200, 3, seed=2)
     bare = measure(logits, labels, {"like": logits}, card=card("pets", "a", "b", "c"), description="", seed=0)
     assert bare.tree is None

@@ -49,7 +49,7 @@ def declare(settings: Settings, url: str, *, digest: str = sha256(CONTENT).hexdi
     write_card(settings.registry, name="far", weights={"file": "w.pth", "sha256": digest, "url": url})
 
 
-def told(store: JobStore) -> Fetch:
+def last_fetch(store: JobStore) -> Fetch:
     return store.fetches.look(["far"])["far"]
 
 
@@ -59,13 +59,13 @@ def test_a_fetch_says_how_far_it_is_and_the_model_is_ready_at_its_end(
     declare(settings, server.url)
     server.hold_at(len(CONTENT) // 2)
     thread = fetch()
-    wait_for(lambda: told(store).done > 0, seconds=30)
-    assert told(store).state is FetchState.RUNNING and told(store).total == len(CONTENT)
-    assert told(store).done <= len(CONTENT) // 2
+    wait_for(lambda: last_fetch(store).done > 0, seconds=30)
+    assert last_fetch(store).state is FetchState.RUNNING and last_fetch(store).total == len(CONTENT)
+    assert last_fetch(store).done <= len(CONTENT) // 2
     assert Registry.load(settings).get("far").missing is not None
     server.let_go()
     thread.join(30)
-    assert told(store) == Fetch(FetchState.DONE, len(CONTENT), len(CONTENT))
+    assert last_fetch(store) == Fetch(FetchState.DONE, len(CONTENT), len(CONTENT))
     assert Registry.load(settings).ready("far").weights_path.read_bytes() == CONTENT
     assert not list(settings.cache.glob(".fetch-*"))
 
@@ -77,7 +77,7 @@ def test_a_host_that_cannot_be_reached_is_said_in_one_sentence(
         port = closed.getsockname()[1]
     declare(settings, f"http://127.0.0.1:{port}/w.pth")
     fetch().join(30)
-    failed = told(store)
+    failed = last_fetch(store)
     assert failed.state is FetchState.FAILED
     assert (failed.error or "").startswith("127.0.0.1 cannot be reached: Connection refused; download http://127.0.0.1")
     assert "pathlight models fetch far" in (failed.error or "") and "\n" not in (failed.error or "")
@@ -88,13 +88,13 @@ def test_another_file_than_was_meant_is_refused_and_the_model_stays_as_it_was(
 ) -> None:
     declare(settings, server.url, digest="0" * 64)
     fetch().join(30)
-    assert told(store).state is FetchState.FAILED and "nothing was kept" in (told(store).error or "")
+    assert last_fetch(store).state is FetchState.FAILED and "nothing was kept" in (last_fetch(store).error or "")
     assert Registry.load(settings).get("far").missing is not None
 
 
 def test_a_model_that_went_meanwhile_is_said_to_be_none(fetch: Callable[[], threading.Thread], store: JobStore) -> None:
     fetch().join(30)
-    assert told(store).state is FetchState.FAILED and "'far' is not a model" in (told(store).error or "")
+    assert last_fetch(store).state is FetchState.FAILED and "'far' is not a model" in (last_fetch(store).error or "")
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
@@ -117,8 +117,8 @@ def test_a_fault_and_a_stop_are_told_without_their_details(
     declare(settings, "http://127.0.0.1:1/w.pth")
     monkeypatch.setattr("worker.engine.upstream.fetch", broken)
     fetch().join(30)
-    assert told(store).state is FetchState.FAILED and sentence in (told(store).error or "")
-    assert "secret" not in (told(store).error or "")
+    assert last_fetch(store).state is FetchState.FAILED and sentence in (last_fetch(store).error or "")
+    assert "secret" not in (last_fetch(store).error or "")
 
 
 def test_a_fetch_that_was_given_up_ends_where_another_has_begun(
@@ -127,12 +127,12 @@ def test_a_fetch_that_was_given_up_ends_where_another_has_begun(
     declare(settings, server.url)
     server.hold_at(len(CONTENT) // 2)
     thread = fetch()
-    wait_for(lambda: told(store).done > 0, seconds=30)
+    wait_for(lambda: last_fetch(store).done > 0, seconds=30)
     age(settings, "far", 3600)
     assert store.fetches.begin("far")
     assert store.fetches.claim(claim_id="another") == "far"
     time.sleep(3 * REPORT_SECONDS)  # one of the reports hears of it
     server.let_go()
     thread.join(30)
-    assert told(store).state is FetchState.RUNNING, "the other one goes on"
+    assert last_fetch(store).state is FetchState.RUNNING, "the other one goes on"
     assert Registry.load(settings).get("far").missing is not None

@@ -59,19 +59,19 @@ class Metrics:
         store, began = self._services.store, time.time()
         try:
             self._services.traffic.flush()
-            told, staff = store.overview(), store.pools.staff()
+            overview, staff = store.overview(), store.pools.staff()
         except StoreUnavailable:
             yield _gauge("redis_up", "Whether Redis answers", 0)
             return
-        skew = told.now_ms / 1000 - (began + time.time()) / 2
+        skew = overview.now_ms / 1000 - (began + time.time()) / 2
         yield _gauge("redis_up", "Whether Redis answers", 1)
         yield _gauge("redis_clock_ahead_seconds", "How far Redis's clock is ahead of this web server's", skew)
-        yield from _redis(told)
-        yield from _queue(told, self._services.settings)
+        yield from _redis(overview)
+        yield from _queue(overview, self._services.settings)
         yield from _pools(staff)
-        yield from _jobs(told)
-        yield from _workers(told)
-        yield from _requests(told)
+        yield from _jobs(overview)
+        yield from _workers(overview)
+        yield from _requests(overview)
 
     def _models(self) -> Metric:
         family = GaugeMetricFamily(
@@ -92,19 +92,19 @@ class Metrics:
         yield _gauge("disk_reserve_bytes", "Room below which nothing new is accepted", reserve)
 
 
-def _redis(told: Overview) -> Iterator[Metric]:
-    yield _gauge("redis_memory_used_bytes", "Memory that Redis uses", told.memory_used)
-    yield _gauge("redis_memory_limit_bytes", "Memory that Redis may use; 0: no limit", told.memory_limit)
+def _redis(overview: Overview) -> Iterator[Metric]:
+    yield _gauge("redis_memory_used_bytes", "Memory that Redis uses", overview.memory_used)
+    yield _gauge("redis_memory_limit_bytes", "Memory that Redis may use; 0: no limit", overview.memory_limit)
     yield _gauge(
-        "redis_append_only", "Whether every write goes to an append-only file, and the last did", told.append_only
+        "redis_append_only", "Whether every write goes to an append-only file, and the last did", overview.append_only
     )
-    yield _gauge("blobs", "Pictures and results that some job names", told.blobs)
+    yield _gauge("blobs", "Pictures and results that some job names", overview.blobs)
 
 
-def _queue(told: Overview, settings: Settings) -> Iterator[Metric]:
-    waiting = {(lane,): told.waiting[lane] for lane in Lane}
+def _queue(overview: Overview, settings: Settings) -> Iterator[Metric]:
+    waiting = {(lane,): overview.waiting[lane] for lane in Lane}
     yield _gauges("queue_jobs", "Jobs that wait for a worker", ["lane"], waiting)
-    oldest = {(lane,): told.oldest_ms[lane] / _PER_SECOND for lane in Lane}
+    oldest = {(lane,): overview.oldest_ms[lane] / _PER_SECOND for lane in Lane}
     yield _gauges("queue_oldest_seconds", "How long the first in the lane has waited; 0: none waits", ["lane"], oldest)
     limit = {(Lane.INTERACTIVE,): settings.queue_limit}
     yield _gauges("queue_limit_jobs", "Waiting jobs beyond which submits are refused", ["lane"], limit)
@@ -139,57 +139,64 @@ def _oldest(waiting: Mapping[Labels, Sequence[Waiting]]) -> dict[Labels, float]:
     return {labels: max((one.oldest_ms for one in found), default=0) / _PER_SECOND for labels, found in waiting.items()}
 
 
-def _jobs(told: Overview) -> Iterator[Metric]:
-    states = {(status,): told.counts.get(status, 0) for status in JobStatus}
+def _jobs(overview: Overview) -> Iterator[Metric]:
+    states = {(status,): overview.counts.get(status, 0) for status in JobStatus}
     yield _gauges("jobs", "Jobs that the store knows, by state", ["status"], states)
-    yield _counter("jobs_accepted", "Jobs that were answered with 202", told.counts.get("accepted", 0))
-    yield _counter("jobs_collected", "Ended jobs that were forgotten in time", told.counts.get("collected", 0))
+    yield _counter("jobs_accepted", "Jobs that were answered with 202", overview.counts.get("accepted", 0))
+    yield _counter("jobs_collected", "Ended jobs that were forgotten in time", overview.counts.get("collected", 0))
     yield _gauge(
-        "jobs_unaccounted", "Accepted jobs in no state and not forgotten: anything but 0 is a fault", told.unaccounted
+        "jobs_unaccounted",
+        "Accepted jobs in no state and not forgotten: anything but 0 is a fault",
+        overview.unaccounted,
     )
-    ends = {(lane.value, *end): 0 for lane in Lane for end in _ENDS} | told.totals("ended")
+    ends = {(lane.value, *end): 0 for lane in Lane for end in _ENDS} | overview.totals("ended")
     yield _counters("jobs_ended", "Ends of jobs; code says why one failed", ["lane", "status", "code"], ends)
-    cached = {(lane.value,): 0 for lane in Lane} | told.totals("cached")
+    cached = {(lane.value,): 0 for lane in Lane} | overview.totals("cached")
     yield _counters("cache_hits", "Jobs whose answer was known already", ["lane"], cached)
-    claims = {(lane.value, "1"): 0 for lane in Lane} | told.totals("claimed")
+    claims = {(lane.value, "1"): 0 for lane in Lane} | overview.totals("claimed")
     yield _counters(
         "claims", "Times that a worker took a job; attempt 2 and 3 follow trouble", ["lane", "attempt"], claims
     )
-    released = {("shutdown",): 0, ("trouble",): 0} | told.totals("released")
+    released = {("shutdown",): 0, ("trouble",): 0} | overview.totals("released")
     yield _counters(
         "jobs_released", "Running jobs given back: a worker shut down, or their batch broke", ["reason"], released
     )
-    lost = told.totals("leases_lost").get((), 0)
+    lost = overview.totals("leases_lost").get((), 0)
     yield _counter("leases_lost", "Running jobs whose worker was not heard for a whole lease", lost)
-    waits, stays, runs = (told.distributions(noun) for noun in ("wait", "stay", "compute"))
+    waits, stays, runs = (overview.distributions(noun) for noun in ("wait", "stay", "compute"))
     yield _histogram("job_wait_seconds", "From acceptance to a worker", ["lane"], waits)
     yield _histogram("job_stay_seconds", "From acceptance to the end", ["lane"], stays)
     yield _histogram("job_compute_seconds", "Of the batch of each succeeded job", [], runs)
-    stages = told.distributions("stage")
+    stages = overview.distributions("stage")
     yield _histogram("batch_stage_seconds", "Of each batch: decode, explain, store", ["stage"], stages)
-    sizes = told.distributions("batch")
+    sizes = overview.distributions("batch")
     yield _histogram("batch_jobs", "Jobs that ran together", ["lane"], sizes, per=1, largest=_LARGEST_BATCH)
 
 
-def _workers(told: Overview) -> Iterator[Metric]:
-    roles = {"worker": told.workers, "keeper": told.keepers, "sender": told.senders, "fetcher": told.fetchers}
+def _workers(overview: Overview) -> Iterator[Metric]:
+    roles = {
+        "worker": overview.workers,
+        "keeper": overview.keepers,
+        "sender": overview.senders,
+        "fetcher": overview.fetchers,
+    }
     heard = {(role,): count for role, count in roles.items()}
     yield _gauges("processes", "Celery processes heard lately; a worker may keep house as well", ["role"], heard)
-    yield _gauge("webhooks", "Ended jobs that an address is still to be told of", told.webhooks)
-    late = told.webhooks_overdue_ms / _PER_SECOND
+    yield _gauge("webhooks", "Ended jobs that an address is still to be told of", overview.webhooks)
+    late = overview.webhooks_overdue_ms / _PER_SECOND
     yield _gauge("webhooks_overdue_seconds", "How long the first webhook should have been sent", late)
-    since = math.inf if told.reaped_ms is None else max(0, told.now_ms - told.reaped_ms) / _PER_SECOND
+    since = math.inf if overview.reaped_ms is None else max(0, overview.now_ms - overview.reaped_ms) / _PER_SECOND
     yield _gauge("keeper_last_pass_seconds", "Since the keeper last looked for lost leases; +Inf: never yet", since)
 
 
-def _requests(told: Overview) -> Iterator[Metric]:
+def _requests(overview: Overview) -> Iterator[Metric]:
     labels = ["route", "method", "status"]
-    yield _counters("http_requests", "Requests that were answered", labels, told.totals("http"))
+    yield _counters("http_requests", "Requests that were answered", labels, overview.totals("http"))
     yield _histogram(
         "http_request_seconds",
         "From a request to its answer; of an event stream, to its first byte",
         ["route"],
-        told.distributions("answer"),
+        overview.distributions("answer"),
         largest=_LONGEST_ANSWER,
     )
 

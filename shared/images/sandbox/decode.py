@@ -66,7 +66,7 @@ def archive(parts: Parts, limits: Limits, *, path: str, bounds: dict[str, int]) 
     without any. Nobody waits for an archive as for a picture: whoever is asked for one goes first."""
     os.nice(10)
     most = signal.getitimer(signal.ITIMER_PROF)[0]
-    told: list[dict[str, Any]] = []
+    entries: list[dict[str, Any]] = []
     data: list[bytes] = []
     with Path(path).open("rb") as file:
         for entry in read_archive(file, Bounds(**bounds)):
@@ -74,13 +74,13 @@ def archive(parts: Parts, limits: Limits, *, path: str, bounds: dict[str, int]) 
             earned = ENTRY_SECONDS + BYTE_SECONDS * len(entry.data)
             signal.setitimer(signal.ITIMER_PROF, min(most, left + earned))
             found = _entry(entry, limits)
-            told.append(found)
+            entries.append(found)
             data.append(entry.data if "header" in found else b"")
-            if len(told) == TOGETHER or sum(map(len, data)) > TOGETHER_BYTES:
-                yield {"entries": told}, data
-                told, data = [], []
-    yield {"entries": told}, data
-    if told:
+            if len(entries) == TOGETHER or sum(map(len, data)) > TOGETHER_BYTES:
+                yield {"entries": entries}, data
+                entries, data = [], []
+    yield {"entries": entries}, data
+    if entries:
         yield {"entries": []}, []
 
 

@@ -16,7 +16,7 @@ COUNT = 500  # of mutants; `make faults` takes 10,000
 
 
 @pytest.fixture(scope="module")
-def found() -> list[Verdict]:
+def judged() -> list[Verdict]:
     return verdicts(mutants(seeds(), count=COUNT, seed=0))
 
 
@@ -27,15 +27,15 @@ def decoder() -> Iterator[Decoder]:
     one.close()
 
 
-def test_every_damaged_picture_gets_a_documented_answer_within_bounds(found: list[Verdict]) -> None:
-    assert len(found) == COUNT
-    assert [one for one in found if one.faults] == []
+def test_every_damaged_picture_gets_a_documented_answer_within_bounds(judged: list[Verdict]) -> None:
+    assert len(judged) == COUNT
+    assert [one for one in judged if one.faults] == []
 
 
-def test_the_mutations_reach_every_answer_and_some_only_break_in_the_pixels(found: list[Verdict]) -> None:
-    assert {one.header for one in found} == DOCUMENTED
-    assert {one.name for one in found} == set(MUTATIONS)
-    late = Counter(one.pixels for one in found if one.header == "taken")
+def test_the_mutations_reach_every_answer_and_some_only_break_in_the_pixels(judged: list[Verdict]) -> None:
+    assert {one.header for one in judged} == DOCUMENTED
+    assert {one.name for one in judged} == set(MUTATIONS)
+    late = Counter(one.pixels for one in judged if one.header == "taken")
     assert late["taken"] > COUNT / 10 and late["invalid_image"] > COUNT / 20
 
 
