@@ -11,7 +11,7 @@ PYTHON ?= $(shell for p in python3.12 python3.11 python3; do $$p -c '$(FITS)' 2>
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format quality bench faults bulk-faults bulk-latency audit settings-page
+.PHONY: help run test test-slow check format quality bench faults bulk-faults bulk-latency audit settings-page
 
 help:  ## Say what the targets do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -20,17 +20,21 @@ run: $(VENV)/.run  ## Start Pathlight on 127.0.0.1:8000 (PORT= for another port)
 	@exec $(BIN)/pathlight run
 
 # Many tests wait more than they compute: three run side by side, each with one thread for its arithmetic. The services
-# that they start use all cores, and their threads sleep rather than spin while others have them. What measures time runs
+# that they start use all cores, and their threads sleep rather than spin while others have them. What judges time runs
 # after that, alone.
-test: export OMP_NUM_THREADS = 1
-test: export OMP_WAIT_POLICY = passive
-test: $(VENV)/.test  ## Run all tests, or those that ARGS names: make test ARGS="tests/shared -k time"
+SIDE_BY_SIDE := --numprocesses 3 --dist loadfile --no-loadscope-reorder
+test test-slow: export OMP_NUM_THREADS = 1
+test test-slow: export OMP_WAIT_POLICY = passive
+test: $(VENV)/.test  ## Run all but the slow tests, or those that ARGS names: make test ARGS="tests/shared -k time"
 ifdef ARGS
 	$(BIN)/python -m pytest $(ARGS)
 else
-	$(BIN)/python -m pytest -m "not alone" --numprocesses 3 --dist loadfile --no-loadscope-reorder
-	$(BIN)/python -m pytest -m alone $$(grep -rl --include='*.py' pytest.mark.alone tests)
+	$(BIN)/python -m pytest -m "not slow and not alone" $(SIDE_BY_SIDE)
 endif
+
+test-slow: $(VENV)/.test  ## Run the tests of whole services, in a browser, under faults, and against the clock
+	$(BIN)/python -m pytest -m "slow and not alone" $(SIDE_BY_SIDE)
+	$(BIN)/python -m pytest -m alone $$(grep -rl --include='*.py' pytest.mark.alone tests)
 
 check: $(VENV)/.test  ## Check formatting, lint and types; changes nothing
 	$(BIN)/ruff format --check .

@@ -22,12 +22,16 @@ from shared.settings import REPOSITORY, Settings
 from shared.store.job_store import JobStore
 
 DATA = REPOSITORY.parent / "shared" / "data"
-LONGEST = ("browser", "flow", "faults", "worker")  # folders whose tests start services, or put networks to work
+SLOW = ("browser", "flow", "faults")  # folders whose tests start whole services, or drive a browser
+LONGEST = (*SLOW, "worker")  # those of workers put networks to work
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Where files run side by side, the long ones begin first, so that no process is left alone with one at the end."""
     items.sort(key=_turn)
+    for item in items:
+        if _turn(item) < len(SLOW):
+            item.add_marker(pytest.mark.slow)
 
 
 def _turn(item: pytest.Item) -> int:

@@ -225,6 +225,7 @@ def _free_port() -> int:
 # -- what the services start ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_every_service_comes_up_healthy_and_stops_within_its_grace_period(house: House) -> None:
     for name in SERVICES:
         assert not house.healthy(name), f"{name} is called healthy before it runs"

@@ -68,6 +68,7 @@ def run_explain(command: str, photo: Image.Image, folder: Path) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_the_readmes_explain_command_prints_the_tutorials_lines_and_writes_its_files(
     photos: dict[str, Image.Image], tmp_path: Path
 ) -> None:
@@ -92,6 +93,7 @@ def test_the_readmes_explain_command_prints_the_tutorials_lines_and_writes_its_f
         }
 
 
+@pytest.mark.slow
 def test_the_readmes_command_for_another_method_prints_its_proof(
     photos: dict[str, Image.Image], tmp_path: Path
 ) -> None:

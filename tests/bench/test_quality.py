@@ -12,6 +12,8 @@ from click.testing import CliRunner, Result
 from bench.quality.__main__ import main
 from bench.quality.bars import BARS
 
+pytestmark = pytest.mark.slow
+
 PICTURES = 24
 IN_PROCESS = (
     "Q1,Q4,Q6,Q8,Q15,Q16,Q17"  # others start processes of their own or look at many changed pictures, which takes long

@@ -48,6 +48,7 @@ def test_a_delayed_redis_takes_longer_by_the_delay() -> None:
 
 
 @pytest.mark.parametrize("part", ["limits", "engine", "store"])
+@pytest.mark.slow
 def test_a_quick_run_of_a_part_writes_its_figures(part: str, tmp_path: Path) -> None:
     done = CliRunner().invoke(main, ["--only", part, "--quick", "--out", str(tmp_path)])
     assert done.exit_code == 0, done.output

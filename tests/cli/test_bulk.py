@@ -195,6 +195,7 @@ def test_a_part_is_read_back_or_forgotten_whole(tmp_path: Path) -> None:
 # -- whole runs ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_local_run_writes_tables_report_figures_and_artifacts(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     done = bulk(folder, out, "--local", "--labels-from-folders", "--artifacts", "all", "--language", "ja")
@@ -216,6 +217,7 @@ def test_a_local_run_writes_tables_report_figures_and_artifacts(folder: Path, tm
     assert len((out / "results.csv").read_text().splitlines()) == 22
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_with_a_sentence_and_the_same_command_goes_on(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     run = subprocess.Popen(

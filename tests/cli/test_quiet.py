@@ -6,10 +6,13 @@ import re
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import wait_for
 from tests.flow.conftest import running
 
 
+@pytest.mark.slow
 def test_a_first_start_says_where_the_page_is_and_nothing_else(tmp_path: Path) -> None:
     with running(tmp_path / "home", tmp_path / "log", PATHLIGHT_CONCURRENCY="1"):
         wait_for(lambda: "ready" in (tmp_path / "log").read_text(), seconds=30)

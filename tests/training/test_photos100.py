@@ -59,6 +59,7 @@ def train(data: Path, run: Path) -> Mapping[str, Tensor]:
     return state
 
 
+@pytest.mark.slow
 def test_the_command_alone_gives_the_same_weights_again_after_an_interruption_too(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

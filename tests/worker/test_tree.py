@@ -43,6 +43,7 @@ def theirs(random_logits: dict[str, Tensor]) -> dict[str, nbdt_oracle.NbdtPredic
 
 
 @pytest.mark.parametrize("dataset", sorted(nbdt_oracle.TREES))
+@pytest.mark.slow
 def test_hard_and_soft_rules_equal_nbdt_on_random_logits(
     dataset: str, random_logits: dict[str, Tensor], theirs: dict[str, nbdt_oracle.NbdtPredictions]
 ) -> None:
@@ -50,6 +51,7 @@ def test_hard_and_soft_rules_equal_nbdt_on_random_logits(
 
 
 @pytest.mark.timeout(900)  # processors without bf16 need minutes
+@pytest.mark.slow
 def test_hard_and_soft_rules_equal_nbdt_on_the_logits_of_cifar10_test_pictures(
     registry: Registry, shared_data: Path
 ) -> None:

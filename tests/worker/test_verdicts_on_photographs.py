@@ -28,7 +28,7 @@ from worker.explain.agreement import ModelAnswer, agreements
 from worker.explain.predictions import predictions
 from worker.explain.verdicts import verdict
 
-pytestmark = pytest.mark.timeout(900)  # half a minute of one core, and others may be at work
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # half a minute of one core, and others may be at work
 
 IMAGENET, CIFAR = "efficientnet-lite0-imagenet", "nbdt-cifar10"
 AT_ONCE = 25
