@@ -37,6 +37,8 @@ from tests.conftest import encoded, wait_for
 from tests.shared.pictures import exif, png
 from tests.shared.test_archives import gzipped, tarred, zipped
 
+pytestmark = pytest.mark.slow  # it judges time and memory
+
 LIMITS = Limits.of(Settings(home=Path("/nonexistent")))
 BOUNDS = Bounds(members=50, image_bytes=LIMITS.image_bytes, total_bytes=2**31)
 MASK = {"operation": "mask", "limits": asdict(LIMITS), "options": {}}

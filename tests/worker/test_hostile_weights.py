@@ -21,6 +21,8 @@ from shared.errors import ModelUnavailable
 from worker.engine import weights
 from worker.engine.rehearsal import TooMuch, rehearse
 
+pytestmark = pytest.mark.slow  # it judges time and memory
+
 MOST_SECONDS = 3.5  # of a file of a few KB, on a machine on which others work
 TOO_MUCH = "takes more time or memory to read than a file of"
 HOLDS = r"holds tensors of \d+ bytes, at most \d+ are read of a file of \d+; save the state dict alone"
