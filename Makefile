@@ -11,7 +11,7 @@ PYTHON ?= $(shell for p in python3.12 python3.11 python3; do $$p -c '$(FITS)' 2>
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-slow check format quality bench faults bulk-faults bulk-latency audit settings-page
+.PHONY: help run test test-slow test-all check format quality bench faults bulk-faults bulk-latency audit settings-page
 
 help:  ## Say what the targets do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,8 +23,9 @@ run: $(VENV)/.run  ## Start Pathlight on 127.0.0.1:8000 (PORT= for another port)
 # that they start use all cores, and their threads sleep rather than spin while others have them. What judges time runs
 # after that, alone.
 SIDE_BY_SIDE := --numprocesses 3 --dist loadfile --no-loadscope-reorder
-test test-slow: export OMP_NUM_THREADS = 1
-test test-slow: export OMP_WAIT_POLICY = passive
+test test-slow test-all: export OMP_NUM_THREADS = 1
+test test-slow test-all: export OMP_WAIT_POLICY = passive
+ALONE_TESTS = $(BIN)/python -m pytest -m alone $$(grep -rl --include='*.py' pytest.mark.alone tests)
 test: $(VENV)/.test  ## Run all but the slow tests, or those that ARGS names: make test ARGS="tests/shared -k time"
 ifdef ARGS
 	$(BIN)/python -m pytest $(ARGS)
@@ -34,7 +35,11 @@ endif
 
 test-slow: $(VENV)/.test  ## Run the tests of whole services, in a browser, under faults, and against the clock
 	$(BIN)/python -m pytest -m "slow and not alone" $(SIDE_BY_SIDE)
-	$(BIN)/python -m pytest -m alone $$(grep -rl --include='*.py' pytest.mark.alone tests)
+	$(ALONE_TESTS)
+
+test-all: $(VENV)/.test  ## Run both at once, as CI does: it takes less time than one after the other
+	$(BIN)/python -m pytest -m "not alone" $(SIDE_BY_SIDE)
+	$(ALONE_TESTS)
 
 check: $(VENV)/.test  ## Check formatting, lint and types; changes nothing
 	$(BIN)/ruff format --check .
