@@ -19,18 +19,18 @@ from pydantic import TypeAdapter
 from shared import options as job_options
 from shared import tracing
 from shared.cards.card import Registry
-from shared.errors import UnknownJob
 from shared.jobs import CommonOptions, Job, JobOptions, JobStatus, rfc3339
 from shared.report.page import content_security_policy
 from shared.store.batches import Batch, Member
 from web.api import submission as submissions
 from web.api.batch_upload import Reader, Upload
 from web.api.description import REFUSALS, SECURITY, problems_of
-from web.api.jobs import Jobs
+from web.api.jobs import Jobs, gone_if_collected
+from web.api.replies import accepted, unstored
 from web.api.schemas import BatchOut, BatchPath, MemberPageOut, MemberQuery, ReportPath
 from web.api.services import services
 from web.http import access
-from web.http.problems import RETRY_AFTER_SECONDS, Gone, ReportUnderWay, problem, status_of
+from web.http.problems import RETRY_AFTER_SECONDS, ReportUnderWay, problem, status_of
 
 log = logging.getLogger(__name__)
 
@@ -79,11 +79,7 @@ def submit_batch() -> Response:
         upload = Reader(given.settings, stored, room=given.room, unpacking=given.unpacking).read(request)
         batch_id = _accept(upload, key, left)
     given.bell.ring()
-    response = jsonify(to_json(_found(batch_id)))
-    response.status_code = HTTPStatus.ACCEPTED
-    response.headers["Location"] = url_for("batches.get_batch", batch_id=batch_id)
-    response.headers["Retry-After"] = "1"
-    return response
+    return accepted(to_json(_visible(batch_id)), location=url_for("batches.get_batch", batch_id=batch_id))
 
 
 @api.get(
@@ -92,9 +88,7 @@ def submit_batch() -> Response:
     responses={"200": BatchOut, **problems_of(HTTPStatus.NOT_FOUND, HTTPStatus.GONE)},
 )
 def get_batch(path: BatchPath) -> Response:
-    response = jsonify(to_json(_found(path.batch_id)))
-    response.headers["Cache-Control"] = "no-store"
-    return response
+    return unstored(to_json(_visible(path.batch_id)))
 
 
 @api.delete(
@@ -106,9 +100,7 @@ def get_batch(path: BatchPath) -> Response:
     },
 )
 def delete_batch(path: BatchPath) -> Response:
-    _found(path.batch_id)
-    given = services()
-    given.blobs.remove(given.store.forget(path.batch_id), given.store.referenced)
+    services().jobs.forget(_visible(path.batch_id).id)
     return Response(status=HTTPStatus.NO_CONTENT)
 
 
@@ -118,7 +110,7 @@ def delete_batch(path: BatchPath) -> Response:
     responses={"200": MemberPageOut, **problems_of(HTTPStatus.NOT_FOUND, HTTPStatus.GONE)},
 )
 def list_members(path: BatchPath, query: MemberQuery) -> Response:
-    _found(path.batch_id)
+    _visible(path.batch_id)
     given = services()
     page = given.store.batches.members(
         path.batch_id,
@@ -130,9 +122,7 @@ def list_members(path: BatchPath, query: MemberQuery) -> Response:
     with given.drawings.taken(access.sharer()) if query.maps else nullcontext():
         shown = [_member(job, place, maps=query.maps) for place, job in page.members]
     next_page = None if page.next is None else url_for("batches.list_members", batch_id=path.batch_id, **following)
-    response = jsonify({"members": shown, "next": next_page})
-    response.headers["Cache-Control"] = "no-store"
-    return response
+    return unstored({"members": shown, "next": next_page})
 
 
 @api.get(
@@ -144,7 +134,7 @@ def list_members(path: BatchPath, query: MemberQuery) -> Response:
     },
 )
 def get_report(path: ReportPath) -> Response:
-    reports, batch = services().reports, _found(path.batch_id)
+    reports, batch = services().reports, _visible(path.batch_id)
     if path.kind == "html":
         try:
             response = Response(reports.page(batch))
@@ -173,47 +163,43 @@ def _change(name: str, summary: str) -> Callable[[ChangeView], object]:
 
 @_change("cancel", "Cancel all members that have not ended")
 def cancel_batch(path: BatchPath) -> Response:
-    batch = _found(path.batch_id)
+    batch = _visible(path.batch_id)
     services().store.batches.cancel(batch.id, operation=submissions.idempotency_key(request))
     return _changed(batch.id)
 
 
 @_change("pause", "Let no further member begin")
 def pause_batch(path: BatchPath) -> Response:
-    batch = _found(path.batch_id)
+    batch = _visible(path.batch_id)
     services().store.batches.pause(batch.id)
     return _changed(batch.id)
 
 
 @_change("resume", "Let a paused batch go on")
 def resume_batch(path: BatchPath) -> Response:
-    batch = _found(path.batch_id)
+    batch = _visible(path.batch_id)
     services().store.batches.resume(batch.id)
     return _changed(batch.id)
 
 
 @_change("retry", "Run the failed members again, but for pictures that cannot be decoded")
 def retry_batch(path: BatchPath) -> Response:
-    batch = _found(path.batch_id)
+    batch = _visible(path.batch_id)
     services().store.batches.retry(batch.id, versions=services().registry().versions(batch.options.models))
     return _changed(batch.id)
 
 
-def _found(batch_id: str) -> Batch:
+def _visible(batch_id: str) -> Batch:
     """The batch, where the caller may see it. Raises UnknownJob, or Gone where its retention has passed."""
     store, viewer = services().store, access.caller().viewer
-    try:
+    with gone_if_collected(store, batch_id, viewer=viewer, what="the batch and its results"):
         return store.batches.get(batch_id, viewer=viewer)
-    except UnknownJob:
-        if store.is_collected(batch_id, viewer=viewer):
-            raise Gone("the batch and its results were removed when their retention had passed") from None
-        raise
 
 
 def _changed(batch_id: str) -> Response:
     """Ring for what may run now, and answer with the batch as it is."""
     services().bell.ring()
-    return jsonify(to_json(_found(batch_id)))
+    return jsonify(to_json(_visible(batch_id)))
 
 
 def _accept(upload: Upload, key: str, left: int) -> str:

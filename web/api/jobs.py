@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 
 from flask import request
@@ -31,12 +33,13 @@ class Jobs:
         """Raises UnknownJob, or Gone for a job whose retention has passed. Whose job the caller may not see is unknown,
         and is found so by the same steps."""
         viewer = access.caller().viewer
-        try:
+        with gone_if_collected(self._store, job_id, viewer=viewer, what="the job and its result"):
             return self._store.get(job_id, viewer=viewer)
-        except UnknownJob:
-            if self._store.is_collected(job_id, viewer=viewer):
-                raise Gone("the job and its result were removed when their retention had passed") from None
-            raise
+
+    def forget(self, name: str) -> None:
+        """Forget a job, or a batch with its members, that has ended, and the files that nothing else names. Raises
+        UnknownJob, JobConflict."""
+        self._blobs.remove(self._store.forget(name), self._store.referenced)
 
     def result(self, job: Job) -> Result:
         """The stored result of a succeeded job. Raises UnknownJob where it has none."""
@@ -72,6 +75,17 @@ class Jobs:
     def summary(self, job: Job) -> JobSummary:
         """The same without the result."""
         return job_summary(job, base=request.script_root)
+
+
+@contextmanager
+def gone_if_collected(store: JobStore, name: str, *, viewer: str | None, what: str) -> Iterator[None]:
+    """Around a look for a job or a batch: raises Gone in place of UnknownJob where its retention has passed."""
+    try:
+        yield
+    except UnknownJob:
+        if store.is_collected(name, viewer=viewer):
+            raise Gone(f"{what} were removed when their retention had passed") from None
+        raise
 
 
 def _result_ref(job: Job) -> str:

@@ -20,6 +20,7 @@ from web.api.artifacts import UPLOADED
 from web.api.bundle import bundle
 from web.api.description import REFUSALS, SECURITY, problems_of
 from web.api.events import EVENT_STREAM
+from web.api.replies import accepted, unstored
 from web.api.schemas import ArtifactPath, DrawingQuery, JobForm, JobPageOut, JobPath, JsonSubmission, ListQuery
 from web.api.services import services
 from web.http import access
@@ -103,11 +104,7 @@ def submit_job() -> Response:
     job = accept(submission, picture, given, mask=mask)
     if submission.webhook and job.status.is_terminal:  # its answer was known already
         given.bell.ring_sender()
-    response = jsonify(given.jobs.permitted_document(job).to_dict())
-    response.status_code = HTTPStatus.ACCEPTED
-    response.headers["Location"] = url_for("api.get_job", job_id=job.id)
-    response.headers["Retry-After"] = "1"
-    return response
+    return accepted(given.jobs.permitted_document(job).to_dict(), location=url_for("api.get_job", job_id=job.id))
 
 
 @api.get(
@@ -121,14 +118,12 @@ def list_jobs(query: ListQuery) -> Response:
     jobs = services().jobs
     found, cursor = jobs.page(status=query.status, most=query.limit, cursor=query.cursor)
     following = query.model_dump(exclude_none=True) | {"cursor": cursor}
-    response = jsonify(
+    return unstored(
         {
             "jobs": [jobs.summary(job).to_dict() for job in found],
             "next": None if cursor is None else url_for("api.list_jobs", **following),
         }
     )
-    response.headers["Cache-Control"] = "no-store"
-    return response
 
 
 @api.get(
@@ -141,9 +136,7 @@ def list_jobs(query: ListQuery) -> Response:
 )
 def get_job(path: JobPath) -> Response:
     jobs = services().jobs
-    response = jsonify(jobs.document(jobs.get(path.job_id)).to_dict())
-    response.headers["Cache-Control"] = "no-store"
-    return response
+    return unstored(jobs.document(jobs.get(path.job_id)).to_dict())
 
 
 @api.get(
@@ -182,9 +175,8 @@ def cancel_job(path: JobPath) -> Response:
     },
 )
 def delete_job(path: JobPath) -> Response:
-    given = services()
-    given.jobs.get(path.job_id)
-    given.blobs.remove(given.store.forget(path.job_id), given.store.referenced)
+    jobs = services().jobs
+    jobs.forget(jobs.get(path.job_id).id)
     return Response(status=HTTPStatus.NO_CONTENT)
 
 

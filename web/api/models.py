@@ -14,6 +14,7 @@ from shared.settings import Settings
 from shared.store.fetches import Fetch
 from web.api import fetching
 from web.api.description import problems_of
+from web.api.replies import accepted
 from web.api.schemas import FetchOut, ModelList, ModelPath
 from web.api.services import services
 
@@ -42,11 +43,7 @@ def list_models() -> Response:
 
 def fetch_model(path: ModelPath) -> Response:
     fetch = fetching.begin(path.name, services())
-    response = jsonify(fetch.to_dict())
-    response.status_code = HTTPStatus.ACCEPTED
-    response.headers["Location"] = url_for("api.list_models")
-    response.headers["Retry-After"] = "1"
-    return response
+    return accepted(fetch.to_dict(), location=url_for("api.list_models"))
 
 
 def model_json(card: ModelCard, settings: Settings, *, fetch: Fetch | None) -> dict[str, Any]:

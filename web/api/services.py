@@ -69,9 +69,9 @@ class Services:
         )
 
 
-def register(app: Flask, found: Services) -> None:
+def register(app: Flask, given: Services) -> None:
     """Let the views of the application find its services."""
-    app.extensions[_EXTENSION] = found
+    app.extensions[_EXTENSION] = given
 
 
 def services() -> Services:
