@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 from flask import g
 
-from shared.cards.card import Registry
+from shared.cards.card import ModelCard, Registry
 from shared.cards.registry import Models
+from shared.settings import Settings
 
 Snapshot = Callable[[], Registry]
 """Gives the models of the current request."""
@@ -23,3 +24,9 @@ def snapshot_of(models: Models) -> Snapshot:
         return found
 
     return registry
+
+
+def in_order(registry: Registry, settings: Settings) -> list[ModelCard]:
+    """The default models first, those that are not ready last."""
+    rank = {name: number for number, name in enumerate(settings.default_models)}
+    return sorted(registry.cards.values(), key=lambda card: (card.missing is not None, rank.get(card.name, len(rank))))

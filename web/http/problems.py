@@ -137,6 +137,11 @@ def page(status: HTTPStatus, *, code: str, detail: str) -> Response:
     return with_retry(make_response(render_template("trouble.html", status=status, code=code, text=detail), status))
 
 
+def page_of(error: PathlightError) -> Response:
+    """The page that says what is wrong."""
+    return page(status_of(error), code=error.code, detail=sentence_of(error))
+
+
 def with_retry(response: Response) -> Response:
     """The response, which says when to ask again where that is worth it."""
     if response.status_code in BUSY:

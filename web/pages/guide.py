@@ -5,38 +5,36 @@ from __future__ import annotations
 from contextlib import suppress
 from http import HTTPStatus
 
-from flask import Blueprint, Response, make_response, redirect, render_template, request, url_for
+from flask import Blueprint, Response, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response as WerkzeugResponse
 
 from shared.errors import JobConflict, PathlightError
 from shared.store.fetches import FetchState
 from web.api import fetching
 from web.api.services import services
-from web.http import access, csrf, problems
-from web.pages.views import in_order, must_be_genuine
+from web.http import access, problems
+from web.http.models import in_order
+from web.pages.form_page import form_page, must_be_genuine
 
 pages = Blueprint("guide", __name__)
+pages.register_error_handler(PathlightError, problems.page_of)
 
 
 @pages.get("/models")
 def models() -> Response:
     """The models and their cards, and how far the fetches are."""
-    given, token = services(), csrf.token_for(request)
+    given = services()
     registry, fetches = given.registry(), fetching.under_way(given)
-    shown = {
-        "cards": in_order(registry, given.settings),
-        "unchecked": registry.unchecked,
-        "defaults": given.settings.default_models,
-        "fetches": fetches,
-        "waiting": any(fetch.state is not FetchState.FAILED for fetch in fetches.values()),
-        "may_fetch": access.caller().is_operator,
-        "token": token,
-        "token_field": csrf.FIELD,
-    }
-    response = make_response(render_template("models.html", **shown))
-    response.headers["Cache-Control"] = "private, no-cache"
-    csrf.keep(response, token, request)
-    return response
+    return form_page(
+        "models.html",
+        cache_control="private, no-cache",
+        cards=in_order(registry, given.settings),
+        unchecked=registry.unchecked,
+        defaults=given.settings.default_models,
+        fetches=fetches,
+        waiting=any(fetch.state is not FetchState.FAILED for fetch in fetches.values()),
+        may_fetch=access.caller().is_operator,
+    )
 
 
 @pages.post("/models/<name>/fetch")
@@ -58,9 +56,3 @@ def meaning() -> str:
 def history() -> str:
     """What this browser has asked. The list itself is the browser's; the server knows no more than the jobs."""
     return render_template("history.html", open_to_all=not access.keys_needed(services().settings))
-
-
-@pages.errorhandler(PathlightError)
-def trouble(error: PathlightError) -> Response:
-    """A page that says what is wrong."""
-    return problems.page(problems.status_of(error), code=error.code, detail=problems.sentence_of(error))

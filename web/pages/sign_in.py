@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from http import HTTPStatus
 
-from flask import Blueprint, Response, make_response, redirect, render_template, request, url_for
+from flask import Blueprint, Response, redirect, request, url_for
 from werkzeug.wrappers import Response as WerkzeugResponse
 
 from shared.errors import StoreUnavailable
@@ -12,7 +12,8 @@ from web.api.services import services
 from web.http import csrf
 from web.http.language import gettext as _
 from web.http.language import translate_code
-from web.http.problems import RETRY_AFTER_SECONDS, sentence_of
+from web.http.problems import sentence_of
+from web.pages.form_page import form_page
 
 pages = Blueprint("sign_in", __name__)
 
@@ -63,14 +64,7 @@ def leave() -> WerkzeugResponse:
 
 
 def _form_page(*, error: str | None = None, status: int = HTTPStatus.OK) -> Response:
-    token = csrf.token_for(request)
-    shown = {"error": error, "token": token, "token_field": csrf.FIELD, "next": _next()}
-    response = make_response(render_template("sign_in.html", **shown), status)
-    response.headers["Cache-Control"] = "no-store"
-    csrf.keep(response, token, request)
-    if status == HTTPStatus.SERVICE_UNAVAILABLE:
-        response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
-    return response
+    return form_page("sign_in.html", cache_control="no-store", status=status, error=error, next=_next())
 
 
 def _stale() -> str:

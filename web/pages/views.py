@@ -33,8 +33,10 @@ from web.api.services import services
 from web.http import access, compression, csrf, language, problems
 from web.http.language import gettext as _
 from web.http.language import translate_code
-from web.http.problems import BadRequest, Gone, NotAllowed, discard_body, status_of
+from web.http.models import in_order
+from web.http.problems import BadRequest, Gone, discard_body, status_of
 from web.pages import filters, follow_up, reproduce, samples, stage, verdicts, words
+from web.pages.form_page import form_page, must_be_genuine
 from web.pages.samples import SAMPLES
 
 OVERLAY_WIDTHS = (480, 960)  # drawn pixels, for ordinary and for dense screens
@@ -50,6 +52,7 @@ pages = Blueprint(
     static_url_path="/assets",
 )
 language.register(pages)
+pages.register_error_handler(PathlightError, problems.page_of)
 filters.register(pages)
 
 
@@ -116,25 +119,20 @@ def job(job_id: str) -> Response:
     """The page of a job, whatever its state."""
     jobs = services().jobs
     found = jobs.get(job_id)
-    token = csrf.token_for(request)
-    shown = {
-        "job": jobs.document(found),
-        "cards": _cards(),
-        "raw": _raw_maps(jobs, found) if found.status is JobStatus.SUCCEEDED else None,
-        "before": _before(jobs, found),
-        "stage_names": words.stage_names,
-        "stage": stage,
-        "widths": overlay_widths(found.image.width, found.image.height),
-        "colormaps": COLORMAPS,
-        "commands": _commands(found),
-        "kept_until": _kept_until(found, services().settings),
-        "token": token,
-        "token_field": csrf.FIELD,
-    }
-    response = make_response(render_template("job.html", **shown))
-    response.headers["Cache-Control"] = "no-store"
-    csrf.keep(response, token, request)
-    return response
+    return form_page(
+        "job.html",
+        cache_control="no-store",
+        job=jobs.document(found),
+        cards=_cards(),
+        raw=_raw_maps(jobs, found) if found.status is JobStatus.SUCCEEDED else None,
+        before=_before(jobs, found),
+        stage_names=words.stage_names,
+        stage=stage,
+        widths=overlay_widths(found.image.width, found.image.height),
+        colormaps=COLORMAPS,
+        commands=_commands(found),
+        kept_until=_kept_until(found, services().settings),
+    )
 
 
 @pages.post("/jobs/<job_id>/again")
@@ -189,12 +187,6 @@ def too_large(error: RequestEntityTooLarge) -> Response:
     return _form_page(_default_choice(), error=text, status=error.code)
 
 
-@pages.errorhandler(PathlightError)
-def trouble(error: PathlightError) -> Response:
-    """A page that says what is wrong."""
-    return problems.page(status_of(error), code=error.code, detail=problems.sentence_of(error))
-
-
 @pages.after_request
 def let_keep(response: Response) -> Response:
     """The address of a file names its content, so that a browser need not ask for it again."""
@@ -207,13 +199,10 @@ def let_keep(response: Response) -> Response:
 
 def _form_page(chosen: Mapping[str, Any], *, error: str | None = None, status: int = HTTPStatus.OK) -> Response:
     """The form with what was chosen."""
-    given, token = services(), csrf.token_for(request)
+    given = services()
     offer = _offer(given.registry(), given.settings)
-    page = render_template("index.html", **offer, chosen=chosen, error=error, token=token)
-    response = make_response(page, status)
-    response.headers["Cache-Control"] = "private, no-cache"
-    csrf.keep(response, token, request)
-    return problems.with_retry(response)
+    cache_control = "private, no-cache"
+    return form_page("index.html", cache_control=cache_control, status=status, chosen=chosen, error=error, **offer)
 
 
 def _stale() -> str:
@@ -230,12 +219,6 @@ def _read_pictures(request: Request) -> Iterator[tuple[bytes, str]]:
         raise BadRequest(_("choose a picture first"))
     for file in files:
         yield file.read(), file.filename or ""
-
-
-def must_be_genuine(request: Request) -> None:
-    """Raises NotAllowed where a form was not sent by a page of ours."""
-    if not csrf.is_genuine(request):
-        raise NotAllowed(_("this page was opened too long ago or elsewhere; load it again and try once more"))
 
 
 def _read_options(chosen: Mapping[str, Any]) -> CommonOptions:
@@ -268,17 +251,10 @@ def _offer(registry: Registry, settings: Settings) -> dict[str, Any]:
         "classes": _class_names(registry),
         "trees": TREES,
         "methods": CATALOGUE,
-        "token_field": csrf.FIELD,
         "samples": SAMPLES,
         "sure": SURE,
         "most_together": MOST_TOGETHER,
     }
-
-
-def in_order(registry: Registry, settings: Settings) -> list[ModelCard]:
-    """The default models first, those that are not ready last."""
-    rank = {name: number for number, name in enumerate(settings.default_models)}
-    return sorted(registry.cards.values(), key=lambda card: (card.missing is not None, rank.get(card.name, len(rank))))
 
 
 def _class_names(registry: Registry) -> list[str]:
