@@ -198,20 +198,15 @@ class Server(ThreadWorker):  # type: ignore[misc]
         conn: Connection = self._answering.connection
 
         def start(*head: Any) -> Any:
-            if not self._is_read(conn):
+            if not _is_read(conn):
                 start_response.__self__.force_close()
             return start_response(*head)
 
         return answer(environ, start)
 
-    def _is_read(self, conn: Connection) -> bool:
-        """Whether the request is read to its end; what nobody asked for is read here. It is not where more of it is to
-        come, or where more than a request came: clients send the next one when they have the answer."""
-        drained = conn.parser.finish_body(deadline=time.monotonic() + DRAIN_SECONDS)
-        return bool(drained) and not conn.parser.unreader.buf.getvalue()
-
     def _keepalive_after(self, conn: Connection, keepalive: bool) -> bool:
-        return keepalive and self._is_read(conn)
+        """Whether a connection is kept, as the head of the answer has said."""
+        return keepalive
 
     def _linger(self, conn: Connection) -> None:
         try:
@@ -257,3 +252,10 @@ class Server(ThreadWorker):  # type: ignore[misc]
         """When the server stops, heads that are on their way have as long as a connection that is kept."""
         super()._cap_keepalive(deadline)
         self._waiting = {conn: min(until, deadline) for conn, until in self._waiting.items()}
+
+
+def _is_read(conn: Connection) -> bool:
+    """Whether the request is read to its end; what nobody asked for is read here. It is not where more of it is to
+    come, or where more than a request came: clients send the next one when they have the answer."""
+    drained = conn.parser.finish_body(deadline=time.monotonic() + DRAIN_SECONDS)
+    return bool(drained) and not conn.parser.unreader.buf.getvalue()
