@@ -74,7 +74,7 @@ class Drain:
         claims = self._claim()
         while claims:
             total += len(claims)
-            with tracing(_trace(claims)), self._given_back_when_told_to_stop(claims):
+            with tracing(_trace(claims)), self._given_back_at_a_stop(claims):
                 ends = self._work_off(claims)
                 claims = self._end_and_claim(ends, until)
         if total:
@@ -130,9 +130,10 @@ class Drain:
     def _store_results(
         self, batch: list[tuple[Claim, Query]], results: list[Result | None], leases: Leases, compute_ms: float
     ) -> list[End]:
+        """Store what is still wanted; how the jobs end."""
         with self._timed("store"):
             ends = [
-                self._unwanted(claim, leases.state(claim))
+                _unwanted(claim, leases.state(claim))
                 if result is None or leases.state(claim) is not Lease.HELD
                 else self._stored(claim, result, compute_ms)
                 for (claim, _), result in zip(batch, results, strict=True)
@@ -152,23 +153,15 @@ class Drain:
             result_bytes=len(packed),
         )
 
-    def _unwanted(self, claim: Claim, lease: Lease) -> End | None:
-        """The end of a job whose result nobody waits for; none where it is somebody else's by now."""
-        if lease is Lease.LOST:
-            with tracing(_trace([claim])):
-                log.warning("job %s was given to another worker; its work here is dropped", claim.id)
-            return None
-        return End(claim, JobStatus.CANCELLED if lease is Lease.CANCELLED else JobStatus.EXPIRED)
-
     def _end_and_claim(self, ends: list[End], until: float) -> list[Claim]:
         """End jobs and take the next in one go. Takes nothing where it is `until`, and another worker is called, or
         where results would have no room."""
         claims: list[Claim] = []
-        if time.monotonic() >= until:
+        over = time.monotonic() >= until
+        if over or not self._has_room():
             applied = self._persist(lambda: self._store.finish(ends))
-            self._ring()
-        elif not self._has_room():
-            applied = self._persist(lambda: self._store.finish(ends))
+            if over:
+                self._ring()
         else:
             most, claim_id = self._settings.batch_size, _new_id()
             applied, claims = self._persist(
@@ -183,8 +176,8 @@ class Drain:
     # -- what the steps stand on -------------------------------------------------------------------------------------
 
     @contextmanager
-    def _given_back_when_told_to_stop(self, claims: list[Claim]) -> Iterator[None]:
-        """The worker itself is told: others take over at once, and nobody is charged."""
+    def _given_back_at_a_stop(self, claims: list[Claim]) -> Iterator[None]:
+        """Where the worker itself is stopped, others take over at once, and nobody is charged."""
         try:
             yield
         except Exception:
@@ -261,6 +254,15 @@ def _is_as_asked(result: Result, claim: Claim) -> bool:
 def _new_id() -> str:
     """Names a claim, so that it can be sent twice."""
     return secrets.token_hex(8)
+
+
+def _unwanted(claim: Claim, lease: Lease) -> End | None:
+    """The end of a job whose result nobody waits for; none where it is somebody else's by now."""
+    if lease is Lease.LOST:
+        with tracing(_trace([claim])):
+            log.warning("job %s was given to another worker; its work here is dropped", claim.id)
+        return None
+    return End(claim, JobStatus.CANCELLED if lease is Lease.CANCELLED else JobStatus.EXPIRED)
 
 
 def _trace(claims: Sequence[Claim]) -> Trace:
