@@ -2,6 +2,7 @@
 
 VENV := .venv
 BIN := $(VENV)/bin
+# Most of what is installed is never imported: what is, is compiled at its first import.
 PIP := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --root-user-action=ignore --no-compile
 # The first that runs and fits; a version manager's stand-in for a Python that is not there does not run.
 FITS := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))
@@ -85,7 +86,6 @@ $(VENV)/.run: pyproject.toml client/pyproject.toml | $(VENV)/bin/python
 	@$(PIP) --editable ./client --editable '.[$(ALONE)]'
 	@touch $@
 
-# Most of what the tests bring is never imported: it is compiled where it is, not beforehand.
 $(VENV)/.test: pyproject.toml client/pyproject.toml | $(VENV)/bin/python
 	@$(PIP) --editable ./client --editable '.[$(ALONE),s3,timm,test]'
 	@touch $@ $(VENV)/.run

@@ -83,7 +83,7 @@ def latency(n: Sizes) -> list[Figure]:
             unit="batches",
             statistic=lambda rows: (p95(rows[:, 1]) - p95(rows[:, 0])) / longest,
             target="<= 1",
-            meaning="Whoever comes while a bulk batch runs waits for that one alone.",
+            meaning="A job that comes while a bulk batch runs waits for that batch alone.",
         ),
     ]
 

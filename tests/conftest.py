@@ -30,13 +30,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Where files run side by side, the long ones begin first, so that no process is left alone with one at the end."""
     items.sort(key=_turn)
     for item in items:
-        if _turn(item) < len(SLOW):
+        if _folder(item) in SLOW:
             item.add_marker(pytest.mark.slow)
 
 
 def _turn(item: pytest.Item) -> int:
-    folder = item.path.relative_to(REPOSITORY / "tests").parts[0]
+    folder = _folder(item)
     return LONGEST.index(folder) if folder in LONGEST else len(LONGEST)
+
+
+def _folder(item: pytest.Item) -> str:
+    return item.path.relative_to(REPOSITORY / "tests").parts[0]
 
 
 @pytest.fixture(scope="session", autouse=True)

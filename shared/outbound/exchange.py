@@ -90,7 +90,7 @@ class Deadline:
 
 
 class Dialer(httpcore.NetworkBackend):
-    """Connects to vetted IP addresses only, whatever host it is told."""
+    """Connects to vetted IP addresses only, whatever host it is given."""
 
     def __init__(self, ips: list[IpAddress], deadline: Deadline) -> None:
         self._ips = ips

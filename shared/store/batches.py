@@ -233,7 +233,7 @@ class BatchStore:
 def _newcomers(
     members: Sequence[Member], texts: Sequence[Mapping[str, str]], memory: Sequence[int]
 ) -> list[dict[str, Argument]]:
-    """What the store is told of each member; `memory` is what it takes of Redis's, in bytes. Of those that ask the same
+    """What the store keeps of each member; `memory` is what it takes of Redis's, in bytes. Of those that ask the same
     question the first leads the others."""
     leaders: dict[str, str] = {}
     found: list[dict[str, Argument]] = []

@@ -475,12 +475,12 @@ class JobStore:
 
 
 def _held(claim: Claim) -> dict[str, str]:
-    """What a script is told of a claim. The fence is compared with what Redis keeps, a text."""
+    """A claim, as a script is given it. The fence is compared with what Redis keeps, a text."""
     return {"id": claim.id, "fence": str(claim.fence)}
 
 
 def _end(end: End) -> dict[str, Argument]:
-    """What `finish` is told of one job."""
+    """The end of one job, as the script `finish` is given it."""
     return {
         **_held(end.claim),
         "status": end.status,

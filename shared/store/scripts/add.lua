@@ -1,4 +1,4 @@
--- Adds to what operators are told.
+-- Adds to the counts for operators.
 --   operation: names this very call, which may be sent again
 --   amounts: by the name of what is counted
 -- Returns nothing.

@@ -1,4 +1,4 @@
--- Cancels a job: one that waits ends at once, one that runs is told.
+-- Cancels a job: one that waits ends at once, one that runs is marked, and ends when its worker sees that.
 --   id: of the job
 --   operation: names this very call, which may be sent again
 --   retention_ms: how long a job is kept after its end

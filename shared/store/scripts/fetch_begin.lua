@@ -2,7 +2,7 @@
 --   model: its name
 --   lease_ms: after which a fetch that was not heard of is over
 --   wait_ms: the same of one that nobody has taken up yet
---   kept_ms: how long is told of it after it was heard of last
+--   kept_ms: for how long it is kept after its last report
 -- Returns 1 where a fetch begins to wait, 0 where one waits or runs already.
 go_on_when_full()
 local id = key('fetch', given.model)

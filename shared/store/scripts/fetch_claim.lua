@@ -1,6 +1,6 @@
 -- Takes a fetch that waits.
 --   claim: names this very call, which may be sent again
---   kept_ms: how long is told of a fetch after it was heard of last
+--   kept_ms: for how long a fetch is kept after its last report
 -- Returns the model that is to be fetched now; nothing where none waits.
 go_on_when_full()
 local first

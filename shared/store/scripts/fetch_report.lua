@@ -1,11 +1,11 @@
 -- Says how far a fetch is, or how it ended.
 --   model: its name
---   claim: names the claim of whoever fetches it
+--   claim: names the claim of the process that fetches it
 --   state: of the fetch
 --   done: bytes received
 --   total: bytes in all; left out: unknown
 --   error: why it failed; ''
---   kept_ms: how long is told of it after it was heard of last
+--   kept_ms: for how long it is kept after its last report
 -- Returns 1 where it applies: the claim is the newest.
 go_on_when_full()
 local id = key('fetch', given.model)

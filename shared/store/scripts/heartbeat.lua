@@ -1,4 +1,4 @@
--- Says that a process is here; whoever was not heard for an hour is forgotten.
+-- Says that a process is here; one that was not heard for an hour is forgotten.
 --   kind: 'workers', 'keepers', 'senders' or 'fetchers'
 --   name: of the process
 -- Returns nothing.

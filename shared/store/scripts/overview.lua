@@ -1,6 +1,6 @@
 -- Looks at the whole store; changes nothing.
 --   heard_ms: how old the last heartbeat of a process may be
--- Returns what operators are told, as JSON.
+-- Returns the figures for operators, as JSON.
 local heard = '(' .. (now - given.heard_ms) / 1000
 
 local function dictionary(name)

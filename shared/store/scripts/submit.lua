@@ -15,7 +15,7 @@
 --   retention_ms: how long it is kept after its end
 --   solo: whether it is a long job
 --   ring_ms: for how long a ring is remembered; 0: do not ring
---   webhook: address that is told of its end; ''
+--   webhook: address to which its end is reported; ''
 --   request: id of the request
 --   versions: of the models that are to answer, a JSON text; '': the current ones
 --   sharer: whose turn, and whose share of memory and disk, it takes
