@@ -242,6 +242,7 @@ class Claim:
     versions: Mapping[str, str] = field(
         default_factory=dict
     )  # fingerprints of its models when it was accepted, by name
+    is_alone: bool = True  # no other process of the worker had a job when it was claimed
 
 
 def versions_text(versions: Mapping[str, str]) -> str:

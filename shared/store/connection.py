@@ -68,6 +68,7 @@ class Scripts:
     def __init__(self, client: redis.Redis, names: Sequence[str]) -> None:
         self._client = client
         self._version: tuple[int, ...] | None = None  # of the server, once it is needed
+        self._loaded: set[str] = set()  # scripts that the server knows, unless it was started again since
         prelude = (_SCRIPTS / "prelude.lua").read_text("utf-8")
         self._scripts = {
             name: client.register_script(prelude + (_SCRIPTS / f"{name}.lua").read_text("utf-8")) for name in names
@@ -93,9 +94,7 @@ class Scripts:
         pipeline cost one more round trip each time, to ask whether the server knows them."""
         answers = self._attempt(calls, command)
         if any(isinstance(answer, redis.exceptions.NoScriptError) for answer in answers):  # the server is new
-            with answering():
-                for name, _ in calls:
-                    self._client.script_load(self._scripts[name].script)
+            self._loaded.clear()
             answers = self._attempt(calls, command)
         for answer in answers[: len(calls)]:
             if isinstance(answer, Exception):
@@ -104,12 +103,17 @@ class Scripts:
         return answers
 
     def _attempt(self, calls: Sequence[Call], command: Sequence[object]) -> list[Any]:
+        new = [name for name, _ in calls if name not in self._loaded]
         with answering(), self._client.pipeline(transaction=False) as pipe:
+            for name in new:
+                pipe.script_load(self._scripts[name].script)
             for name, arguments in calls:
                 pipe.evalsha(self._scripts[name].sha, 1, PREFIX, json_text.encode(arguments))
             if command:
                 pipe.execute_command(*command)
-            return list(pipe.execute(raise_on_error=False))
+            answers = list(pipe.execute(raise_on_error=False))
+        self._loaded.update(new)
+        return answers[len(new) :]
 
     def _can_sync(self) -> bool:
         if self._version is None:

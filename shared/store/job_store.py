@@ -209,7 +209,7 @@ class JobStore:
         """Take up to `most` waiting jobs that this worker's pool takes, under a lease. The same `claim_id` returns the
         same jobs. `woken` says that this answers a doorbell, so that the next job may ring again; `ring` is called
         where more waits than was taken and no doorbell is on its way for it. Of the processes of a `crew` one is left
-        to jobs that are not long."""
+        to jobs that are not long; a job `is_alone` where none of the others has one."""
         arguments = self._claiming(most, claim_id, woken=woken, ring=ring, crew=crew)
         return self._claimed(self._call("claim", **arguments), ring)
 
@@ -515,6 +515,7 @@ def _claim(data: dict[str, Any]) -> Claim:
         solo=bool(data["solo"]),
         request_id=data.get("request", ""),
         versions=json.loads(data.get("versions") or "{}"),
+        is_alone=data["alone"],
     )
 
 

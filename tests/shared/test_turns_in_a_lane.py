@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 import redis
 
-from shared.jobs import ImageRecord, JobOptions, JobStatus, Lane
+from shared.jobs import Claim, ImageRecord, JobOptions, JobStatus, Lane
 from shared.settings import Settings
 from shared.store.batches import Member
 from shared.store.job_store import PREFIX, End, JobStore
@@ -184,6 +184,28 @@ def test_the_next_long_job_of_a_crew_begins_when_the_one_before_has_ended(crowd:
     end = End(first, JobStatus.SUCCEEDED, result_ref="b" * 64)
     applied, (second,) = crowd.finish_and_claim([end], BATCH, claim_id="3", crew="here")
     assert (applied, [first.id, second.id]) == ([True], long)
+
+
+def test_a_job_is_alone_while_the_others_of_its_crew_have_none(crowd: JobStore) -> None:
+    submit(crowd, "a", 5)
+
+    def take(crew: str) -> Claim:
+        (claimed,) = crowd.claim(1, claim_id=secrets.token_hex(8), crew=crew)
+        return claimed
+
+    first = take("here")
+    assert first.is_alone and not take("here").is_alone
+    assert take("elsewhere").is_alone, "that crew has its own cores"
+    (elsewhere,) = crowd.claim(1, claim_id="any number")
+    assert elsewhere.is_alone, "nothing is known of others"
+
+
+def test_a_job_is_alone_that_follows_the_only_one_of_its_crew(crowd: JobStore) -> None:
+    submit(crowd, "a", 2)
+    (first,) = crowd.claim(1, claim_id="1", crew="here")
+    end = End(first, JobStatus.SUCCEEDED, result_ref="b" * 64)
+    _, (second,) = crowd.finish_and_claim([end], 1, claim_id="2", crew="here")
+    assert second.is_alone
 
 
 def test_a_crew_of_one_takes_long_jobs_too(make_store: MakeStore) -> None:

@@ -70,6 +70,37 @@ def test_in_a_binary_decision_the_map_adds_up_to_the_log_odds_that_are_served(mo
     assert torch.allclose(odds[there], served[there], atol=1e-12)
 
 
+@pytest.mark.parametrize("mode", TreeMode)
+def test_the_terms_are_the_absolute_values_that_both_scores_add_up(mode: TreeMode) -> None:
+    rng = torch.Generator().manual_seed(3)
+    tree = Hierarchy(
+        (
+            Node("root", None, ("a", "bc")),
+            Node("bc", None, ("b", "c")),
+            *(Node(name, name, leaf=k) for k, name in enumerate("abc")),
+        )
+    )
+    matrices = TreeMatrices.of(tree, dtype=torch.float64)
+    features = torch.randn(2, 4, 3, 3, generator=rng, dtype=torch.float64)
+    weight, bias = (torch.randn(3, 4, generator=rng, dtype=torch.float64), torch.randn(3, generator=rng).double())
+    logits = features.mean((2, 3)) @ weight.T + bias
+    inference = infer(logits, matrices, mode=mode)
+    found = decision_maps(features, logits, TreeHead.of(weight, bias, matrices), matrices, inference)
+    sizes = features.abs().mean((2, 3))
+    for i, (edges, rivals) in enumerate(zip(found.edges.tolist(), found.rivals.tolist(), strict=True)):
+        for step, (edge, rival) in enumerate(zip(edges, rivals, strict=True)):
+            if edge == rival:
+                continue
+            expected = torch.zeros((), dtype=torch.float64)
+            for leaves in (list(tree.leaves_below[tree.edges[one][1]]) for one in (edge, rival)):
+                if mode is TreeMode.MARGINAL:
+                    rows = (logits[i, leaves].softmax(0).unsqueeze(1) * weight[leaves].abs()).sum(0)
+                else:
+                    rows = weight[leaves].mean(0).abs()
+                expected += rows @ sizes[i]
+            assert found.terms[i, step].item() == pytest.approx(expected.item(), rel=1e-12)
+
+
 def test_paths_list_edges_from_the_root_down() -> None:
     tree = Hierarchy.load(Path(__file__).parents[2] / "models" / "nbdt-cifar10" / "hierarchy.json")
     matrices = TreeMatrices.of(tree)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -145,6 +147,27 @@ def test_a_drain_that_cannot_take_all_calls_another_worker(
     small = replace(settings, batch_size=2)
     drain_of(store, blobs, small, answer=watched, ring=lambda: rings.append(1)).run()
     assert seen == [1, 1, 1]  # once, before the first batch is begun: nobody has answered it since
+
+
+def test_a_batch_has_all_cores_where_it_is_not_full_and_no_other_process_works(
+    store: JobStore, blobs: BlobStore, settings: Settings, drain_of: Callable[..., Drain]
+) -> None:
+    taken: list[bool] = []
+
+    def take(*, alone: bool) -> None:
+        taken.append(alone)
+
+    few = replace(settings, batch_size=3)
+    drain = drain_of(store, blobs, few, answer=describe, take_cores=take)
+    for shade in range(5):
+        submit(store, blobs, colour(shade))
+    drain.run()
+    assert taken == [False, True], "a full batch may have left something to others"
+    submit(store, blobs, colour(5))
+    submit(store, blobs, colour(6))
+    store.claim(1, claim_id="that of another process", crew=f"{socket.gethostname()}:{os.getppid()}")
+    drain.run()
+    assert taken[2:] == [False]
 
 
 def test_a_line_about_a_job_names_it_and_the_request_that_brought_it(

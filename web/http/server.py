@@ -29,6 +29,7 @@ STALLED_SECONDS = 30.0  # in which a body must bring another byte, and an answer
 DRAIN_SECONDS = 0.05  # for what a request brought and nobody reads, before its connection is closed instead of kept
 LINGER_SECONDS = 2.0  # for which a connection is read on after the last answer: closed at once, it may cut that off
 LINGER_BYTES = 1 << 20
+ALIVE_SECONDS = 1.0  # between the signs of life for gunicorn: each writes to a file system, as slow as a small answer
 LONGEST_HEAD = 1 << 15  # bytes
 MOST_FILES = 8192  # that are open at a time: of each connection its socket, what it uploads, and one to Redis
 _END = b"\r\n\r\n"
@@ -74,6 +75,8 @@ class Connection(TConn):  # type: ignore[misc]
     @property
     def is_behind(self) -> bool:
         """Whether the other end has not taken the last answer: the next would wait for it, and hold its thread."""
+        if not self.initialized:  # there was none yet
+            return False
         with suppress(OSError):  # the system does not say
             return struct.unpack("i", fcntl.ioctl(self.sock, termios.TIOCOUTQ, bytes(4))) != (0,)
         return False
@@ -100,6 +103,7 @@ class Server(ThreadWorker):  # type: ignore[misc]
         self._waiting: dict[Connection, float] = {}
         self._lingering: dict[Connection, float] = {}
         self._answering = threading.local()  # its `connection` is the one that this thread answers
+        self._notified = 0.0
 
     @classmethod
     def check_config(cls, cfg: Any, log: Any) -> None:
@@ -128,17 +132,17 @@ class Server(ThreadWorker):  # type: ignore[misc]
         self.nr_conns += 1
         if self.nr_conns >= self.worker_connections:
             self._make_room()
-        self._await_head(Connection(self.cfg, connected, address, listener.getsockname(), linger=self._linger))
+        conn = Connection(self.cfg, connected, address, listener.getsockname(), linger=self._linger)
+        self._await_head(conn, self.poller.register)
 
     def on_client_socket_readable(self, conn: Connection, client: socket.socket) -> None:
         """A connection that was kept gets its next request."""
-        self.poller.unregister(client)
         self.keepalived_conns.remove(conn)
-        self._await_head(conn)
+        self._await_head(conn, self.poller.modify)
 
-    def _await_head(self, conn: Connection) -> None:
+    def _await_head(self, conn: Connection, watch: Callable[..., object]) -> None:
         self._waiting[conn] = time.monotonic() + HEAD_SECONDS
-        self.poller.register(conn.sock, selectors.EVENT_READ, partial(self._look, conn))
+        watch(conn.sock, selectors.EVENT_READ, partial(self._look, conn))
         self._look(conn)
 
     def _look(self, conn: Connection, _: object = None) -> None:
@@ -236,6 +240,12 @@ class Server(ThreadWorker):  # type: ignore[misc]
         conn.close()
 
     # -- time --------------------------------------------------------------------------------------------------------
+
+    def notify(self) -> None:
+        now = time.monotonic()
+        if now - self._notified >= ALIVE_SECONDS:
+            self._notified = now
+            super().notify()
 
     def murder_pending(self) -> None:
         """Close what has waited or lingered for too long."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from worker.algebra.maps import absolute_terms, weighted
+from worker.algebra.maps import absolute_terms, pooled, weighted
 from worker.algebra.tree import TreeInference, TreeMatrices, TreeMode
 
 
@@ -39,11 +39,12 @@ class TreeHead:
     bias: Tensor  # K
     edge_weight: Tensor  # (E + 1) x D
     edge_bias: Tensor  # E + 1
+    weight_size: Tensor  # K x D, the absolute values of `weight`
 
     @classmethod
     def of(cls, weight: Tensor, bias: Tensor, matrices: TreeMatrices) -> TreeHead:
         """From the K x C weight and the K biases of a network's head."""
-        return cls(weight, bias, matrices.mean @ weight, matrices.mean @ bias)
+        return cls(weight, bias, matrices.mean @ weight, matrices.mean @ bias, weight.abs())
 
 
 def decision_maps(
@@ -59,15 +60,16 @@ def decision_maps(
         shares, entropies = _difference(every_share), _difference(every_entropy)
         flat = shares.flatten(0, 1)
         rows = (flat @ head.weight).view(*edges.shape, -1)
-        added = (_sum(every_share).flatten(0, 1) @ head.weight.abs()).view(*edges.shape, -1)
+        of_classes = pooled(features.abs()) @ head.weight_size.T
+        terms = torch.bmm(_sum(every_share), of_classes.unsqueeze(2)).squeeze(2)
         constants = torch.addmv(entropies.flatten(), flat, head.bias).view_as(edges)
     else:
         index = both.flatten()
         every_row = head.edge_weight.index_select(0, index).view(*both.shape, -1)
-        rows, added = _difference(every_row), _sum(every_row.abs())
+        rows = _difference(every_row)
+        terms = absolute_terms(features, _sum(every_row.abs()))
         constants = _difference(head.edge_bias.index_select(0, index).view_as(both))
         entropies = torch.zeros_like(constants)
-    terms = absolute_terms(features, added)
     return DecisionMaps(edges, rivals, weighted(features, rows), constants, entropies, margins, terms)
 
 

@@ -43,8 +43,12 @@ def weighted(features: Tensor, rows: Tensor) -> Tensor:
 
 
 def absolute_terms(features: Tensor, rows: Tensor) -> Tensor:
-    """What is added up in the score of rows, in absolute values: N x D x h x w features and N x R x D rows -> N x R."""
-    return torch.bmm(rows.abs(), features.abs().mean((2, 3)).unsqueeze(2)).squeeze(2)
+    """What is added up in the score of rows, in absolute values: N x D x h x w features and N x R x D or R x D rows
+    -> N x R."""
+    sizes = pooled(features.abs())
+    if rows.dim() == 2:
+        return sizes @ rows.abs().T
+    return torch.bmm(rows.abs(), sizes.unsqueeze(2)).squeeze(2)
 
 
 def certify(mean: float, *, terms: float, constant: float, score: float, tolerance: float) -> Certificate:

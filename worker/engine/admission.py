@@ -239,8 +239,7 @@ def _certificate(parts: Anatomy, spec: InputSpec) -> dict[str, Any] | None:
     logits = head(features).double()
     raw = maps.class_maps(features, head.weight).double()
     missed = (raw.mean((2, 3)) + head.bias - logits).abs()
-    rows = head.weight.expand(len(features), -1, -1)
-    terms = maps.absolute_terms(features, rows).double() + head.bias.abs()
+    terms = maps.absolute_terms(features, head.weight).double() + head.bias.abs()
     residual, backward_error = missed / logits.abs().clamp(min=1), missed / terms.clamp(min=SMALLEST_TERMS)
     tolerance = maps.TOLERANCE[torch.float32]
     holds = (residual <= tolerance) | (backward_error <= maps.BACKWARD_ERROR)

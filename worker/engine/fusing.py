@@ -16,6 +16,8 @@ from torch import Tensor, fx, nn
 
 from worker.engine.anatomy import Shapes
 from worker.engine.folding import is_bare
+from worker.engine.packing import PackedWeight
+from worker.engine.padding import widen
 
 TOLERANCE = {
     torch.float32: 1e-4,
@@ -62,20 +64,16 @@ class Convolution(nn.Module):
     """A convolution, perhaps the sum of its output and another tensor, perhaps the positive part of it all. `name` is
     that of the trunk's own layer."""
 
-    def __init__(
-        self, layer: nn.Conv2d, shape: torch.Size, *, name: str, rectifier: Rectifier | None, overwrite: bool
-    ) -> None:
+    def __init__(self, layer: nn.Conv2d, *, name: str, rectifier: Rectifier | None, overwrite: bool) -> None:
         super().__init__()
         self.name = name
-        self._geometry = layer.padding, layer.stride, layer.dilation, layer.groups
-        weight = layer.weight.detach().to_mkldnn()
-        self._weight = torch.ops.aten.mkldnn_reorder_conv2d_weight(weight, *self._geometry, list(shape))
+        self._weight = PackedWeight(layer)
         self._bias = layer.bias
         self.rectifier = rectifier
         self._overwrite = overwrite  # the tensor that is added is nobody else's, and may hold the sum
 
     def forward(self, x: Tensor, other: Tensor | None = None) -> Tensor:
-        layer = (self._weight, self._bias, *self._geometry)
+        layer = (self._weight.layout_for(x), self._bias, *self._weight.geometry)
         after = self.rectifier.name if self.rectifier else None
         scalars = list(self.rectifier.scalars) if self.rectifier else []
         out: Tensor
@@ -149,6 +147,8 @@ def _quick(trunk: nn.Module, inputs: Tensor) -> fx.GraphModule:
     for node in _calls(module, nn.Identity):
         node.replace_all_uses_with(node.all_input_nodes[0])
         module.graph.erase_node(node)
+    for node in _calls(module, nn.ZeroPad2d):
+        _take_in_padding(module, node)
     shapes = Shapes(module)
     shapes.run(inputs)
     for number, node in enumerate(_calls(module, nn.Conv2d)):
@@ -187,12 +187,29 @@ def _fuse(module: fx.GraphModule, node: fx.Node, shapes: dict[fx.Node, torch.Siz
     if rectifier:
         (last,) = last.users
     (source,) = node.all_input_nodes
-    fusion = Convolution(layer, shapes[source], name=str(node.target), rectifier=rectifier, overwrite=overwrite)
+    fusion = Convolution(layer, name=str(node.target), rectifier=rectifier, overwrite=overwrite)
     module.add_submodule(name, fusion)
     with module.graph.inserting_after(last):
         fused = module.graph.call_module(name, (source,) if other is None else (source, other))
     shapes[fused] = shapes[last]
     last.replace_all_uses_with(fused)
+
+
+def _take_in_padding(module: fx.GraphModule, node: fx.Node) -> None:
+    """Let the convolution pad by itself that alone takes what a node pads, where that is faster."""
+    layer = _layer(module, node)
+    assert isinstance(layer, nn.ZeroPad2d)
+    user = next(iter(node.users))
+    follower = _layer(module, user)
+    calls = [one for one in module.graph.nodes if one.target == user.target]
+    if len(node.users) > 1 or len(calls) > 1 or type(follower) is not nn.Conv2d or not is_bare(follower):
+        return
+    wide = widen(follower, layer.padding)
+    if wide is None:
+        return
+    module.add_submodule(str(user.target), wide)
+    node.replace_all_uses_with(node.all_input_nodes[0])
+    module.graph.erase_node(node)
 
 
 def _pool_integers(module: fx.GraphModule) -> None:

@@ -13,7 +13,9 @@ def attribute(subject: Subject, *, seed: int, watch: Watch) -> Attribution:
     rows by their share of the group. The network must have a linear head."""
     head = cast(LinearHead, subject.network)
     weights = subject.score.weights(subject.logits)
-    constants = weights @ head.bias + subject.score.entropies(subject.logits)
-    found = linear_maps(subject.features, weights @ head.weight)
-    terms = absolute_terms(subject.features, (weights.abs() @ head.weight.abs()).unsqueeze(1)).squeeze(1)
+    asked = weights.any(0).nonzero().squeeze(1)  # the classes that have a part in any score: few, mostly
+    weights, rows, bias = weights[:, asked], head.weight[asked], head.bias[asked]
+    constants = weights @ bias + subject.score.entropies(subject.logits)
+    found = linear_maps(subject.features, weights @ rows)
+    terms = (weights.abs() * absolute_terms(subject.features, rows)).sum(1)
     return Attribution(found, "logit", Guarantee.EXACT, constants, terms)

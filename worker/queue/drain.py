@@ -13,7 +13,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from shared.blobs.blob_store import BlobStore
 from shared.errors import PathlightError, StorageFailed, StoreUnavailable, UnknownJob
@@ -38,6 +38,13 @@ T = TypeVar("T")
 RESULT_ROOM = 1 / 8  # of the reserve on the disk, which uploads leave to results; below it jobs wait rather than fail
 RING_AGAIN_SECONDS = 10.0  # a drain hands over to a new task after so long; see `_turn_seconds`
 
+
+class TakeCores(Protocol):
+    """Told before each batch whether the other processes of the worker leave it their cores."""
+
+    def __call__(self, *, alone: bool) -> None: ...
+
+
 Explainer = Callable[[Sequence[Query], OnProgress], list[Result]]
 """Answers a batch of pictures with what is asked of each, in order: `answers.answer` with its models at hand."""
 
@@ -56,6 +63,7 @@ class Drain:
         answer: Explainer,
         ring: Callable[[], None],
         decoders: Decoders,
+        take_cores: TakeCores | None = None,
     ) -> None:
         self._store = store
         self._blobs = blobs
@@ -64,6 +72,7 @@ class Drain:
         self._answer = answer
         self._ring = ring
         self._decoders = decoders
+        self._take_cores = take_cores
         self._counters = Counters(store)
         self._crew = f"{socket.gethostname()}:{os.getppid()}"  # the processes of this worker
 
@@ -121,6 +130,8 @@ class Drain:
         """The result of each job; None for all where nobody waits for any."""
         if not batch:
             return []
+        if self._take_cores:
+            self._take_cores(alone=self._has_the_cores([claim for claim, _ in batch]))
         try:
             with self._timed("explain"):
                 return list(self._answer([query for _, query in batch], leases.report))
@@ -186,6 +197,10 @@ class Drain:
             for claim in claims:
                 self._store.release(claim)
             raise
+
+    def _has_the_cores(self, claims: Sequence[Claim]) -> bool:
+        """Whether the other processes of the worker have nothing to do. A full batch may have left something."""
+        return len(claims) < self._settings.batch_size and all(claim.is_alone for claim in claims)
 
     def _has_room(self) -> bool:
         if self._blobs.free_bytes() >= RESULT_ROOM * self._settings.disk_reserve_bytes:

@@ -100,8 +100,6 @@ def build_drain(settings: Settings, bell: Bell) -> Drain:
 
     def answer_batch(batch: Sequence[Query], progress: OnProgress) -> list[Result]:
         model_cache.drop_retired()
-        # One that is not full has left nothing waiting, so that the other processes have nothing to do.
-        model_cache.take_cores(alone=len(batch) < settings.batch_size)
         return answer(model_cache, batch, progress=progress)
 
     return Drain(
@@ -110,6 +108,7 @@ def build_drain(settings: Settings, bell: Bell) -> Drain:
         settings,
         cards=cards,
         answer=answer_batch,
+        take_cores=model_cache.take_cores,
         ring=bell.ring,
         decoders=decoders,
     )

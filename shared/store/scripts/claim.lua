@@ -28,6 +28,21 @@ local claimed, closed = {}, false
 local pool = serving(given.models, given.lanes)
 local latest = {}  -- turn that is taken here, by lane
 
+-- How many jobs the others of a crew run, and how many of them are long.
+local function run_beside()
+  local jobs, long = 0, 0
+  if given.crew == '' then return jobs, long end
+  for _, id in ipairs(redis.call('ZRANGE', key('running'), 0, -1)) do
+    local state = redis.call('HMGET', job(id), 'solo', 'crew')
+    if state[2] == given.crew then
+      jobs = jobs + 1
+      if state[1] == '1' then long = long + 1 end
+    end
+  end
+  return jobs, long
+end
+local beside, long_ones = run_beside()
+
 -- A caller with a single job does not wait for a batch that others fill: while there is one in a lane that others use, a
 -- claim takes one job of each caller. Where all have more waiting, or one is alone, claims are as large as ever.
 local taken_of = {}  -- whether the claim has a job of a sharer
@@ -50,7 +65,7 @@ local function take(id, sharer)
   if attempt == 1 then observe('wait:' .. data[6], now - tonumber(data[3])) end
   table.insert(claimed, cjson.encode({id = id, fence = fence, attempt = attempt, options = data[1], image = data[2],
     created = tonumber(data[3]), solo = data[4] == '1', request = data[7] or '',
-    versions = data[8] or ''}))
+    versions = data[8] or '', alone = beside == 0}))
 end
 
 -- The first that wait in a lane and that this worker takes. Jobs for others cost it nothing, however many they are.
@@ -71,15 +86,7 @@ end
 
 -- A long job holds a process for long. While as many of a crew run one as may, the others of it take what waits behind:
 -- whoever asks for little is not kept waiting by those who ask for much.
-local function long_ones()
-  local count = 0
-  for _, id in ipairs(redis.call('ZRANGE', key('running'), 0, -1)) do
-    local state = redis.call('HMGET', job(id), 'solo', 'crew')
-    if state[1] == '1' and state[2] == given.crew then count = count + 1 end
-  end
-  return count
-end
-local takes_long = given.most_long == 0 or long_ones() < given.most_long
+local takes_long = given.most_long == 0 or long_ones < given.most_long
 local PASSED_OVER = 256  -- long jobs, at most
 
 -- What a claim brings to be decoded is bounded, so that nobody waits long for its end. Of a JPEG a fraction of the pixels
