@@ -32,7 +32,7 @@ SOFT_SHUTDOWN_SECONDS = 3.0
 STOP_SECONDS = 7.0  # for the worker and the web server; Redis, which they need to the end, takes no time
 
 
-class Stopped(Exception):
+class StopRequested(Exception):
     """Ctrl-C, or a request to end."""
 
 
@@ -48,7 +48,7 @@ def run(settings: Settings) -> None:
             click.echo(f"Pathlight is ready: {_address(settings)}  (Ctrl-C ends it)")
             _say_who_may(settings)
             _watch(children)
-        except Stopped:
+        except StopRequested:
             click.echo("stopping…", err=True)
         finally:
             listener.close()
@@ -118,12 +118,12 @@ def _endpoint(settings: Settings) -> tuple[int, int, int, tuple[Any, ...]]:
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """SIGINT, SIGTERM and SIGHUP raise Stopped once; what follows is left in peace to end."""
+    """SIGINT, SIGTERM and SIGHUP raise StopRequested once; what follows is left in peace to end."""
 
     def stop(number: int, frame: FrameType | None) -> None:
         for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(name, signal.SIG_IGN)
-        raise Stopped
+        raise StopRequested
 
     before = {name: signal.signal(name, stop) for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:

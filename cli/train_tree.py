@@ -26,7 +26,7 @@ from shared.settings import Settings
 if TYPE_CHECKING:
     from training.labelled_folder import Labelled
     from training.pictures import Pictures
-    from training.tree_training import Plan, Trained
+    from training.tree_training import Trained, TrainingPlan
 
 FOLDER = "trained"  # beside models.toml: for each model that is trained here, its run and what came of it
 RECORD = "run.json"  # what a run was asked for
@@ -183,9 +183,9 @@ def _prepared(
     return pictures
 
 
-def _plan(options: TrainingOptions, card: ModelCard, *, train_count: int) -> Plan:
+def _plan(options: TrainingOptions, card: ModelCard, *, train_count: int) -> TrainingPlan:
     from training.fit import Recipe
-    from training.tree_training import Plan
+    from training.tree_training import TrainingPlan
 
     recipe = Recipe(
         epochs=options.epochs,
@@ -196,7 +196,7 @@ def _plan(options: TrainingOptions, card: ModelCard, *, train_count: int) -> Pla
         std=card.input.std,
         seed=options.seed,
     )
-    return Plan(recipe, options.tree_share, options.patience)
+    return TrainingPlan(recipe, options.tree_share, options.patience)
 
 
 def _write_tree(tree: Hierarchy, card: ModelCard, run: Path) -> None:
@@ -206,7 +206,7 @@ def _write_tree(tree: Hierarchy, card: ModelCard, run: Path) -> None:
     (run / CLASSES).write_text(json.dumps(card.classes, ensure_ascii=False), "utf-8")
 
 
-def _facts(options: TrainingOptions, plan: Plan, trained: Trained, *, test_count: int) -> dict[str, Any]:
+def _facts(options: TrainingOptions, plan: TrainingPlan, trained: Trained, *, test_count: int) -> dict[str, Any]:
     """What the card is to say of the training."""
     split = {"split": f"test, {test_count} pictures that were not trained on", "unit": "percent"}
     return {

@@ -19,6 +19,13 @@ from shared.errors import InvalidSetting
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 REPOSITORY = Path(__file__).resolve().parents[1]
+_WORDS = {
+    "durability": ("everysec", "always"),
+    "precision": ("auto", "fp32", "bf16"),
+    "log_format": ("text", "json"),
+    "keys": ("auto", "required", "off"),
+}
+_POSITIVE = ("batch_size", "concurrency", "max_attempts", "webhook_attempts", "lease_seconds", "reap_seconds")
 _LIMITS = ("queue_limit_per_key", "writes_per_minute", "reads_per_minute", "sign_ins_per_minute")
 WEBHOOK_PREFIX = "whsec_"
 SHORTEST_WEBHOOK_KEY = 24  # bytes, as Standard Webhooks asks
@@ -148,59 +155,50 @@ class Settings:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "home", self.home.absolute())
-        if self.durability not in ("everysec", "always"):
-            raise InvalidSetting(f"PATHLIGHT_DURABILITY={self.durability!r} must be everysec or always")
-        if self.precision not in ("auto", "fp32", "bf16"):
-            raise InvalidSetting(f"PATHLIGHT_PRECISION={self.precision!r} must be auto, fp32 or bf16")
-        if self.log_format not in ("text", "json"):
-            raise InvalidSetting(f"PATHLIGHT_LOG_FORMAT={self.log_format!r} must be text or json")
+        self._check_numbers()
+        self._check_words()
+        self._check_access()
+        self._check_outbound()
+        self._check_pool()
+        self._check_together()
+
+    def _check_numbers(self) -> None:
         if not 0 <= self.port <= 65535:
             raise InvalidSetting(f"PORT={self.port} is not a port number")
-        if self.keys not in ("auto", "required", "off"):
-            raise InvalidSetting(f"PATHLIGHT_KEYS={self.keys!r} must be auto, required or off")
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if isinstance(value, int | float) and not 0 <= value < math.inf:
+                raise InvalidSetting(f"{variable(f.name)}={value} must be a finite number and not negative")
+        for name in (*_POSITIVE, *_LIMITS):
+            if getattr(self, name) <= 0:
+                raise InvalidSetting(f"{variable(name)}={getattr(self, name)} must be above zero")
+
+    def _check_words(self) -> None:
+        for name, words in _WORDS.items():
+            if (value := getattr(self, name)) not in words:
+                *others, last = words
+                raise InvalidSetting(f"{variable(name)}={value!r} must be {', '.join(others)} or {last}")
+        if not _BUCKET.fullmatch(self.blobs_url):
+            raise InvalidSetting(f"PATHLIGHT_BLOBS={self.blobs_url!r} must be s3://bucket or s3://bucket/prefix")
+        _check_redis_url(self.redis_url)
+
+    def _check_access(self) -> None:
         if self.keys == "off" and self.is_public:
             raise InvalidSetting(
                 f"PATHLIGHT_KEYS='off' would let everybody in who reaches PATHLIGHT_HOST={self.host!r} "
                 f"(PATHLIGHT_PROXY_HOPS={self.proxy_hops}); leave it at auto, and run: pathlight keys create NAME"
             )
-        _check_redis_url(self.redis_url)
         if 0 < len(self.signing_key) < SHORTEST_SIGNING_KEY:
             raise InvalidSetting(
                 f"PATHLIGHT_SIGNING_KEY must have at least {SHORTEST_SIGNING_KEY} characters; "
                 "make one with: openssl rand -hex 32"
             )
-        for f in fields(self):
-            value = getattr(self, f.name)
-            if isinstance(value, int | float) and not 0 <= value < math.inf:
-                raise InvalidSetting(f"{variable(f.name)}={value} must be a finite number and not negative")
+
+    def _check_outbound(self) -> None:
         if not re.fullmatch(r"[0-9]{1,5}(,[0-9]{1,5})*", self.outbound_ports):
             raise InvalidSetting(f"PATHLIGHT_OUTBOUND_PORTS={self.outbound_ports!r} must be port numbers, as in 80,443")
         _check_webhook_secret(self.webhook_secret)
         _check_public_url(self.public_url)
-        if not _BUCKET.fullmatch(self.blobs_url):
-            raise InvalidSetting(f"PATHLIGHT_BLOBS={self.blobs_url!r} must be s3://bucket or s3://bucket/prefix")
-        self._check_pool()
-        for name in (
-            "batch_size",
-            "concurrency",
-            "max_attempts",
-            "webhook_attempts",
-            "lease_seconds",
-            "reap_seconds",
-            *_LIMITS,
-        ):
-            if getattr(self, name) <= 0:
-                raise InvalidSetting(f"{variable(name)}={getattr(self, name)} must be above zero")
-        if self.blob_grace_seconds < 2 * self.lease_seconds:
-            raise InvalidSetting(
-                f"PATHLIGHT_BLOB_GRACE_SECONDS={self.blob_grace_seconds} must be at least twice "
-                f"PATHLIGHT_LEASE_SECONDS={self.lease_seconds}: a worker may hold a result for that long"
-            )
-        if self.event_streams * 2 > self.web_threads:
-            raise InvalidSetting(
-                f"PATHLIGHT_EVENT_STREAMS={self.event_streams} must leave half of "
-                f"PATHLIGHT_WEB_THREADS={self.web_threads} to other requests"
-            )
 
     def _check_pool(self) -> None:
         if not _POOL.fullmatch(self.pool):
@@ -212,6 +210,19 @@ class Settings:
         for lane in self.served_lanes:
             if lane not in ("interactive", "bulk"):
                 raise InvalidSetting(f"PATHLIGHT_POOL_LANES={self.pool_lanes!r} must be interactive or bulk")
+
+    def _check_together(self) -> None:
+        """Settings of which one depends on another."""
+        if self.blob_grace_seconds < 2 * self.lease_seconds:
+            raise InvalidSetting(
+                f"PATHLIGHT_BLOB_GRACE_SECONDS={self.blob_grace_seconds} must be at least twice "
+                f"PATHLIGHT_LEASE_SECONDS={self.lease_seconds}: a worker may hold a result for that long"
+            )
+        if self.event_streams * 2 > self.web_threads:
+            raise InvalidSetting(
+                f"PATHLIGHT_EVENT_STREAMS={self.event_streams} must leave half of "
+                f"PATHLIGHT_WEB_THREADS={self.web_threads} to other requests"
+            )
 
     def to_environment(self) -> dict[str, str]:
         """The variables from which `load` rebuilds this record, for child processes."""

@@ -25,7 +25,7 @@ CROP_AREA = (0.5, 1.0)  # of the picture, in views for training
 
 
 @dataclass(frozen=True)
-class Plan:
+class TrainingPlan:
     """How a network is fine-tuned. `patience` is how many epochs may bring nothing better before training ends."""
 
     recipe: Recipe
@@ -58,7 +58,7 @@ def train_on_tree(
     network: nn.Module,
     spec: InputSpec,
     matrices: TreeMatrices,
-    plan: Plan,
+    plan: TrainingPlan,
     parts: Mapping[str, Pictures],
     *,
     run: Path,

@@ -20,7 +20,7 @@ from rich.progress import track
 from torch import Generator, Tensor
 
 from shared.cards.card import ModelCard, Registry
-from shared.cards.verdicts import Limits, Unfamiliar
+from shared.cards.verdicts import Unfamiliar, VerdictLimits
 from shared.settings import Settings
 from training import pictures
 from training.calibration import ANSWER_ACCURACY, BATCH, SEED, answers, own_and_foreign, rounded
@@ -71,7 +71,7 @@ def of_seen_photographs(card: ModelCard, data: Path) -> dict[str, Any]:
     guess_below = accuracy_threshold(confidence, answer == photographs.labels, level=ANSWER_ACCURACY)
     kind = FamiliarityKind.ENERGY
     below = familiarity_threshold(familiarity(z, kind=kind), false_alarm=FALSE_ALARM)
-    limits = Limits(
+    limits = VerdictLimits(
         guess_below=guess_below,
         unfamiliar=Unfamiliar(kind.value, below),
         data=photographs.describe(),

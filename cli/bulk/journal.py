@@ -23,7 +23,7 @@ from shared.report.rows import Row
 
 
 @dataclass
-class Part:
+class JournalPart:
     """The rows of some pictures by key, and the sums of their maps."""
 
     rows: dict[str, Row] = field(default_factory=dict)
@@ -60,17 +60,17 @@ class Journal:
         _write(place, {**json.loads(place.read_text("utf-8")), "nonce": nonce})
         return Journal(self.folder, nonce)
 
-    def add(self, part: Part) -> None:
+    def add(self, part: JournalPart) -> None:
         """Keep a finished part."""
         name = hashlib.sha256("".join(part.rows).encode()).hexdigest()[:16]
         _write(self.folder / f"{name}.json", {"rows": part.rows, "maps": part.maps.to_list()})
 
-    def read(self) -> Iterator[Part]:
+    def read(self) -> Iterator[JournalPart]:
         """The parts that are finished."""
         for path in sorted(self.folder.glob("*.json")):
             if path.name != "run.json":
                 data = json.loads(path.read_text("utf-8"))
-                yield Part(data["rows"], ClassMaps.from_list(data["maps"]))
+                yield JournalPart(data["rows"], ClassMaps.from_list(data["maps"]))
 
     def forget(self, keys: Sequence[str]) -> None:
         """Leave parts that hold one of these to be done again."""

@@ -11,7 +11,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cli.bulk.journal import Part
+from cli.bulk.journal import JournalPart
 from cli.bulk.record import Recorder, failed, faulty
 from cli.bulk.sources import Picture
 from shared.cards.card import Registry
@@ -37,7 +37,7 @@ class Worker:
     batch_size: int
     recorder: Recorder
 
-    def run(self, pictures: Sequence[Picture]) -> Part:
+    def run(self, pictures: Sequence[Picture]) -> JournalPart:
         """Explain the pictures, some at a time, and record what came of them."""
         outcomes: list[Outcome] = []
         for start in range(0, len(pictures), self.batch_size):
@@ -85,7 +85,7 @@ class Worker:
 
 def explain_chunks(
     chunks: Sequence[Sequence[Picture]], options: JobOptions, recorder: Recorder, settings: Settings
-) -> Generator[Part, None, None]:
+) -> Generator[JournalPart, None, None]:
     """The parts of all chunks, as they are finished. Raises PathlightError where a process was killed."""
     from shared.cores import usable_cores
 
@@ -98,7 +98,7 @@ def explain_chunks(
     )
     try:
         waiting = list(reversed(chunks))
-        running: set[Future[Part]] = set()
+        running: set[Future[JournalPart]] = set()
         while waiting or running:
             while waiting and len(running) < 2 * cores:
                 running.add(pool.submit(_run, waiting.pop()))
@@ -120,6 +120,6 @@ def _start(options: JobOptions, recorder: Recorder, settings: Settings, cores: i
     _worker = Worker(model_cache, options, settings.batch_size, recorder)
 
 
-def _run(pictures: Sequence[Picture]) -> Part:
+def _run(pictures: Sequence[Picture]) -> JournalPart:
     assert _worker is not None  # `_start` ran before
     return _worker.run(pictures)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from cli.bulk.journal import Part
+from cli.bulk.journal import JournalPart
 from cli.bulk.sources import Picture
 from shared.answer.explanation import Explanation
 from shared.answer.maps import AnyMap
@@ -35,9 +35,9 @@ class Recorder:
     models: Mapping[str, Known]
     limits: Limits
 
-    def record(self, pictures: Sequence[Picture], outcomes: Sequence[Outcome]) -> Part:
+    def record(self, pictures: Sequence[Picture], outcomes: Sequence[Outcome]) -> JournalPart:
         """Write the files of these pictures; returns their rows and sums."""
-        part = Part()
+        part = JournalPart()
         for picture, outcome in zip(pictures, outcomes, strict=True):
             row = to_row(outcome, self.models)
             row["artifacts"] = None

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from cli.bulk.journal import Journal, Part
+from cli.bulk.journal import Journal, JournalPart
 from cli.bulk.local import explain_chunks
 from cli.bulk.record import Recorder, thumb_name
 from cli.bulk.service import BulkService
@@ -99,7 +99,7 @@ class Bulk:
             self._console.print(str(found), soft_wrap=True, markup=False)
         left = [picture for key, picture in by_key.items() if key not in rows]
         recorder = Recorder(self._bulk.out, self._bulk.artifacts, models, self._limits)
-        bar = Bar(self._console, total=len(by_key), rows=rows)
+        bar = ProgressBar(self._console, total=len(by_key), rows=rows)
         chunks = [left[start : start + CHUNK] for start in range(0, len(left), CHUNK)]
         try:
             with bar, closing(self._parts(chunks, options, recorder, journal, service, bar)) as parts:
@@ -164,8 +164,8 @@ class Bulk:
         recorder: Recorder,
         journal: Journal,
         service: BulkService | None,
-        bar: Bar,
-    ) -> Generator[Part, None, None]:
+        bar: ProgressBar,
+    ) -> Generator[JournalPart, None, None]:
         if not chunks:
             return
         if service is None:
@@ -203,7 +203,7 @@ def write_parquet(rows: Sequence[Row], path: Path) -> None:
         pq.write_table(pa.table(typed), partial)
 
 
-class Bar:
+class ProgressBar:
     """Pictures done, how many a second, how long yet, and what failed, by code."""
 
     def __init__(self, console: Console, *, total: int, rows: Mapping[str, Row]) -> None:
@@ -221,7 +221,7 @@ class Bar:
         self._began = time.monotonic()
         self._task: TaskID = self._progress.add_task("", total=total, pace="", failures=self._failed())
 
-    def __enter__(self) -> Bar:
+    def __enter__(self) -> ProgressBar:
         self._progress.start()
         self.under_way(0)
         return self
@@ -229,7 +229,7 @@ class Bar:
     def __exit__(self, *error: object) -> None:
         self._progress.stop()
 
-    def advance(self, part: Part) -> None:
+    def advance(self, part: JournalPart) -> None:
         """Count a part that is finished."""
         self._done += len(part.rows)
         self._failures.update(row["error_code"] for row in part.rows.values() if row["error_code"])

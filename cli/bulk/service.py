@@ -30,7 +30,7 @@ NOTHING: Batch = {"total": 0, "progress": {"done": 0, "total": 0}, "counts": {}}
 
 
 @dataclass(frozen=True)
-class Sent:
+class SentBatch:
     """A batch under way. `uploaded` are those of its pictures that were sent."""
 
     id: str
@@ -68,7 +68,7 @@ class BulkService:
         """Chunks with the outcomes of their pictures, as they are finished. `watch` is told how many pictures of those
         under way have ended. What is under way when this is closed is cancelled."""
         waiting = list(reversed(chunks))
-        under_way: list[Sent] = []
+        under_way: list[SentBatch] = []
         try:
             while waiting or under_way:
                 while waiting and len(under_way) < UNDER_WAY:
@@ -84,10 +84,10 @@ class BulkService:
             self._cancel([sent for sent in under_way if sent.id])
             raise
 
-    def _send(self, pictures: Sequence[Picture], options: JobOptions, *, nonce: str) -> Sent:
+    def _send(self, pictures: Sequence[Picture], options: JobOptions, *, nonce: str) -> SentBatch:
         uploaded = [picture for picture in pictures if faulty(picture, self._limits) is None]
         if not uploaded:
-            return Sent("", pictures, uploaded)
+            return SentBatch("", pictures, uploaded)
         files = [(picture.file.name, picture.file.read_bytes()) for picture in uploaded]
         digests = [hashlib.sha256(data).hexdigest() for _, data in files]
         key = hashlib.sha256(json.dumps([nonce, digests, options.to_dict()]).encode()).hexdigest()
@@ -96,9 +96,9 @@ class BulkService:
             **options.common(),
             idempotency_key=key,
         )
-        return Sent(batch["id"], pictures, uploaded)
+        return SentBatch(batch["id"], pictures, uploaded)
 
-    def _ended(self, under_way: Sequence[Sent]) -> tuple[list[Sent], int]:
+    def _ended(self, under_way: Sequence[SentBatch]) -> tuple[list[SentBatch], int]:
         """The batches that have ended, and how many pictures have. Batches begin in the order in which they were sent,
         so that those behind one that only waits need not be asked for."""
         ended, done = [], 0
@@ -111,7 +111,7 @@ class BulkService:
                 break
         return ended, done
 
-    def _outcomes(self, sent: Sent) -> list[Outcome]:
+    def _outcomes(self, sent: SentBatch) -> list[Outcome]:
         members = self._pathlight.members(sent.id, maps=True) if sent.id else ()
         by_key = {picture.key: _outcome(picture, one) for picture, one in zip(sent.uploaded, members, strict=True)}
         return [by_key.get(picture.key) or self._fault(picture) for picture in sent.pictures]
@@ -120,7 +120,7 @@ class BulkService:
         found = faulty(picture, self._limits)
         return found or failed(picture, JobError("invalid_image", "the file changed while it was read"))
 
-    def _cancel(self, under_way: Iterable[Sent]) -> None:
+    def _cancel(self, under_way: Iterable[SentBatch]) -> None:
         """Where the service cannot be told, the batches end by themselves."""
         with suppress(Unreachable), self._connect(timeout=5, attempts=1) as pathlight:
             for sent in under_way:

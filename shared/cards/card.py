@@ -18,7 +18,7 @@ from shared.cards.declarations import declarations
 from shared.cards.groups import Group
 from shared.cards.hierarchy import Hierarchy
 from shared.cards.methods import HEADS, METHODS, POOLED_LINEAR, methods_for, reason_of
-from shared.cards.verdicts import Limits
+from shared.cards.verdicts import VerdictLimits
 from shared.cards.versions import CARD, TREE, current_version, versions
 from shared.errors import InvalidOption, ModelUnavailable
 from shared.settings import REPOSITORY, Settings
@@ -104,7 +104,7 @@ class ModelCard:
     head: str = POOLED_LINEAR
     facts: Mapping[str, Any] = field(default_factory=dict)  # data, recipe, seed, accuracy, licence: shown, not used
     calibration: Calibration | None = None  # None where it was not measured, as for upstream models
-    limits: Limits = field(default_factory=Limits)  # that verdicts go by
+    limits: VerdictLimits = field(default_factory=VerdictLimits)  # that verdicts go by
     bf16: Bf16Gate | None = None  # None where it was not measured: the model then runs in fp32 unless told otherwise
     declared: Mapping[str, Any] | None = None  # the entry of models.toml that it was made from, if any
     recorded: str | None = None  # SHA-256 of fetched weights, as the fetch has recorded it
@@ -137,7 +137,7 @@ class ModelCard:
                 head=data.get("head", POOLED_LINEAR),
                 facts=data.get("facts", {}),
                 calibration=calibration,
-                limits=Limits.of(data.get("verdict"), calibration),
+                limits=VerdictLimits.of(data.get("verdict"), calibration),
                 bf16=Bf16Gate.from_dict(data["bf16"]) if "bf16" in data else None,
                 declared=data.get("declared"),
                 recorded=_recorded(place) if weights.url else None,

@@ -35,7 +35,7 @@ class Unfamiliar:
 
 
 @dataclass(frozen=True)
-class Limits:
+class VerdictLimits:
     """The block `verdict` of a model card."""
 
     sure_at: float = SURE_AT  # probability that a sure answer holds at least
@@ -52,7 +52,7 @@ class Limits:
             raise ValueError(f"believe_at {self.believe_at} must be above 0 and at most 1")
 
     @classmethod
-    def of(cls, block: Mapping[str, Any] | None, calibration: Calibration | None) -> Limits:
+    def of(cls, block: Mapping[str, Any] | None, calibration: Calibration | None) -> VerdictLimits:
         """Those of a card: of its block, else of its calibration, else the general ones. Raises KeyError, TypeError or
         ValueError where the block is not readable."""
         known: dict[str, Any] = {}

@@ -23,14 +23,14 @@ FONT_SIZES = (11, 18)
 
 
 @dataclass(frozen=True)
-class Bar:
+class ColourBar:
     """The colours from left to right (n x 3), and what is written below at places in [0, 1]."""
 
     colours: NDArray[np.uint8]
     ticks: Sequence[tuple[float, str]]
 
 
-def with_legend(picture: Image.Image, *, bar: Bar | None, sentences: Sequence[str]) -> Image.Image:
+def with_legend(picture: Image.Image, *, bar: ColourBar | None, sentences: Sequence[str]) -> Image.Image:
     """The picture with bar and sentences on light ground below it, at least LEAST_WIDTH pixels wide."""
     width = max(picture.width, LEAST_WIDTH)
     font = _font(width)
@@ -51,7 +51,7 @@ def with_legend(picture: Image.Image, *, bar: Bar | None, sentences: Sequence[st
 def _draw_bar(
     canvas: Image.Image,
     draw: ImageDraw.ImageDraw,
-    bar: Bar,
+    bar: ColourBar,
     box: tuple[int, int, int, int],
     font: ImageFont.FreeTypeFont,
 ) -> None:

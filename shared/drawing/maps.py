@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from shared.answer.maps import LOGIT, AnyMap
-from shared.drawing.legend import Bar, with_legend
+from shared.drawing.legend import ColourBar, with_legend
 from shared.drawing.phrases import number
 from shared.drawing.regions import enlarge, region
 from shared.drawing.scales import FloatMap, Scale
@@ -160,7 +160,7 @@ def _lay(ink: Image.Image, below: Image.Image, box: Box) -> None:
 
 
 def _explained(
-    picture: Image.Image, raw: FloatMap, box: Box, *, style: Style, bar: Bar | None, scale: Scale, unit: str
+    picture: Image.Image, raw: FloatMap, box: Box, *, style: Style, bar: ColourBar | None, scale: Scale, unit: str
 ) -> Image.Image:
     """The picture with what the style asks for beside the map: the box in it, the bar and the sentences below."""
     sentences = [f"Unit: {unit}; {scale.note}."] if bar else []
@@ -184,8 +184,8 @@ def _outline(picture: Image.Image, box: Box) -> None:
     draw.rectangle((x0, y0, x1, y1), outline=(255, 255, 255))
 
 
-def _bar(ramp: NDArray[np.uint8], scale: Scale) -> Bar:
-    return Bar(ramp, [(place, number(value)) for place, value in scale.ticks])
+def _bar(ramp: NDArray[np.uint8], scale: Scale) -> ColourBar:
+    return ColourBar(ramp, [(place, number(value)) for place, value in scale.ticks])
 
 
 def _table_of(style: Style, *, contrast: bool) -> NDArray[np.uint8]:

@@ -22,10 +22,6 @@ LOOK_SECONDS = 0.5  # for which Redis is waited for
 LEASE_SECONDS = 30.0  # without a report; to the first one, for a process that is still at another fetch, WAIT_SECONDS
 WAIT_SECONDS = 1800.0
 KEPT_SECONDS = 3600.0
-_LAPSED = {
-    "waiting": "nobody took it up in time; try again",
-    "running": "the process that fetched it ended in the middle; try again",
-}
 
 
 class FetchState(StrEnum):
@@ -33,6 +29,12 @@ class FetchState(StrEnum):
     RUNNING = "running"
     DONE = "done"
     FAILED = "failed"
+
+
+_LAPSED = {
+    FetchState.WAITING: "nobody took it up in time; try again",
+    FetchState.RUNNING: "the process that fetched it ended in the middle; try again",
+}
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from cli.bulk.journal import Journal, Part
+from cli.bulk.journal import Journal, JournalPart
 from cli.bulk.sources import find_pictures
 from shared.errors import AlreadyRunning, InvalidOption
 from shared.jobs import JobOptions
@@ -184,8 +184,8 @@ def test_two_runs_do_not_write_to_one_folder(tmp_path: Path) -> None:
 
 def test_a_part_is_read_back_or_forgotten_whole(tmp_path: Path) -> None:
     journal = Journal.open(tmp_path, OPTIONS, artifacts="none")
-    journal.add(Part({"a": {"x": 1}, "b": {"x": 2}}))
-    journal.add(Part({"c": {"x": 3}}))
+    journal.add(JournalPart({"a": {"x": 1}, "b": {"x": 2}}))
+    journal.add(JournalPart({"c": {"x": 3}}))
     (journal.folder / "half.partial").write_text('{"rows": {"d"')
     assert sorted(key for part in journal.read() for key in part.rows) == ["a", "b", "c"]
     journal.forget(["a"])

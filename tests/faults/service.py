@@ -17,7 +17,7 @@ from pathlib import Path
 
 from cli import embedded
 from cli.processes import Child, stop_all
-from cli.run import Stopped, interruptible, web_command
+from cli.run import StopRequested, interruptible, web_command
 from shared.broker import DRAIN_QUEUE, KEEP_QUEUE
 from shared.files import replacing
 from shared.settings import REPOSITORY, Settings
@@ -40,7 +40,7 @@ def main() -> None:
     with interruptible():
         try:
             supervise([redis, *others], folder / "pids.json")
-        except Stopped:
+        except StopRequested:
             pass
         finally:
             stop_all(others, seconds=10)

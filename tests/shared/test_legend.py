@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from shared.drawing.legend import GROUND, LEAST_WIDTH, Bar, with_legend
+from shared.drawing.legend import GROUND, LEAST_WIDTH, ColourBar, with_legend
 
 RAMP = np.linspace((0, 0, 200), (200, 0, 0), 257).round().astype(np.uint8)
-BAR = Bar(RAMP, [(0.0, "0"), (1.0, "12.4")])
+BAR = ColourBar(RAMP, [(0.0, "0"), (1.0, "12.4")])
 
 
-def drawn(width: int = 480, height: int = 60, *sentences: str, bar: Bar | None = BAR) -> np.ndarray:
+def drawn(width: int = 480, height: int = 60, *sentences: str, bar: ColourBar | None = BAR) -> np.ndarray:
     picture = Image.new("RGB", (width, height), (10, 120, 60))
     return np.asarray(with_legend(picture, bar=bar, sentences=sentences or ("Unit: logit.",)))
 
@@ -38,15 +38,15 @@ def test_the_bar_runs_from_the_first_colour_to_the_last() -> None:
 
 def test_a_tick_stands_where_its_value_is() -> None:
     for place in (0.0, 0.25, 0.5, 1.0):
-        with_tick = drawn(500, 40, bar=Bar(RAMP, [(place, "")]))
-        without = drawn(500, 40, bar=Bar(RAMP, []))
+        with_tick = drawn(500, 40, bar=ColourBar(RAMP, [(place, "")]))
+        without = drawn(500, 40, bar=ColourBar(RAMP, []))
         columns = np.nonzero((with_tick != without).any(axis=(0, 2)))[0]
         assert columns.min() == columns.max()
         assert (columns.min() - 9) / (500 - 18 - 1) == pytest.approx(place, abs=0.003)
 
 
 def test_numbers_at_the_ends_stay_in_the_picture() -> None:
-    page = drawn(240, 20, bar=Bar(RAMP, [(0.0, "−1.23e+38"), (0.5, "0"), (1.0, "1.23e+38")]))
+    page = drawn(240, 20, bar=ColourBar(RAMP, [(0.0, "−1.23e+38"), (0.5, "0"), (1.0, "1.23e+38")]))
     assert (page[20:, :6] == GROUND).all() and (page[20:, -6:] == GROUND).all()
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from shared.cards.calibration import Calibration
 from shared.cards.card import ModelCard, Registry
-from shared.cards.verdicts import BELIEVE_AT, GUESS_BELOW, SURE_AT, Limits, Unfamiliar
+from shared.cards.verdicts import BELIEVE_AT, GUESS_BELOW, SURE_AT, Unfamiliar, VerdictLimits
 from shared.errors import ModelUnavailable
 from shared.settings import REPOSITORY
 from tests.shared.calibration import CALIBRATION
@@ -70,7 +70,7 @@ def test_a_block_goes_through_the_card_and_back_and_leaves_all_else(tmp_path: Pa
     path = tmp_path / "card.json"
     shutil.copy(REPOSITORY / "models" / "nbdt-cifar10" / "card.json", path)
     before = json.loads(path.read_text("utf-8"))
-    limits = Limits(0.81, 0.9, 0.2, Unfamiliar("energy", 8.25), "some photographs", probably_seen=True)
+    limits = VerdictLimits(0.81, 0.9, 0.2, Unfamiliar("energy", 8.25), "some photographs", probably_seen=True)
     for _ in range(2):
         write(path, limits.to_dict())
     after = json.loads(path.read_text("utf-8"))
@@ -96,13 +96,17 @@ def test_the_limits_of_a_shipped_model_stand_in_its_card(name: str, registry: Re
 
 def test_what_a_block_leaves_out_comes_from_the_calibration_and_else_from_the_general_limits() -> None:
     measured = Calibration.from_dict(CALIBRATION)
-    assert Limits.of(None, None) == Limits(SURE_AT, BELIEVE_AT, GUESS_BELOW, None, None, False) == Limits()
-    assert Limits.of(None, measured) == Limits(SURE_AT, BELIEVE_AT, 0.45, Unfamiliar("energy", 3.5))
-    known = Limits.of({"sure_at": 0.8, "believe_at": 0.9, "data": "pets"}, measured)
-    assert known == Limits(0.8, 0.9, 0.45, Unfamiliar("energy", 3.5), "pets")
+    assert (
+        VerdictLimits.of(None, None)
+        == VerdictLimits(SURE_AT, BELIEVE_AT, GUESS_BELOW, None, None, False)
+        == VerdictLimits()
+    )
+    assert VerdictLimits.of(None, measured) == VerdictLimits(SURE_AT, BELIEVE_AT, 0.45, Unfamiliar("energy", 3.5))
+    known = VerdictLimits.of({"sure_at": 0.8, "believe_at": 0.9, "data": "pets"}, measured)
+    assert known == VerdictLimits(0.8, 0.9, 0.45, Unfamiliar("energy", 3.5), "pets")
     block = {"guess_below": 0.3, "unfamiliar": {"kind": "max-logit", "below": 2.0}}
-    assert Limits.of(block, measured) == Limits(SURE_AT, BELIEVE_AT, 0.3, Unfamiliar("max-logit", 2.0))
-    assert Limits.of({"unfamiliar": None}, measured).unfamiliar is None
+    assert VerdictLimits.of(block, measured) == VerdictLimits(SURE_AT, BELIEVE_AT, 0.3, Unfamiliar("max-logit", 2.0))
+    assert VerdictLimits.of({"unfamiliar": None}, measured).unfamiliar is None
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from shared.jobs import ImageRecord, JobError
 from shared.settings import Settings
 from shared.store.batches import Member
 from web.http import access, slots
-from web.http.forms import CHUNK, Part, read_parts
+from web.http.forms import CHUNK, FormPart, read_parts
 from web.http.problems import BadRequest, Busy
 from web.http.room import Room
 from web.http.turns import Turns
@@ -87,7 +87,7 @@ class Reader:
         if not all(self._blobs.keep(member.image.sha256) for member in self._upload.members if member.error is None):
             raise BadRequest("the upload took so long that its first pictures are gone; send several smaller batches")
 
-    def _read_parts(self, parts: Iterator[Part]) -> None:
+    def _read_parts(self, parts: Iterator[FormPart]) -> None:
         for part in parts:
             if part.filename is None:
                 self._read_field(part.name, _Body(part))
@@ -156,7 +156,7 @@ class Reader:
 class _Body:
     """The bytes of one part of a form, as a file that can be read once."""
 
-    def __init__(self, part: Part) -> None:
+    def __init__(self, part: FormPart) -> None:
         self._chunks = part.body
         self._held = bytearray()
 

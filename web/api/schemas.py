@@ -11,6 +11,8 @@ from shared.answer.record import Described
 from shared.documents import JobDocument, JobSummary
 from shared.jobs import OPTIONS, CommonOptions, JobOptions, JobStatus, WhatIfOptions
 from shared.outbound.addresses import LONGEST_ADDRESS
+from shared.store.batches import BatchStatus
+from shared.store.fetches import FetchState
 
 
 @record(frozen=True, config=OPTIONS)
@@ -87,7 +89,7 @@ class BatchOut(Described):
     """A batch, whatever its state. `counts` are its members by state."""
 
     id: str
-    status: Literal["filling", "running", "paused", "finished", "cancelled"]
+    status: BatchStatus
     name: str = Field(description="The archive's name; empty for pictures sent one by one.")
     created_at: str
     finished_at: str | None
@@ -121,7 +123,7 @@ class MemberPageOut(Described):
 class FetchOut(Described):
     """A fetch of an upstream model: bytes received, bytes in all where upstream says so, and why it failed."""
 
-    state: Literal["waiting", "running", "done", "failed"]
+    state: FetchState
     done: int
     total: int | None
     error: str | None

@@ -13,7 +13,7 @@ AT_ONCE = 16  # sent by a web process
 
 
 @dataclass(frozen=True)
-class Sent:
+class SentArchive:
     """An archive's pieces, and how its place is given back when it is closed, read to its end or not."""
 
     pieces: Iterator[bytes]
@@ -34,8 +34,8 @@ class Sending:
             busy=lambda: Busy(f"{AT_ONCE} archives are being sent; ask again shortly"),
         )
 
-    def send(self, sharer: str, pieces: Iterator[bytes]) -> Sent:
+    def send(self, sharer: str, pieces: Iterator[bytes]) -> SentArchive:
         """An archive, to be closed; its pieces are made when they are read. Raises TooManyRequests or Busy where enough
         are being sent to this caller, or in all."""
         self._turns.take(sharer)
-        return Sent(pieces, partial(self._turns.give_back, sharer))
+        return SentArchive(pieces, partial(self._turns.give_back, sharer))

@@ -27,7 +27,7 @@ _TAIL = re.compile(rb"(--[^\S\n\r]*(?:\r\n|\n|\r|\Z)|[^\S\n\r]*(?:\r\n|\n|\r))")
 
 
 @dataclass(frozen=True)
-class Part:
+class FormPart:
     """One part of a form. `filename` is None for one that is no file; `body` can be read once, before the next part."""
 
     name: str
@@ -35,16 +35,16 @@ class Part:
     body: Iterator[bytes]
 
 
-def read_parts(stream: IO[bytes], boundary: str, *, most: int | None = None) -> Iterator[Part]:
+def read_parts(stream: IO[bytes], boundary: str, *, most: int | None = None) -> Iterator[FormPart]:
     """The parts of a form in order. Raises BadRequest where it is malformed or cut short, RequestEntityTooLarge where
     it has more than `most`."""
     if not boundary:
         raise BadRequest("the form has no boundary")
-    events = _events(stream, Decoder(boundary.encode("latin-1", "replace"), most))
+    events = _events(stream, FormDecoder(boundary.encode("latin-1", "replace"), most))
     for event in events:
         if isinstance(event, Field | File):
             filename = event.filename if isinstance(event, File) else None
-            yield Part(event.name or "", filename, _body(events))
+            yield FormPart(event.name or "", filename, _body(events))
 
 
 def _body(events: Iterator[object]) -> Iterator[bytes]:
@@ -55,7 +55,7 @@ def _body(events: Iterator[object]) -> Iterator[bytes]:
             return
 
 
-def _events(stream: IO[bytes], decoder: Decoder) -> Iterator[object]:
+def _events(stream: IO[bytes], decoder: FormDecoder) -> Iterator[object]:
     """Up to the end of the form."""
     while True:
         try:
@@ -70,7 +70,7 @@ def _events(stream: IO[bytes], decoder: Decoder) -> Iterator[object]:
             yield event
 
 
-class Decoder(MultipartDecoder):
+class FormDecoder(MultipartDecoder):
     """werkzeug's, which finds the boundary in another way."""
 
     def __init__(self, boundary: bytes, most: int | None) -> None:
@@ -144,7 +144,7 @@ class FormParser(FormDataParser):
             opened.pop_all()  # of a whole form, the request closes them
         return stream, self.cls(fields), self.cls(files)
 
-    def _text(self, part: Part) -> str:
+    def _text(self, part: FormPart) -> str:
         value = bytearray()
         for chunk in part.body:
             value += chunk

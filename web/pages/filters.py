@@ -8,12 +8,13 @@ from flask import Blueprint
 
 from shared.cards.class_names import short_name
 from shared.drawing import phrases
+from shared.jobs import JobStatus
 from web.http.language import gettext as _
 from web.pages import verdicts, words
 
 
 def register(pages: Blueprint) -> None:
-    """Give the filters to every template."""
+    """Give the filters, and a test of states, to every template."""
     filters: Mapping[str, Callable[..., str]] = {
         "percent": percent,
         "number": phrases.number,
@@ -28,6 +29,12 @@ def register(pages: Blueprint) -> None:
     }
     for name, phrase in filters.items():
         pages.add_app_template_filter(phrase, name)
+    pages.add_app_template_test(is_terminal, "terminal")
+
+
+def is_terminal(status: str) -> bool:
+    """Whether a job in this state has ended: `{% if job.status is terminal %}`."""
+    return JobStatus(status).is_terminal
 
 
 def percent(probability: float) -> str:

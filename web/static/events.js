@@ -5,7 +5,7 @@ const GROWTH = 1.5;
 const MOST_MS = 3000;
 const PATIENCE_MS = 10000;
 
-const ended = (job) => !["queued", "running"].includes(job.status);
+export const hasEnded = (job) => job.finished_at !== null;
 
 // The job once it has ended, or null where it is not kept any more or not ours to see (any more). `onJob` gets every
 // state on the way; `onTrouble` gets the problem and the milliseconds until the next attempt while the server does not
@@ -17,7 +17,7 @@ export function follow(links, { onJob = () => {}, onTrouble = () => {} } = {}) {
     stream.addEventListener("job", (event) => {
       const job = JSON.parse(event.data);
       onJob(job);
-      if (!ended(job)) return;
+      if (!hasEnded(job)) return;
       stream.close();
       resolve(job);
     });
@@ -34,7 +34,7 @@ async function poll(address, onJob, onTrouble) {
       const job = await look(address);
       if (!job) return null;
       onJob(job);
-      if (ended(job)) return job;
+      if (hasEnded(job)) return job;
     } catch (problem) {
       onTrouble(problem, Math.min(wait * GROWTH, MOST_MS));
     }

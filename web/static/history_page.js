@@ -1,6 +1,6 @@
 // Draws this browser's history: every job that the server still has, with its picture and what came of it.
 
-import { follow } from "./events.js";
+import { follow, hasEnded } from "./events.js";
 import { inBrief } from "./headline.js";
 import { forget, remembered } from "./history.js";
 import { say } from "./say.js";
@@ -40,7 +40,7 @@ function outcome(job) {
 // Says what came of a job, and goes on saying so until it has ended. By polling: a list would take too many streams.
 function watch(job, answer) {
   answer.textContent = outcome(job);
-  if (job.status !== "queued" && job.status !== "running") return;
+  if (hasEnded(job)) return;
   follow({ self: job.links.self }, { onJob: (now) => (answer.textContent = outcome(now)) });
 }
 

@@ -29,7 +29,7 @@ from shared.tracing import Trace, tracing
 from worker.explain.progress import OnProgress
 from worker.explain.query import Query
 from worker.queue.failures import failure_of
-from worker.queue.leases import Leases, Stopped
+from worker.queue.leases import Leases, Unwanted
 from worker.queue.pictures import Cards, with_pictures
 
 log = logging.getLogger(__name__)
@@ -135,7 +135,7 @@ class Drain:
         try:
             with self._timed("explain"):
                 return list(self._answer([query for _, query in batch], leases.report))
-        except Stopped:
+        except Unwanted:
             return [None] * len(batch)
 
     def _store_results(

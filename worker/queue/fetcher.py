@@ -29,11 +29,11 @@ class Fetcher:
         count = 0
         while name := self._fetches.claim(claim_id=(claim_id := secrets.token_hex(8))):
             count += 1
-            with Reports(self._fetches, name, claim_id=claim_id) as reports:
+            with FetchReports(self._fetches, name, claim_id=claim_id) as reports:
                 self._fetch(name, reports)
         return count
 
-    def _fetch(self, name: str, reports: Reports) -> None:
+    def _fetch(self, name: str, reports: FetchReports) -> None:
         from worker.engine.upstream import fetch  # brings torch, which a process that only waits does not need
 
         try:
@@ -51,7 +51,7 @@ class Fetcher:
             log.info("%s was fetched", name)
 
 
-class Reports:
+class FetchReports:
     """Says from a thread how far a fetch is, which also shows that its process lives; at the end, how it ended."""
 
     def __init__(self, fetches: FetchStore, name: str, *, claim_id: str) -> None:
@@ -64,7 +64,7 @@ class Reports:
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._report, name="reports", daemon=True)
 
-    def __enter__(self) -> Reports:
+    def __enter__(self) -> FetchReports:
         self._thread.start()
         return self
 

@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 REPORT_SECONDS = 0.25  # between two reports of progress, each of which also asks whether to go on
 
 
-class Stopped(Exception):
+class Unwanted(Exception):
     """No job of the batch is to be finished here: each was cancelled, is past its deadline, or is somebody else's."""
 
 
@@ -49,7 +49,7 @@ class Leases:
         return self._states[claim.id]
 
     def report(self, stage: str, done: int, total: int) -> None:
-        """Say how far the batch is, now and then. Raises Stopped where none of its jobs is to be finished here."""
+        """Say how far the batch is, now and then. Raises Unwanted where none of its jobs is to be finished here."""
         if time.monotonic() - self._reported < REPORT_SECONDS:
             return
         self._reported = time.monotonic()
@@ -58,7 +58,7 @@ class Leases:
         except StoreUnavailable as error:
             log.warning("the progress could not be reported: %s", error)
         if all(state is not Lease.HELD for state in self._states.values()):
-            raise Stopped
+            raise Unwanted
 
     def _renew(self) -> None:
         while not self._done.wait(self._pause):
