@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import signal
 import socket
@@ -20,9 +19,9 @@ import httpx
 
 from cli import embedded
 from cli.processes import Child, stop_all
-from shared import distribution
+from shared import distribution, locks
 from shared.broker import DELIVER_QUEUE, FETCH_QUEUE, KEEP_QUEUE, drain_queue
-from shared.errors import AlreadyRunning, InvalidSetting, PathlightError, StoreUnavailable
+from shared.errors import InvalidSetting, PathlightError, StoreUnavailable
 from shared.settings import LOOPBACK, REPOSITORY, Settings
 from shared.store.job_store import JobStore
 
@@ -75,13 +74,8 @@ def _address(settings: Settings) -> str:
 def locked(settings: Settings) -> Iterator[None]:
     """Hold the state directory. Raises AlreadyRunning where another instance holds it."""
     settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with (settings.home / "lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise AlreadyRunning(
-                f"another Pathlight runs on {settings.home}; stop it, or choose another directory with PATHLIGHT_HOME"
-            ) from error
+    taken = f"another Pathlight runs on {settings.home}; stop it, or choose another directory with PATHLIGHT_HOME"
+    with locks.locked(settings.home / "lock", taken=taken):
         yield
 
 

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from cli.lock import locked
 from cli.own_models import HEEDED, take_on
 from shared.cards.card import ModelCard, Registry
 from shared.cards.declarations import Declaration, declarations
@@ -21,6 +20,7 @@ from shared.cards.methods import POOLED_LINEAR
 from shared.errors import InvalidHierarchy, InvalidOption, PathlightError, StorageFailed
 from shared.files import replacing
 from shared.images.decode import Limits
+from shared.locks import locked
 from shared.settings import Settings
 
 if TYPE_CHECKING:
@@ -64,7 +64,9 @@ def train(options: TrainingOptions, settings: Settings, console: Console) -> Non
     run = declaration.weights.parent
     try:
         run.mkdir(parents=True, exist_ok=True)
-        with locked(run, taken=f"{declaration.name} is being trained by another process; wait for it or end it"):
+        with locked(
+            run / "lock", taken=f"{declaration.name} is being trained by another process; wait for it or end it"
+        ):
             _train(options, card, declaration, settings, console)
     except KeyboardInterrupt:
         raise PathlightError("stopped; finished epochs are kept, and the same command goes on from there") from None

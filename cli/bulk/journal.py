@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cli.lock import locked
 from shared.errors import InvalidOption
 from shared.files import replacing
 from shared.jobs import JobOptions
+from shared.locks import locked
 from shared.report.evidence import ClassMaps
 from shared.report.rows import Row
 
@@ -82,7 +82,9 @@ class Journal:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the folder. Raises AlreadyRunning where another run holds it."""
-        with locked(self.folder, taken=f"another bulk run writes to {self.folder.parent}; wait for it or end it"):
+        with locked(
+            self.folder / "lock", taken=f"another bulk run writes to {self.folder.parent}; wait for it or end it"
+        ):
             yield
 
 

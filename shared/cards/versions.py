@@ -14,7 +14,6 @@ no unfinished job names it; `sweep` then removes it.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import secrets
@@ -24,8 +23,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from shared.errors import AlreadyRunning
 from shared.files import replacing
+from shared.locks import locked
 
 CARD = "card.json"
 WEIGHTS = "weights.safetensors"
@@ -97,11 +96,8 @@ def changing(registry: Path, *, patient: bool = True) -> Iterator[None]:
     """While this is held, nobody else adds, removes, sweeps or saves models. Waits for whoever does, or raises
     AlreadyRunning where it is not to be patient."""
     registry.mkdir(parents=True, exist_ok=True)
-    with (registry / ".lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX if patient else fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise AlreadyRunning("the models are being changed or backed up just now; try again in a minute") from error
+    taken = "the models are being changed or backed up just now; try again in a minute"
+    with locked(registry / ".lock", taken=taken, patient=patient):
         yield
 
 
