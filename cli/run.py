@@ -112,7 +112,7 @@ def _endpoint(settings: Settings) -> tuple[int, int, int, tuple[Any, ...]]:
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """SIGINT, SIGTERM and SIGHUP raise StopRequested once; what follows is left in peace to end."""
+    """SIGINT, SIGTERM and SIGHUP raise StopRequested once; later ones are ignored, so that nothing disturbs the end."""
 
     def stop(number: int, frame: FrameType | None) -> None:
         for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

@@ -17,6 +17,14 @@ from worker.algebra.tree import TreeInference, TreeMatrices, TreeMode, infer
 from worker.engine.inputs import to_tensor
 from worker.engine.models import Model
 
+BINARY = Hierarchy(
+    (
+        Node("root", None, ("a", "bc")),
+        Node("bc", None, ("b", "c")),
+        *(Node(name, name, leaf=k) for k, name in enumerate("abc")),
+    )
+)
+
 
 def residuals(
     features: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, matrices: TreeMatrices, mode: TreeMode
@@ -51,14 +59,7 @@ def test_every_decision_to_every_class_has_an_exact_map(
 @pytest.mark.parametrize("mode", [TreeMode.SOFT, TreeMode.MARGINAL])
 def test_in_a_binary_decision_the_map_adds_up_to_the_log_odds_that_are_served(mode: TreeMode) -> None:
     rng = torch.Generator().manual_seed(0)
-    tree = Hierarchy(
-        (
-            Node("root", None, ("a", "bc")),
-            Node("bc", None, ("b", "c")),
-            *(Node(name, name, leaf=k) for k, name in enumerate("abc")),
-        )
-    )
-    matrices = TreeMatrices.of(tree, dtype=torch.float64)
+    matrices = TreeMatrices.of(BINARY, dtype=torch.float64)
     features = torch.rand(5, 4, 3, 3, generator=rng, dtype=torch.float64)
     weight, bias = (torch.randn(3, 4, generator=rng, dtype=torch.float64), torch.randn(3, generator=rng).double())
     logits = features.mean((2, 3)) @ weight.T + bias
@@ -73,14 +74,7 @@ def test_in_a_binary_decision_the_map_adds_up_to_the_log_odds_that_are_served(mo
 @pytest.mark.parametrize("mode", TreeMode)
 def test_the_terms_are_the_absolute_values_that_both_scores_add_up(mode: TreeMode) -> None:
     rng = torch.Generator().manual_seed(3)
-    tree = Hierarchy(
-        (
-            Node("root", None, ("a", "bc")),
-            Node("bc", None, ("b", "c")),
-            *(Node(name, name, leaf=k) for k, name in enumerate("abc")),
-        )
-    )
-    matrices = TreeMatrices.of(tree, dtype=torch.float64)
+    matrices = TreeMatrices.of(BINARY, dtype=torch.float64)
     features = torch.randn(2, 4, 3, 3, generator=rng, dtype=torch.float64)
     weight, bias = (torch.randn(3, 4, generator=rng, dtype=torch.float64), torch.randn(3, generator=rng).double())
     logits = features.mean((2, 3)) @ weight.T + bias
@@ -92,7 +86,7 @@ def test_the_terms_are_the_absolute_values_that_both_scores_add_up(mode: TreeMod
             if edge == rival:
                 continue
             expected = torch.zeros((), dtype=torch.float64)
-            for leaves in (list(tree.leaves_below[tree.edges[one][1]]) for one in (edge, rival)):
+            for leaves in (list(BINARY.leaves_below[BINARY.edges[one][1]]) for one in (edge, rival)):
                 if mode is TreeMode.MARGINAL:
                     rows = (logits[i, leaves].softmax(0).unsqueeze(1) * weight[leaves].abs()).sum(0)
                 else:
